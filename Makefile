@@ -1,0 +1,83 @@
+# Everything is done from a fresh clone with Python 3.11, pip and make: the environments are made when they are needed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SERVICE := .venv/service
+TRAINING := .venv/training
+CONFIG := configuration/rest_configuration.yaml
+NOTEBOOK := notebooks/credit_risk_model.ipynb
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ROWS ?= 887379
+TIME_BUDGET ?= 1200
+OUTPUT ?=
+
+PAPERMILL = $(TRAINING)/bin/papermill --cwd . --log-output -p time_budget $(TIME_BUDGET) \
+	$(if $(OUTPUT),-p output $(OUTPUT))
+COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format contract train notebook data synthetic-data requirements clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(SERVICE)/.installed: service_requirements.txt
+	$(PYTHON) -m venv $(SERVICE)
+	$(SERVICE)/bin/pip install --quiet --disable-pip-version-check -r service_requirements.txt
+	@touch $@
+
+$(TRAINING)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(TRAINING)
+	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
+	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn rest_model_service.main:app --host $(HOST) --port $(PORT)
+
+test: $(TRAINING)/.installed ## Run all tests and measure their coverage
+	$(TRAINING)/bin/coverage erase
+	$(TRAINING)/bin/coverage run -m pytest
+	$(TRAINING)/bin/coverage combine --quiet
+	$(TRAINING)/bin/coverage report
+
+lint: $(TRAINING)/.installed ## Check style and types
+	$(TRAINING)/bin/ruff check .
+	$(TRAINING)/bin/ruff format --check .
+	$(TRAINING)/bin/mypy
+
+format: $(TRAINING)/.installed ## Bring the code into its format
+	$(TRAINING)/bin/ruff format .
+
+contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
+	$(TRAINING)/bin/generate_openapi --configuration_file=$(CONFIG) --output_file=service_contract.yaml
+
+train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA=..., TIME_BUDGET=seconds, OUTPUT=archive)
+	@mkdir -p build
+	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
+
+notebook: $(TRAINING)/.installed ## Train as `train` does, and keep the executed notebook in notebooks/
+	@mkdir -p build
+	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
+	cp build/credit_risk_model.ipynb $(NOTEBOOK)
+
+data: $(TRAINING)/.installed ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
+	@test -f "$${KAGGLE_CONFIG_DIR:-$$HOME/.kaggle}/kaggle.json" || test -n "$$KAGGLE_KEY" || { echo \
+	"No Kaggle credentials: at kaggle.com, Settings, API, create a token; put the kaggle.json that it downloads into" \
+	"~/.kaggle/ (chmod 600), or set KAGGLE_USERNAME and KAGGLE_KEY." >&2; exit 1; }
+	$(PYTHON) -m venv .venv/kaggle
+	.venv/kaggle/bin/pip install --quiet --disable-pip-version-check kaggle
+	.venv/kaggle/bin/kaggle datasets download -d ranadeep/credit-risk-dataset -p data --unzip
+
+synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
+	$(TRAINING)/bin/python -m credit_risk_model.training.synthetic --rows $(ROWS) --output data/synthetic/loan.csv
+
+requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.toml allows
+	$(COMPILE) --upgrade --extra training --extra tests --output-file requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --constraint requirements.txt --output-file service_requirements.txt pyproject.toml
+
+clean: ## Remove environments, caches and built files; data/ stays
+	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,319 @@
+"""`model_files/<n>.zip`: a trained model with all that is needed to trust it, written whole and verified before use."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from credit_risk_model import features
+from credit_risk_model.booster import Booster
+from credit_risk_model.errors import ModelArchiveError
+from credit_risk_model.schemas import CreditRiskModelInput
+
+MODEL = "model.txt"
+ESTIMATOR = "model.joblib"
+METADATA = "metadata.json"
+GOLDEN = "golden.json"
+CARD = "model_card.md"
+EXPLORATION_REPORT = "data_exploration_report.html"
+INTEGRITY_REPORT = "deepchecks_data_integrity_results.html"
+SPLIT_REPORT = "deepchecks_train_test_results.html"
+MODEL_REPORT = "deepchecks_model_evaluation_results.html"
+
+CONTENTS = (
+    METADATA,
+    MODEL,
+    GOLDEN,
+    CARD,
+    ESTIMATOR,
+    EXPLORATION_REPORT,
+    INTEGRITY_REPORT,
+    SPLIT_REPORT,
+    MODEL_REPORT,
+)
+"""Every file of an archive, in the order in which they are written."""
+
+MODEL_FILES = Path(__file__).parent / "model_files"
+FORMAT = 1
+GOLDEN_TOLERANCE = 1e-12
+"""Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
+
+_LARGEST_FILE = 100_000_000  # bytes, unpacked: several times what the largest report has ever been
+_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever they are written
+_CURE = "Train and package it again, or restore it from where it was released."
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class FeatureRecord(_Record):
+    """A feature as the model saw it in training."""
+
+    name: str
+    levels: tuple[str, ...] = Field(description="Category levels in the order of their codes; empty for a number.")
+    minimum: float | None = Field(description="Smallest value in the training set; None for a category.")
+    maximum: float | None = Field(description="Largest value in the training set; None for a category.")
+
+
+class CleaningRecord(_Record):
+    """What a cleaning step left."""
+
+    step: str
+    rows: int = Field(ge=0)
+
+
+class DataRecord(_Record):
+    """What the model was trained on."""
+
+    kind: Literal["loans", "synthetic"]
+    file: str = Field(description="The file's name, without its folder.")
+    sha256: str
+    rows: int = Field(ge=1, description="Rows of the file.")
+
+
+class Metadata(_Record):
+    """`metadata.json`: what a reader must know of the model, and what its files must look like."""
+
+    format: Literal[1]
+    model_version: str = Field(min_length=1)
+    created_at: str = Field(description="ISO 8601, UTC.")
+    libraries: dict[str, str] = Field(description="Versions of the packages that made the model.")
+    seed: int
+    cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
+    features: tuple[FeatureRecord, ...]
+    hyperparameters: dict[str, int | float | str | bool]
+    metrics: dict[str, Any] = Field(description="Final figures on the test set.")
+    cleaning: tuple[CleaningRecord, ...]
+    checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
+    data: DataRecord
+    files: dict[str, str] = Field(description="SHA-256 of every other file, by name.")
+
+
+class GoldenLoan(_Record):
+    """A made-up loan with the probability that the fitted model gave it."""
+
+    loan: CreditRiskModelInput
+    risk_probability: Annotated[float, Field(ge=0, le=1)]
+
+
+_GOLDEN_LOANS = TypeAdapter(Annotated[tuple[GoldenLoan, ...], Field(min_length=1)])
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Archive:
+    """A verified archive, ready to predict."""
+
+    metadata: Metadata
+    booster: Booster
+    golden: tuple[GoldenLoan, ...]
+
+
+def newest() -> Path:
+    """Find the package's own archive with the highest number.
+
+    Raises:
+        ModelArchiveError: There is none.
+    """
+    numbers = _numbers(MODEL_FILES)
+    if not numbers:
+        raise ModelArchiveError(f"No model archive (<number>.zip) in the folder {MODEL_FILES.name}. Run `make train`.")
+    return MODEL_FILES / f"{max(numbers)}.zip"
+
+
+def next_free(folder: Path = MODEL_FILES) -> Path:
+    """Name the archive that the next training writes: one above the highest number in the folder."""
+    return folder / f"{max(_numbers(folder), default=0) + 1}.zip"
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.zip") if re.fullmatch(r"[1-9]\d*", path.stem)]
+
+
+def sha256(content: bytes) -> str:
+    """Give the SHA-256 digest in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def golden_json(loans: list[CreditRiskModelInput], probabilities: list[float]) -> bytes:
+    """Write made-up loans and the fitted model's own probabilities as `golden.json`."""
+    pairs = zip(loans, probabilities, strict=True)
+    golden = tuple(GoldenLoan(loan=loan, risk_probability=probability) for loan, probability in pairs)
+    return _GOLDEN_LOANS.dump_json(golden, indent=1)
+
+
+def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write an archive, whole or not at all, and only if it can be read back.
+
+    Args:
+        path: Where to; an archive that is there is replaced.
+        metadata: Fields of `Metadata` but `format` and `files`, which are filled in.
+        files: Contents of all files of `CONTENTS` but the metadata, by name.
+
+    Raises:
+        ModelArchiveError: The contents don't make a valid archive.
+        OSError: The folder can't be written to.
+    """
+    digests = {name: sha256(content) for name, content in files.items()}
+    try:
+        record = Metadata.model_validate({**metadata, "format": FORMAT, "files": digests})
+    except ValidationError as error:
+        raise ModelArchiveError(f"The metadata is not valid: {_first_error(error)}.") from None
+    contents = {**files, METADATA: record.model_dump_json(indent=1).encode()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for name in CONTENTS:
+                entry = zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_TIME)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, contents.get(name, b""), compresslevel=9)
+        read(Path(temporary))
+        os.chmod(temporary, 0o644)  # mkstemp keeps it to the owner; the service may run as another user
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read(path: Path) -> Archive:
+    """Read an archive, verify all of it, and reproduce the trained model's answers.
+
+    Raises:
+        ModelArchiveError: It is missing, damaged, of an unknown format or at odds with the contract, or this process
+            does not reproduce the golden loans' probabilities.
+    """
+    contents = _unpack(path)
+    metadata = _parse_metadata(path, contents[METADATA])
+    for name in CONTENTS:
+        if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
+            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
+    _check_features(path, metadata, contents[MODEL])
+    booster = Booster(contents[MODEL].decode())
+    archive = Archive(metadata, booster, _parse_golden(path, contents[GOLDEN]))
+    _replay(path, archive)
+    return archive
+
+
+_shared: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def read_shared(path: Path) -> Archive:
+    """Read an archive as `read` does, or give the one that this process has read already and still uses.
+
+    The file's content decides, not its name: one that was replaced is read anew.
+
+    Raises:
+        ModelArchiveError: As from `read`.
+    """
+    with _shared_lock:
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return read(path)
+        archive = _shared.get(digest)
+        if archive is None:
+            archive = _shared[digest] = read(path)
+        return archive
+
+
+def _unpack(path: Path) -> dict[str, bytes]:
+    """Take the expected files out of the zip, and refuse whatever is not a plain archive of just those."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if sorted(names) != sorted(CONTENTS):
+                wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
+                raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {_CURE}")
+            if any(entry.file_size > _LARGEST_FILE for entry in entries):
+                raise ModelArchiveError(f"{path.name}: a file is larger than {_LARGEST_FILE:,} bytes. {_CURE}")
+            return {entry.filename: archive.read(entry) for entry in entries}
+    except FileNotFoundError:
+        raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
+    except OSError as error:
+        raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
+        # What zipfile raises for damage: its own error, the decompressor's, a bad offset, an encryption or
+        # compression flag that is not set by `write`.
+        raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {_CURE}") from None
+
+
+def _parse_metadata(path: Path, content: bytes) -> Metadata:
+    try:
+        version = json.loads(content)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {_CURE}") from None
+    if version != FORMAT:
+        raise ModelArchiveError(
+            f"{path.name}: its format is {str(version)[:20]!r}, this release reads {FORMAT}. "
+            "Use the release that packaged it, or train again."
+        )
+    try:
+        return Metadata.model_validate_json(content)
+    except ValidationError as error:
+        raise ModelArchiveError(f"{path.name}: {METADATA} is not valid: {_first_error(error)}. {_CURE}") from None
+
+
+def _parse_golden(path: Path, content: bytes) -> tuple[GoldenLoan, ...]:
+    try:
+        return _GOLDEN_LOANS.validate_json(content)
+    except ValidationError as error:
+        raise ModelArchiveError(f"{path.name}: {GOLDEN} is not valid: {_first_error(error)}. {_CURE}") from None
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _check_features(path: Path, metadata: Metadata, model: bytes) -> None:
+    """Compare the contract's features and levels with those in the metadata and in the model itself."""
+    expected = {feature.name: feature.levels for feature in features.FEATURES}
+    recorded = {feature.name: feature.levels for feature in metadata.features}
+    cure = "The archive is of another contract: use the release that packaged it, or train again."
+    if list(recorded) != list(expected):
+        wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
+        raise ModelArchiveError(f"{path.name}: its features differ from the contract's in {', '.join(wrong)}. {cure}")
+    for name, levels in expected.items():
+        if recorded[name] != levels:
+            raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
+    # Two lines of LightGBM's text format: the columns' names, and pandas' category levels by column.
+    names = re.search(rb"^feature_names=(.*)$", model, re.MULTILINE)
+    categories = re.search(rb"^pandas_categorical:(.*)$", model, re.MULTILINE)
+    if names is None or names[1].decode().split(" ") != list(expected):
+        raise ModelArchiveError(f"{path.name}: the columns of {MODEL} are not the features in order. {cure}")
+    if categories is None or json.loads(categories[1]) != [list(levels) for levels in expected.values() if levels]:
+        raise ModelArchiveError(f"{path.name}: the category levels of {MODEL} are not the contract's. {cure}")
+
+
+def _replay(path: Path, archive: Archive) -> None:
+    """Predict the golden loans and compare: a process that gets here answers as the trained model did."""
+    for number, golden in enumerate(archive.golden):
+        probability = archive.booster.predict_row(features.row(golden.loan))
+        if not abs(probability - golden.risk_probability) <= GOLDEN_TOLERANCE:
+            raise ModelArchiveError(
+                f"{path.name}: golden loan {number} gets {probability!r} here, the trained model gave "
+                f"{golden.risk_probability!r}. {_CURE}"
+            )

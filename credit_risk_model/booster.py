@@ -1,0 +1,190 @@
+"""A trained LightGBM model behind LightGBM's documented C interface (`c_api.h`), and nothing more.
+
+The Python package of the same library imports NumPy and SciPy (and pandas and scikit-learn where they are installed)
+and builds an array for each call: 0.8 s and 64 MB at start and some 50 microseconds a loan that the service need not
+spend. The compiled library ships inside that package; only its place in there is not documented, so where it is not
+found the package is imported and asked for it.
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import platform
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+from credit_risk_model.errors import ModelArchiveError
+
+_FLOAT64 = 1  # C_API_DTYPE_FLOAT64
+_ROW_MAJOR = 1
+_NORMAL = 0  # C_API_PREDICT_NORMAL: probabilities, for a binary objective
+_CONTRIBUTIONS = 3  # C_API_PREDICT_CONTRIB: TreeSHAP values of the raw score, which is the log-odds
+_ALL_ITERATIONS = -1
+# One thread: starting OpenMP's others costs more than a row, and far more under a CPU limit. The same for every call:
+# LightGBM keeps the number for the whole process, and calls that set it differently while others run crash it.
+_PARAMETERS = b"num_threads=1"
+
+_SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}
+
+
+def _library_path() -> str:
+    """Find LightGBM's compiled library without importing its Python package."""
+    spec = importlib.util.find_spec("lightgbm")
+    if spec is None or spec.origin is None:
+        raise ModelArchiveError("LightGBM is not installed: install the packages of service_requirements.txt.")
+    path = Path(spec.origin).parent / "lib" / f"lib_lightgbm{_SUFFIXES.get(platform.system(), '.so')}"
+    if path.is_file():
+        return str(path)
+    return str(importlib.import_module("lightgbm.libpath")._LIB._name)
+
+
+class _Library:
+    """The compiled library, loaded once, by the two ways to call it.
+
+    Attributes:
+        fast: Keeps the interpreter lock, for calls of some microseconds. That also makes them take turns, which the
+            single-row interface needs: its handle holds the row's scratch space.
+        slow: Releases the interpreter lock.
+    """
+
+    def __init__(self) -> None:
+        path = _library_path()
+        self.fast = ctypes.PyDLL(path)
+        self.slow = ctypes.CDLL(path)
+        self.slow.LGBM_GetLastError.restype = ctypes.c_char_p
+
+    def check(self, status: int) -> None:
+        """Raise what LightGBM says went wrong in the call that returned this status."""
+        if status != 0:
+            raise ModelArchiveError(f"LightGBM refuses the model: {self.slow.LGBM_GetLastError().decode()}.")
+
+
+_library: _Library | None = None
+
+
+def _load_library() -> _Library:
+    global _library  # noqa: PLW0603  # loading it at import would make the schema's users pay for it
+    if _library is None:
+        _library = _Library()
+    return _library
+
+
+class Booster:
+    """A binary classifier of LightGBM, read from its text format.
+
+    Attributes:
+        feature_count: How many numbers a row has.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse a model.
+
+        Args:
+            text: The whole of what LightGBM's `save_model` writes.
+
+        Raises:
+            ModelArchiveError: LightGBM can't read it, or it is no binary classifier.
+        """
+        self._library = library = _load_library()
+        self._handle = ctypes.c_void_p()
+        self._fast: list[ctypes.c_void_p] = []
+        iterations, outputs, features = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        library.check(
+            library.slow.LGBM_BoosterLoadModelFromString(
+                text.encode(), ctypes.byref(iterations), ctypes.byref(self._handle)
+            )
+        )
+        library.check(library.slow.LGBM_BoosterGetNumClasses(self._handle, ctypes.byref(outputs)))
+        library.check(library.slow.LGBM_BoosterGetNumFeature(self._handle, ctypes.byref(features)))
+        if outputs.value != 1:
+            raise ModelArchiveError(f"The model has {outputs.value} outputs: a binary classifier has one.")
+        self.feature_count = features.value
+        self._probability = self._bind_fast(_NORMAL)
+        # Also bound once: each call by the other interface would measure the trees' depths anew, and two calls at once
+        # would read what the other is writing.
+        self._contributions = self._bind_fast(_CONTRIBUTIONS)
+        self._predict_row = library.fast.LGBM_BoosterPredictForMatSingleRowFast
+        self._row_type = ctypes.c_double * self.feature_count
+
+    def _bind_fast(self, kind: int) -> ctypes.c_void_p:
+        handle = ctypes.c_void_p()
+        self._library.check(
+            self._library.slow.LGBM_BoosterPredictForMatSingleRowFastInit(
+                self._handle,
+                kind,
+                0,
+                _ALL_ITERATIONS,
+                _FLOAT64,
+                ctypes.c_int32(self.feature_count),
+                _PARAMETERS,
+                ctypes.byref(handle),
+            )
+        )
+        self._fast.append(handle)
+        return handle
+
+    def __del__(self) -> None:
+        """Free what the C side holds."""
+        for handle in getattr(self, "_fast", []):
+            self._library.slow.LGBM_FastConfigFree(handle)
+        if getattr(self, "_handle", None):
+            self._library.slow.LGBM_BoosterFree(self._handle)
+
+    def predict_row(self, row: Sequence[float]) -> float:
+        """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread."""
+        length, probability = ctypes.c_int64(), ctypes.c_double()
+        row_values = self._row_type(*row)
+        status = self._predict_row(self._probability, row_values, ctypes.byref(length), ctypes.byref(probability))
+        if status != 0:
+            self._library.check(status)
+        return probability.value
+
+    def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
+        """Give the positive class's probability for each of many rows, the same to the last bit as one by one.
+
+        It lets go of the interpreter lock and runs on the calling thread alone: several may each predict a part.
+
+        Args:
+            rows: Float64 numbers, row after row, in writable and contiguous memory.
+
+        Returns:
+            As many numbers as there are rows.
+        """
+        values = memoryview(rows).cast("B")
+        count = values.nbytes // ctypes.sizeof(self._row_type)
+        probabilities = array("d", bytes(count * 8))
+        length = ctypes.c_int64()
+        self._library.check(
+            self._library.slow.LGBM_BoosterPredictForMat(
+                self._handle,
+                (ctypes.c_char * values.nbytes).from_buffer(values),
+                _FLOAT64,
+                ctypes.c_int32(count),
+                ctypes.c_int32(self.feature_count),
+                _ROW_MAJOR,
+                _NORMAL,
+                0,
+                _ALL_ITERATIONS,
+                _PARAMETERS,
+                ctypes.byref(length),
+                (ctypes.c_double * count).from_buffer(probabilities),
+            )
+        )
+        return probabilities
+
+    def contributions(self, row: Sequence[float]) -> list[float]:
+        """Give what each number of a row adds to its log-odds, exact TreeSHAP values; safe from any thread.
+
+        It lets go of the interpreter lock: it takes milliseconds.
+
+        Returns:
+            One more than the row has: the last is the log-odds from which the others lead to the row's own.
+        """
+        length, values = ctypes.c_int64(), (ctypes.c_double * (self.feature_count + 1))()
+        self._library.check(
+            self._library.slow.LGBM_BoosterPredictForMatSingleRowFast(
+                self._contributions, self._row_type(*row), ctypes.byref(length), values
+            )
+        )
+        return list(values)

@@ -1,0 +1,1 @@
+"""Loan in, answer out."""

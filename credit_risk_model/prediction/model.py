@@ -1,0 +1,83 @@
+"""The model that `rest_model_service` serves."""
+
+import logging
+from pathlib import Path
+
+from ml_base import MLModel
+
+from credit_risk_model import DESCRIPTION, __version__, features
+from credit_risk_model import archive as archives
+from credit_risk_model.errors import ConfigurationError, CreditRiskError
+from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
+
+logger = logging.getLogger(__name__)
+
+
+class CreditRiskModel(MLModel):
+    """Predicts whether a loan on the book is safe or risky.
+
+    Attributes:
+        cut_off: A loan is risky from this probability on.
+        metadata: What the archive says of the model.
+    """
+
+    display_name = "Credit Risk Model"
+    qualified_name = "credit_risk_model"
+    description = DESCRIPTION
+    version = __version__
+    input_schema = CreditRiskModelInput
+    output_schema = CreditRiskModelOutput
+
+    def __init__(self, archive: str | None = None, cut_off: float | None = None) -> None:
+        """Load a model archive and reproduce its golden loans.
+
+        Args:
+            archive: Path of the archive; by default the package's own with the highest number.
+            cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
+
+        Raises:
+            ModelArchiveError: The archive can't be trusted.
+            ConfigurationError: The cut-off is not a number between 0 and 1.
+        """
+        self._archive, self.cut_off = load(archive, cut_off)
+        self.metadata = self._archive.metadata
+        self._booster = self._archive.booster
+
+    def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
+        """Predict one loan; safe to call from any thread."""
+        probability = self._booster.predict_row(features.row(data))
+        return CreditRiskModelOutput(credit_risk=decide(probability, self.cut_off), risk_probability=probability)
+
+
+def load(archive: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
+    """Load what every model of this package answers from, once in a process; log in one line why it can't be.
+
+    Args:
+        archive: Path of the archive; None for the package's own with the highest number.
+        cut_off: A probability, above 0 and below 1; None for the one that training chose.
+
+    Returns:
+        The archive, to be kept as long as it is to be shared, and the cut-off.
+
+    Raises:
+        ModelArchiveError: The archive can't be trusted.
+        ConfigurationError: The cut-off is not a number between 0 and 1.
+    """
+    try:
+        loaded = archives.read_shared(Path(archive) if archive is not None else archives.newest())
+        return loaded, _valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
+    except CreditRiskError as error:
+        # The framework logs a traceback when a model can't be made; this is the line to read.
+        logger.error("The credit risk model is not loaded: %s", error)
+        raise
+
+
+def decide(probability: float, cut_off: float) -> CreditRisk:
+    """Call a loan risky from the cut-off on."""
+    return CreditRisk.risky if probability >= cut_off else CreditRisk.safe
+
+
+def _valid_cut_off(cut_off: object) -> float:
+    if isinstance(cut_off, bool) or not isinstance(cut_off, int | float) or not 0 < cut_off < 1:
+        raise ConfigurationError(f"cut_off is {cut_off!r}: set a probability above 0 and below 1, or leave it out.")
+    return float(cut_off)

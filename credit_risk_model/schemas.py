@@ -1,0 +1,322 @@
+"""The contract: the 16 fields of a loan and the answer, each stated here and nowhere else.
+
+Whatever needs a field's name, type, bounds, levels, description or column in Kaggle's `loan.csv` (the OpenAPI contract,
+the features, the training data's checks, the model card) reads it from these classes.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+
+class Level(str, Enum):  # noqa: UP042  # StrEnum has no place for a code
+    """A closed set of category levels, in the order in which the model numbers them.
+
+    Attributes:
+        code: Place of the level in its class, from 0; a float, since that is what the model's row holds.
+    """
+
+    code: float
+
+    def __new__(cls, value: str) -> Self:
+        """Create a member that knows its place."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.code = float(len(cls.__members__))
+        return member
+
+
+class EmploymentLength(Level):
+    """Employment length in years."""
+
+    less_than_1_year = "< 1 year"
+    one_year = "1 year"
+    two_years = "2 years"
+    three_years = "3 years"
+    four_years = "4 years"
+    five_years = "5 years"
+    six_years = "6 years"
+    seven_years = "7 years"
+    eight_years = "8 years"
+    nine_years = "9 years"
+    ten_or_more_years = "10+ years"
+
+
+class HomeOwnership(Level):
+    """Home ownership status."""
+
+    rent = "RENT"
+    own = "OWN"
+    mortgage = "MORTGAGE"
+
+
+class LoanPurpose(Level):
+    """Purpose of the loan."""
+
+    debt_consolidation = "debt_consolidation"
+    credit_card = "credit_card"
+    home_improvement = "home_improvement"
+    other = "other"
+    major_purchase = "major_purchase"
+    small_business = "small_business"
+    car = "car"
+    medical = "medical"
+    moving = "moving"
+    vacation = "vacation"
+    wedding = "wedding"
+    house = "house"
+    renewable_energy = "renewable_energy"
+    educational = "educational"
+
+
+class Term(Level):
+    """Number of monthly payments; the leading space is in LendingClub's data."""
+
+    thirty_six_months = " 36 months"
+    sixty_months = " 60 months"
+
+
+class VerificationStatus(Level):
+    """Whether the income was verified."""
+
+    source_verified = "Source Verified"
+    verified = "Verified"
+    not_verified = "Not Verified"
+
+
+class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
+    """The decision on a loan."""
+
+    safe = "safe"
+    risky = "risky"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The field's column in Kaggle's `loan.csv`; travels in the field's metadata and stays out of the JSON Schema."""
+
+    name: str
+
+
+class WholeNumber:
+    """Accepts what JSON Schema calls an integer: 5 and 5.0, but neither "5" nor true nor 5.5.
+
+    Pydantic's lax integers take strings and booleans, its strict ones refuse 5.0, which JSON encoders that hold the
+    number as a float (pandas among them) send. Both steps run in pydantic's compiled core.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate as a strict float, then as the bounded integer."""
+        return core_schema.chain_schema([core_schema.float_schema(strict=True), handler(source)])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the integer, not the float before it."""
+        return handler(schema["steps"][-1])
+
+
+EXAMPLE_LOAN: dict[str, Any] = {
+    "annual_income": 65000,
+    "collections_in_last_12_months": 0,
+    "delinquencies_in_last_2_years": 0,
+    "debt_to_income_ratio": 17.2,
+    "employment_length": "5 years",
+    "home_ownership": "RENT",
+    "number_of_delinquent_accounts": 0,
+    "interest_rate": 13.5,
+    "last_payment_amount": 407.23,
+    "loan_amount": 12000,
+    "derogatory_public_record_count": 0,
+    "loan_purpose": "debt_consolidation",
+    "revolving_line_utilization_rate": 54.0,
+    "term": " 36 months",
+    "total_payments_to_date": 14660.04,
+    "verification_status": "Verified",
+}
+"""A made-up loan for the contract, the README and the tests: paid in 36 instalments, the last one of usual size."""
+
+
+class CreditRiskModelInput(BaseModel):
+    """A loan on the book; amounts in US dollars, rates in percent."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"examples": [EXAMPLE_LOAN]}
+    )
+
+    annual_income: Annotated[
+        int,
+        Field(
+            ge=1896,
+            le=273000,
+            description="The self-reported annual income provided by the borrower during registration.",
+        ),
+        WholeNumber(),
+        Column("annual_inc"),
+    ]
+    collections_in_last_12_months: Annotated[
+        int,
+        Field(ge=0, le=20, description="Number of collections in 12 months excluding medical collections."),
+        WholeNumber(),
+        Column("collections_12_mths_ex_med"),
+    ]
+    delinquencies_in_last_2_years: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=39,
+            description="The number of 30+ days past-due incidences of delinquency in the borrower's credit file for "
+            "the past 2 years.",
+        ),
+        WholeNumber(),
+        Column("delinq_2yrs"),
+    ]
+    debt_to_income_ratio: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=42.64,
+            strict=True,
+            description="Monthly payments on total debt obligations, excluding mortgage and the requested loan, "
+            "divided by self-reported monthly income.",
+        ),
+        Column("dti"),
+    ]
+    employment_length: Annotated[
+        EmploymentLength, Field(description="Employment length in years."), Column("emp_length")
+    ]
+    home_ownership: Annotated[
+        HomeOwnership,
+        Field(description="The home ownership status provided by the borrower during registration."),
+        Column("home_ownership"),
+    ]
+    number_of_delinquent_accounts: Annotated[
+        int,
+        Field(ge=0, le=6, description="The number of accounts on which the borrower is now delinquent."),
+        WholeNumber(),
+        Column("acc_now_delinq"),
+    ]
+    interest_rate: Annotated[
+        float, Field(ge=5.32, le=28.99, strict=True, description="Interest rate on the loan."), Column("int_rate")
+    ]
+    last_payment_amount: Annotated[
+        float,
+        Field(ge=0, le=36475.59, strict=True, description="Last total payment amount received."),
+        Column("last_pymnt_amnt"),
+    ]
+    loan_amount: Annotated[
+        int,
+        Field(ge=500, le=35000, description="The listed amount of the loan applied for by the borrower."),
+        WholeNumber(),
+        Column("loan_amnt"),
+    ]
+    derogatory_public_record_count: Annotated[
+        int, Field(ge=0, le=86, description="Number of derogatory public records."), WholeNumber(), Column("pub_rec")
+    ]
+    loan_purpose: Annotated[
+        LoanPurpose,
+        Field(description="A category provided by the borrower for the loan request."),
+        Column("purpose"),
+    ]
+    revolving_line_utilization_rate: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=892.3,
+            strict=True,
+            description="The amount of credit the borrower is using relative to all available revolving credit.",
+        ),
+        Column("revol_util"),
+    ]
+    term: Annotated[Term, Field(description="The number of payments on the loan, in months."), Column("term")]
+    total_payments_to_date: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=57777.58,
+            strict=True,
+            description="Payments received to date for the portion of the total amount funded by investors.",
+        ),
+        Column("total_pymnt_inv"),
+    ]
+    verification_status: Annotated[
+        VerificationStatus, Field(description="Indicates if income was verified."), Column("verification_status")
+    ]
+
+
+class CreditRiskModelOutput(BaseModel):
+    """The answer: the decision and the probability that it rests on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    credit_risk: CreditRisk = Field(description="Whether the loan is safe or risky.")
+    risk_probability: float = Field(ge=0, le=1, description="Probability that the loan is risky.")
+
+
+class CreditRiskExplanationInput(CreditRiskModelInput):
+    """A loan on the book, and how much of the decision's account is wanted."""
+
+    max_reasons: Annotated[int, Field(ge=1), WholeNumber()] | None = Field(
+        default=None,
+        description="Most reasons to name; without it the service's setting. Up to 4 are those that speak most for the "
+        "decision; more are the strongest of either direction, up to all features.",
+    )
+
+
+class Reason(BaseModel):
+    """What one feature did to the loan's score."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature: str = Field(description="A field of the loan, or a feature derived from several.")
+    fields: tuple[str, ...] = Field(description="The loan's fields that the feature comes from.")
+    value: int | float | str = Field(description="The feature's value for this loan.")
+    contribution: float = Field(
+        description="What the feature adds to the log-odds of being risky (TreeSHAP): positive = towards risky."
+    )
+    direction: CreditRisk = Field(description="What the feature speaks for.")
+    text: str = Field(description="The reason in a plain sentence.")
+
+
+class OutsideTraining(BaseModel):
+    """A value of the loan beyond all that the model saw in training, where it only guesses."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feature: str = Field(description="A field of the loan, or a feature derived from several.")
+    value: float = Field(description="The feature's value for this loan.")
+    minimum: float = Field(description="Smallest value in training.")
+    maximum: float = Field(description="Largest value in training.")
+
+
+class CreditRiskExplanationOutput(CreditRiskModelOutput):
+    """The answer with its reasons.
+
+    Over all features that moved the score, logit(baseline_probability) plus the contributions is
+    logit(risk_probability).
+    """
+
+    cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
+    baseline_probability: float = Field(ge=0, le=1, description="Where the score starts, before any feature.")
+    reasons: tuple[Reason, ...] = Field(description="The strongest first.")
+    training_range: tuple[OutsideTraining, ...] = Field(
+        description="The loan's values that lie outside what the model saw in training."
+    )
+
+
+class CreditRiskBatchInput(BaseModel):
+    """Loans on the book, to be answered together or not at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loans: tuple[CreditRiskModelInput, ...] = Field(min_length=1, max_length=1000)
+
+
+class CreditRiskBatchOutput(BaseModel):
+    """The answers, in the order of the loans."""
+
+    model_config = ConfigDict(frozen=True)
+
+    predictions: tuple[CreditRiskModelOutput, ...]

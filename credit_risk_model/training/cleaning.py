@@ -1,0 +1,95 @@
+"""The row filters, in their published order, and the table of what each of them left."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.training.loans import INSTALLMENT, ISSUE_MONTH
+
+_Filter = Callable[[pd.DataFrame], pd.Series]
+
+
+def _complete(loans: pd.DataFrame) -> pd.Series:
+    return loans.drop(columns=ISSUE_MONTH, errors="ignore").notna().all(axis="columns")
+
+
+def _within_3_deviations(field: str) -> _Filter:
+    def keep(loans: pd.DataFrame) -> pd.Series:
+        return (loans[field] - loans[field].mean()).abs() <= 3 * loans[field].std()
+
+    return keep
+
+
+def _at_most(field: str, limit: float) -> _Filter:
+    return lambda loans: loans[field] <= limit
+
+
+def _own_rented_or_mortgaged(loans: pd.DataFrame) -> pd.Series:
+    return ~loans["home_ownership"].isin(["OTHER", "NONE", "ANY"])
+
+
+STEPS: tuple[tuple[str, _Filter], ...] = (
+    ("no value missing", _complete),
+    ("annual income within 3 standard deviations of the mean", _within_3_deviations("annual_income")),
+    ("debt-to-income ratio within 3 standard deviations of the mean", _within_3_deviations("debt_to_income_ratio")),
+    ("number of delinquent accounts at most 6", _at_most("number_of_delinquent_accounts", 6)),
+    ("home ownership not OTHER, NONE or ANY", _own_rented_or_mortgaged),
+    ("collections in the last 12 months at most 5", _at_most("collections_in_last_12_months", 5)),
+    ("delinquencies in the last 2 years at most 10", _at_most("delinquencies_in_last_2_years", 10)),
+    ("derogatory public records at most 10", _at_most("derogatory_public_record_count", 10)),
+    ("revolving line utilization at most 100 percent", _at_most("revolving_line_utilization_rate", 100)),
+)
+"""Each step's words and which rows it keeps; means and deviations are those of the rows that earlier steps left."""
+
+ROWS_OF_KAGGLES_FILE = 887_379
+PUBLISHED_ROWS = (887379, 841954, 835167, 835112, 835111, 834889, 834884, None, 834415, 831103)
+"""What each step is published to leave of Kaggle's file. There is one number fewer than steps: 834,415 stands for the
+delinquencies, the derogatory records or both, so it is set after both, and none after the first."""
+
+
+def clean(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Filter the loans and bring them into the contract's form.
+
+    Args:
+        loans: What `read_loans` gives.
+
+    Returns:
+        The loans that are left, without `installment` (it follows from amount, rate and term), whole numbers and whole
+        dollars where the contract has integers, categories in the contract's levels; and the table of the steps:
+        `step`, `rows` left, `removed` and, for a file of Kaggle's size, `published` rows.
+
+    Raises:
+        DataError: No row is left, or a category is none of the contract's levels.
+    """
+    table = [{"step": "as read", "rows": len(loans)}]
+    for words, keep in STEPS:
+        loans = loans[keep(loans)]
+        table.append({"step": words, "rows": len(loans)})
+    if loans.empty:
+        raise DataError("The cleaning steps leave no loan: the file holds too few complete ones.")
+    steps = pd.DataFrame(table)
+    steps["removed"] = -steps["rows"].diff().fillna(0).astype(int)
+    if steps["rows"].iloc[0] == ROWS_OF_KAGGLES_FILE:
+        steps["published"] = pd.array(PUBLISHED_ROWS, dtype="Int64")
+    return _in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True), steps
+
+
+def _in_contract_form(loans: pd.DataFrame) -> pd.DataFrame:
+    columns: dict[str, pd.Series] = {}
+    for feature in CONTRACT_FEATURES:
+        column = loans[feature.name]
+        if feature.levels:
+            unknown = int((~column.isin(feature.levels)).sum())
+            if unknown:
+                raise DataError(
+                    f"Column {feature.column}: {unknown} rows hold a level that the contract does not know. "
+                    f"It knows {', '.join(map(repr, feature.levels))}."
+                )
+            columns[feature.name] = column.cat.set_categories(feature.levels)
+        elif CreditRiskModelInput.model_fields[feature.name].annotation is int:
+            # Some incomes have cents; a request can't, so the model must not learn from them.
+            columns[feature.name] = column.round().astype("int64")
+    return loans.assign(**columns)

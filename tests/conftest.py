@@ -1,0 +1,177 @@
+"""Parts that many tests need, all real: a small synthetic book, a small fitted model, its archive."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import pandas as pd
+import pytest
+import yaml
+
+from credit_risk_model import archive, features
+from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.training import fitting
+from credit_risk_model.training.cleaning import clean
+from credit_risk_model.training.golden import golden_loans
+from credit_risk_model.training.loans import read_loans
+from credit_risk_model.training.pipeline import Settings, Training
+from credit_risk_model.training.synthetic import write_synthetic_loan_book
+
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
+
+
+@pytest.fixture
+def loan() -> dict[str, Any]:
+    """The contract's example, to be changed at will."""
+    return dict(EXAMPLE_LOAN)
+
+
+@pytest.fixture(scope="session")
+def book_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic book of 4,000 loans."""
+    path = tmp_path_factory.mktemp("book") / "loan.csv"
+    write_synthetic_loan_book(path, rows=4000, seed=7)
+    return path
+
+
+@pytest.fixture(scope="session")
+def loans(book_path: Path) -> pd.DataFrame:
+    """The cleaned loans of the book."""
+    return clean(read_loans(book_path))[0]
+
+
+@pytest.fixture(scope="session")
+def estimator(loans: pd.DataFrame) -> lgb.LGBMClassifier:
+    """A small model of the book."""
+    hyperparameters = {"n_estimators": 20, "num_leaves": 7}
+    return fitting.fit(fitting.feature_frame(loans), fitting.label(loans), hyperparameters, seed=1)
+
+
+@pytest.fixture(scope="session")
+def archive_contents(
+    loans: pd.DataFrame, estimator: lgb.LGBMClassifier, book_path: Path
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What `archive.write` is given for the small model: metadata and files."""
+    golden = golden_loans(seed=3)
+    training = Training(Settings(data=book_path))
+    training.estimator = estimator
+    files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>")
+    files[archive.MODEL] = estimator.booster_.model_to_string().encode()
+    files[archive.GOLDEN] = archive.golden_json(golden, training.predict_loans(golden).tolist())
+    frame = fitting.feature_frame(loans)
+    metadata = {
+        "model_version": "test",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
+        "libraries": {},
+        "seed": 1,
+        "cut_off": 0.3,
+        "features": [
+            {
+                "name": feature.name,
+                "levels": feature.levels,
+                "minimum": None if feature.levels else float(frame[feature.name].min()),
+                "maximum": None if feature.levels else float(frame[feature.name].max()),
+            }
+            for feature in features.FEATURES
+        ],
+        "hyperparameters": {},
+        "metrics": {},
+        "cleaning": [],
+        "checks": {},
+        "data": {"kind": "synthetic", "file": book_path.name, "sha256": "", "rows": 4000},
+    }
+    return metadata, files
+
+
+@pytest.fixture(scope="session")
+def archive_path(
+    archive_contents: tuple[dict[str, Any], dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A valid archive of the small model; tests that change it copy it first."""
+    path = tmp_path_factory.mktemp("archive") / "1.zip"
+    archive.write(path, *archive_contents)
+    return path
+
+
+class Service:
+    """A service as its users run it: a process of its own, reached over HTTP.
+
+    Attributes:
+        address: Base URL.
+        process: The running uvicorn.
+        log: File with what it wrote to standard output and error.
+    """
+
+    def __init__(self, configuration: Path, application: str, log: Path, options: tuple[str, ...] = ()) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", application, "--port", str(self.port), *options],
+                cwd=ROOT,
+                env={**os.environ, "REST_CONFIG": str(configuration)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Send a GET; give status and body, 0 where nothing listens yet."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=10) as answer:  # noqa: S310  # our own address
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+        except (urllib.error.URLError, ConnectionError):
+            return 0, b""
+
+    def wait_for(self, path: str, status: int = 200, seconds: float = 60) -> None:
+        """Ask until the path answers with the status."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.get(path)[0] == status:
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not answer {status} in {seconds} s:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        """End the process as an orchestrator does."""
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """Start services from a configuration with changed model settings; they end with the session.
+
+    The returned function takes the model's `configuration:` as keyword arguments, and the application to serve.
+    """
+    running: list[Service] = []
+
+    def start(application: str = "rest_model_service.main:app", **model: Any) -> Service:
+        folder = tmp_path_factory.mktemp("service")
+        configuration = yaml.safe_load(CONFIGURATION.read_text())
+        configuration["models"][0]["configuration"] = model
+        path = folder / "rest_configuration.yaml"
+        path.write_text(yaml.safe_dump(configuration))
+        running.append(Service(path, application, folder / "log"))
+        return running[-1]
+
+    yield start
+    for service in running:
+        if service.process.poll() is None:
+            service.stop()

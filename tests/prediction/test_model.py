@@ -1,0 +1,76 @@
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_base import MLModel
+
+from credit_risk_model import __version__, archive
+from credit_risk_model.errors import ConfigurationError, ModelArchiveError
+from credit_risk_model.prediction.model import CreditRiskModel
+from credit_risk_model.schemas import CreditRiskModelInput, CreditRiskModelOutput
+
+
+@pytest.fixture(scope="module")
+def model(archive_path: Path) -> CreditRiskModel:
+    """The served model on the small archive."""
+    return CreditRiskModel(archive=str(archive_path))
+
+
+def test_model_says_what_it_is(model: CreditRiskModel) -> None:
+    """Names, description, version and schemas are those that the framework publishes."""
+    assert isinstance(model, MLModel)
+    assert (model.display_name, model.qualified_name) == ("Credit Risk Model", "credit_risk_model")
+    assert model.version == __version__
+    assert model.description
+    assert model.input_schema is CreditRiskModelInput
+    assert model.output_schema is CreditRiskModelOutput
+
+
+def test_golden_loans_get_their_probabilities(model: CreditRiskModel, archive_path: Path) -> None:
+    """The model answers with the trained model's probabilities, risky from the cut-off on."""
+    golden = archive.read(archive_path).golden
+    answers = [model.predict(example.loan) for example in golden]
+    assert [answer.risk_probability for answer in answers] == [example.risk_probability for example in golden]
+    decisions = {(answer.risk_probability >= 0.3, answer.credit_risk.value) for answer in answers}
+    assert decisions == {(True, "risky"), (False, "safe")}
+
+
+def test_cut_off_decides(archive_path: Path, loan: dict[str, Any]) -> None:
+    """A probability that reaches the cut-off is risky; just below it, safe."""
+    request = CreditRiskModelInput.model_validate(loan)
+    probability = CreditRiskModel(str(archive_path)).predict(request).risk_probability
+    at, above = (CreditRiskModel(str(archive_path), cut_off=probability + step) for step in (0, 1e-12))
+    assert at.predict(request).credit_risk.value == "risky"
+    assert above.predict(request).credit_risk.value == "safe"
+
+
+@pytest.mark.parametrize("cut_off", [0, 1, -0.1, 1.5, float("nan"), "0.5", True])
+def test_impossible_cut_off_is_refused(cut_off: Any, archive_path: Path) -> None:
+    """A cut-off is a number above 0 and below 1."""
+    with pytest.raises(ConfigurationError, match=r"cut_off is .*: set a probability above 0 and below 1"):
+        CreditRiskModel(archive=str(archive_path), cut_off=cut_off)
+
+
+def test_refused_archive_is_one_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is wrong with the archive stands in one line of the log."""
+    with caplog.at_level(logging.ERROR), pytest.raises(ModelArchiveError):
+        CreditRiskModel(archive=str(tmp_path / "9.zip"))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "The credit risk model is not loaded: 9.zip: no such file. Name one that exists, or run `make train`."
+    )
+
+
+def test_many_threads_get_the_same_answers(model: CreditRiskModel, archive_path: Path) -> None:
+    """Requests on many threads at once are answered as one after the other."""
+    golden = archive.read(archive_path).golden * 20
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(model.predict, [example.loan for example in golden]))
+    assert [answer.risk_probability for answer in answers] == [example.risk_probability for example in golden]
+
+
+def test_shipped_archive_is_the_default() -> None:
+    """Without an argument the package's own archive with the highest number is served."""
+    assert CreditRiskModel().metadata == archive.read(archive.newest()).metadata

@@ -1,0 +1,160 @@
+"""The framework's own application, as a process, with the project's YAML."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from conftest import CONFIGURATION, ROOT, Service
+
+from credit_risk_model import __version__, archive
+from credit_risk_model.schemas import EXAMPLE_LOAN
+
+PREDICTION = "/api/models/credit_risk_model/prediction"
+
+
+@pytest.fixture(scope="module", params=["rest_model_service.main:app"])
+def service(request: pytest.FixtureRequest, start_service: Callable[..., Service], archive_path: Path) -> Service:
+    """A ready service on the small archive."""
+    service = start_service(request.param, archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    return service
+
+
+def post(service: Service, body: Any) -> httpx.Response:
+    """Send a prediction request: bytes as they are, anything else as JSON, NaN and infinities included."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    return httpx.post(service.address + PREDICTION, content=content, headers=headers, timeout=30)
+
+
+def test_golden_loans_are_answered_with_their_probabilities(service: Service, archive_path: Path) -> None:
+    """Over HTTP a loan gets the trained model's probability, to the last bit, and the decision it means."""
+    for golden in archive.read(archive_path).golden:
+        answer = post(service, golden.loan.model_dump(mode="json"))
+        assert answer.status_code == 200
+        expected = "risky" if golden.risk_probability >= 0.3 else "safe"
+        assert answer.json() == {"credit_risk": expected, "risk_probability": golden.risk_probability}
+
+
+def test_health_endpoints_tell_that_the_service_runs(service: Service) -> None:
+    """Health, readiness and startup answer 200 with their states."""
+    found = {path: service.get(f"/api/health{path}") for path in ("", "/ready", "/startup")}
+    assert {path: (status, json.loads(body)) for path, (status, body) in found.items()} == {
+        "": (200, {"health_status": "HEALTHY"}),
+        "/ready": (200, {"readiness_status": "ACCEPTING_TRAFFIC"}),
+        "/startup": (200, {"startup_status": "STARTED"}),
+    }
+
+
+def test_metadata_describes_the_model(service: Service) -> None:
+    """The model's metadata gives its names, the package's version and both schemas."""
+    status, body = service.get("/api/models/credit_risk_model/metadata")
+    metadata = json.loads(body)
+    assert (status, metadata["display_name"], metadata["version"]) == (200, "Credit Risk Model", __version__)
+    assert list(metadata["input_schema"]["properties"]) == list(EXAMPLE_LOAN)
+    assert list(metadata["output_schema"]["properties"]) == ["credit_risk", "risk_probability"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        pytest.param({"annual_income": "a lot"}, "annual_income", id="wrong type"),
+        pytest.param({"annual_income": 273001}, "annual_income", id="out of bounds"),
+        pytest.param({"interest_rate": 5.31}, "interest_rate", id="out of lower bound"),
+        pytest.param({"term": "36 months"}, "term", id="unknown level"),
+        pytest.param({"grade": "A"}, "grade", id="unknown field"),
+        pytest.param({"debt_to_income_ratio": math.nan}, "debt_to_income_ratio", id="NaN"),
+        pytest.param({"last_payment_amount": math.inf}, "last_payment_amount", id="Infinity"),
+        pytest.param({"loan_amount": None}, "loan_amount", id="null"),
+    ],
+)
+def test_bad_field_is_a_400_that_names_it(service: Service, change: dict[str, Any], named: str) -> None:
+    """A loan that breaks the contract in one field gets one message, with the field's name."""
+    answer = post(service, {**EXAMPLE_LOAN, **change})
+    assert answer.status_code == 400
+    (message,) = answer.json()["messages"]
+    assert answer.json()["type"] == "ValidationError"
+    assert f"'body, {named}'" in message
+
+
+def test_missing_fields_are_a_400_that_names_each(service: Service) -> None:
+    """An empty object lacks all 16 fields."""
+    answer = post(service, {})
+    assert answer.status_code == 400
+    messages = answer.json()["messages"]
+    assert len(messages) == 16
+    assert all(f"'body, {field}'" in message for field, message in zip(EXAMPLE_LOAN, messages, strict=True))
+
+
+@pytest.mark.parametrize("body", [b"", [], [EXAMPLE_LOAN], "loan", 5, None], ids=repr)
+def test_body_that_is_no_object_is_a_400(service: Service, body: Any) -> None:
+    """An empty body, a list, a string, a number and null are no loan."""
+    answer = post(service, body)
+    assert (answer.status_code, answer.json()["type"]) == (400, "ValidationError")
+    assert all("'body'" in message for message in answer.json()["messages"])
+
+
+def test_loan_at_all_maxima_is_answered(start_service: Callable[..., Service]) -> None:
+    """The shipped archive serves the loan that holds every bound's maximum, from the configuration as it ships."""
+    service = start_service(**yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"])
+    service.wait_for("/api/health/ready")
+    maxima = {
+        "annual_income": 273000,
+        "collections_in_last_12_months": 20,
+        "delinquencies_in_last_2_years": 39,
+        "debt_to_income_ratio": 42.64,
+        "employment_length": "< 1 year",
+        "home_ownership": "MORTGAGE",
+        "number_of_delinquent_accounts": 6,
+        "interest_rate": 28.99,
+        "last_payment_amount": 36475.59,
+        "loan_amount": 35000,
+        "derogatory_public_record_count": 86,
+        "loan_purpose": "debt_consolidation",
+        "revolving_line_utilization_rate": 892.3,
+        "term": " 36 months",
+        "total_payments_to_date": 57777.58,
+        "verification_status": "Source Verified",
+    }
+    answer = post(service, maxima)
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"credit_risk", "risk_probability"}
+
+
+def test_cut_off_of_the_configuration_decides(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """The YAML's cut-off overrides the archive's."""
+    golden = archive.read(archive_path).golden[0]
+    cut_off = golden.risk_probability / 2
+    service = start_service(archive=str(archive_path), cut_off=cut_off)
+    service.wait_for("/api/health/ready")
+    assert cut_off < golden.risk_probability < 0.3
+    assert post(service, golden.loan.model_dump(mode="json")).json()["credit_risk"] == "risky"
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing"])
+def test_refused_archive_is_never_ready(
+    fault: str, start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
+) -> None:
+    """With a damaged or missing archive the process stays up, unready and unhealthy, and one log line says why."""
+    path = tmp_path / "1.zip"
+    if fault == "damaged":
+        content = bytearray(archive_path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    service = start_service(archive=str(path))
+    service.wait_for("/api/health", status=503)
+    assert service.get("/api/health/ready")[0] == 503
+    assert service.process.poll() is None
+    lines = [line for line in service.log.read_text().splitlines() if "The credit risk model is not loaded" in line]
+    assert len(lines) == 1
+    assert "1.zip: " in lines[0]
+
+
+def test_version_is_the_same_everywhere() -> None:
+    """The configuration's version is the package's."""
+    assert yaml.safe_load((ROOT / "configuration" / "rest_configuration.yaml").read_text())["version"] == __version__

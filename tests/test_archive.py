@@ -1,0 +1,296 @@
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from credit_risk_model import archive, features
+from credit_risk_model.errors import ModelArchiveError
+
+Contents = tuple[dict[str, Any], dict[str, bytes]]
+
+
+def rewrite(path: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """Copy an archive with changed contents, so that only what `change` did is wrong with it."""
+    with zipfile.ZipFile(path) as source:
+        contents = {name: source.read(name) for name in source.namelist()}
+    change(contents)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as copy:
+        for name, content in contents.items():
+            copy.writestr(name, content)
+    return target
+
+
+def change_metadata(contents: dict[str, bytes], **changes: Any) -> None:
+    """Change fields of the metadata, with the digests as they should then be."""
+    metadata = json.loads(contents[archive.METADATA]) | changes
+    metadata["files"] = {name: archive.sha256(text) for name, text in contents.items() if name != archive.METADATA}
+    contents[archive.METADATA] = json.dumps(metadata).encode()
+
+
+def test_what_is_written_is_read_back(archive_path: Path, estimator: lgb.LGBMClassifier) -> None:
+    """The archive gives back its metadata, its golden loans and a model that answers as the fitted one did."""
+    found = archive.read(archive_path)
+    assert (found.metadata.model_version, found.metadata.cut_off) == ("test", 0.3)
+    rows = [features.row(golden.loan) for golden in found.golden]
+    expected = estimator.booster_.predict(np.array(rows))
+    assert [golden.risk_probability for golden in found.golden] == expected.tolist()
+    assert [found.booster.predict_row(row) for row in rows] == expected.tolist()
+
+
+def test_same_content_gives_the_same_bytes(archive_contents: Contents, archive_path: Path, tmp_path: Path) -> None:
+    """An archive's bytes depend on its content alone."""
+    archive.write(tmp_path / "again.zip", *archive_contents)
+    assert (tmp_path / "again.zip").read_bytes() == archive_path.read_bytes()
+
+
+def test_failed_write_leaves_what_was_there(archive_contents: Contents, archive_path: Path, tmp_path: Path) -> None:
+    """An archive that can't be read back is not written, and the one that was there stays."""
+    metadata, files = archive_contents
+    target = tmp_path / "1.zip"
+    target.write_bytes(archive_path.read_bytes())
+    golden = json.loads(files[archive.GOLDEN])
+    golden[0]["risk_probability"] += 1e-9
+    with pytest.raises(ModelArchiveError, match="golden loan 0 gets"):
+        archive.write(target, metadata, {**files, archive.GOLDEN: json.dumps(golden).encode()})
+    assert target.read_bytes() == archive_path.read_bytes()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_incomplete_content_is_not_written(archive_contents: Contents, tmp_path: Path) -> None:
+    """A missing file or field stops the writing before anything is there."""
+    metadata, files = archive_contents
+    with pytest.raises(ModelArchiveError, match=r"model_card\.md is not the file that was packaged"):
+        archive.write(tmp_path / "1.zip", metadata, {name: files[name] for name in files if name != archive.CARD})
+    with pytest.raises(ModelArchiveError, match="metadata is not valid: cut_off"):
+        archive.write(tmp_path / "1.zip", {**metadata, "cut_off": 1.0}, files)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_users_can_read_it(archive_path: Path) -> None:
+    """The service may run as another user than the training."""
+    assert archive_path.stat().st_mode & 0o777 == 0o644
+
+
+def test_missing_archive_is_named(tmp_path: Path) -> None:
+    """The error names the file and what to do."""
+    with pytest.raises(ModelArchiveError, match=r"7\.zip: no such file.*make train"):
+        archive.read(tmp_path / "7.zip")
+
+
+def test_folder_is_no_archive(tmp_path: Path) -> None:
+    """A folder in the archive's place is an error, not a crash."""
+    with pytest.raises(ModelArchiveError, match="can't be read"):
+        archive.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip", b"\x00" * 1000])
+def test_file_that_is_no_zip_is_refused(content: bytes, tmp_path: Path) -> None:
+    """Anything that is not a zip file is refused as such."""
+    (tmp_path / "1.zip").write_bytes(content)
+    with pytest.raises(ModelArchiveError, match="damaged, or not a zip file"):
+        archive.read(tmp_path / "1.zip")
+
+
+@pytest.mark.parametrize("name", archive.CONTENTS)
+def test_missing_file_is_named(name: str, archive_path: Path, tmp_path: Path) -> None:
+    """An archive without one of its files is refused with the file's name."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.pop(name))
+    with pytest.raises(ModelArchiveError, match=f"missing, unknown or repeated: {name}"):
+        archive.read(path)
+
+
+def test_unknown_file_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """A file that no archive has is refused with its name."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({"../evil": b""}))
+    with pytest.raises(ModelArchiveError, match=r"unknown or repeated: \.\./evil"):
+        archive.read(path)
+
+
+def test_repeated_file_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """Two files of one name are refused: readers differ in which one they take."""
+    path = tmp_path / "1.zip"
+    path.write_bytes(archive_path.read_bytes())
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as target:
+        target.writestr(archive.CARD, b"another")
+    with pytest.raises(ModelArchiveError, match="repeated: a file twice"):
+        archive.read(path)
+
+
+def test_bomb_is_refused_before_it_is_unpacked(
+    archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file larger than any real one is refused by its stated size."""
+    monkeypatch.setattr(archive, "_LARGEST_FILE", 1_000_000)
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: b"0" * 1_000_001}))
+    with pytest.raises(ModelArchiveError, match="a file is larger than 1,000,000 bytes"):
+        archive.read(path)
+
+
+@pytest.mark.parametrize("name", [name for name in archive.CONTENTS if name != archive.METADATA])
+def test_altered_file_is_named(name: str, archive_path: Path, tmp_path: Path) -> None:
+    """Any file that differs from the packaged one, if only by a byte at its end, is refused by its digest."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({name: contents[name] + b" "}))
+    with pytest.raises(ModelArchiveError, match=f"{name} is not the file that was packaged"):
+        archive.read(path)
+
+
+def test_unknown_format_is_named(archive_path: Path, tmp_path: Path) -> None:
+    """An archive of another format number is refused with both numbers."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, format=2))
+    with pytest.raises(ModelArchiveError, match="its format is '2', this release reads 1"):
+        archive.read(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
+def test_damaged_metadata_is_refused(content: bytes, archive_path: Path, tmp_path: Path) -> None:
+    """Metadata that is no JSON object with a format is damaged."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.METADATA: content}))
+    with pytest.raises(ModelArchiveError, match=r"metadata\.json is damaged"):
+        archive.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cut_off": "0.5x"}, "not valid: cut_off"),
+        ({"surprise": 1}, "not valid: surprise"),
+        ({"features": []}, "features differ from the contract's"),
+    ],
+)
+def test_wrong_metadata_is_refused(changes: dict[str, Any], words: str, archive_path: Path, tmp_path: Path) -> None:
+    """A wrong, unknown or missing field of the metadata is named."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, **changes))
+    with pytest.raises(ModelArchiveError, match=words):
+        archive.read(path)
+
+
+def test_features_in_another_order_are_refused(archive_path: Path, tmp_path: Path) -> None:
+    """The metadata's features must be the contract's in its order."""
+
+    def turn(contents: dict[str, bytes]) -> None:
+        change_metadata(contents, features=json.loads(contents[archive.METADATA])["features"][::-1])
+
+    with pytest.raises(ModelArchiveError, match="differ from the contract's in the order"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", turn))
+
+
+def test_other_levels_are_refused(archive_path: Path, tmp_path: Path) -> None:
+    """A level that the contract does not know, or in another place, makes a foreign archive."""
+
+    def rename(contents: dict[str, bytes]) -> None:
+        found = json.loads(contents[archive.METADATA])["features"]
+        next(feature for feature in found if feature["name"] == "term")["levels"].reverse()
+        change_metadata(contents, features=found)
+
+    with pytest.raises(ModelArchiveError, match="levels of term differ from the contract's"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", rename))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"feature_names=annual_income", b"feature_names=income", "columns of model.txt are not the features"),
+        (b'["< 1 year", "1 year"', b'["1 year", "< 1 year"', "category levels of model.txt are not the contract's"),
+        (b"pandas_categorical:", b"pandas_category:", "category levels of model.txt are not the contract's"),
+    ],
+)
+def test_foreign_model_is_refused(old: bytes, new: bytes, words: str, archive_path: Path, tmp_path: Path) -> None:
+    """A model of other columns or levels is refused even where the metadata vouches for it."""
+
+    def exchange(contents: dict[str, bytes]) -> None:
+        assert old in contents[archive.MODEL]
+        contents[archive.MODEL] = contents[archive.MODEL].replace(old, new)
+        change_metadata(contents)
+
+    with pytest.raises(ModelArchiveError, match=words):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
+
+
+def test_model_that_answers_otherwise_is_refused(
+    archive_path: Path, tmp_path: Path, estimator: lgb.LGBMClassifier
+) -> None:
+    """A valid model that is not the one that gave the golden answers is refused by its own answers."""
+
+    def exchange(contents: dict[str, bytes]) -> None:
+        contents[archive.MODEL] = estimator.booster_.model_to_string(num_iteration=19).encode()
+        change_metadata(contents)
+
+    with pytest.raises(ModelArchiveError, match="golden loan 0 gets 0"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'[{"loan": {}, "risk_probability": 0.5}]'])
+def test_wrong_golden_loans_are_refused(content: bytes, archive_path: Path, tmp_path: Path) -> None:
+    """Golden loans must be there and be valid: without them nothing proves the model."""
+
+    def exchange(contents: dict[str, bytes]) -> None:
+        contents[archive.GOLDEN] = content
+        change_metadata(contents)
+
+    with pytest.raises(ModelArchiveError, match=r"golden\.json is not valid"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
+
+
+def test_any_damaged_byte_is_refused_or_harmless(archive_path: Path, tmp_path: Path) -> None:
+    """Whichever byte of the file is damaged: the archive is refused, or answers as before; nothing else is raised."""
+    whole = archive_path.read_bytes()
+    undamaged = archive.read(archive_path)
+    answers = [undamaged.booster.predict_row(features.row(golden.loan)) for golden in undamaged.golden]
+    path = tmp_path / "1.zip"
+    rng = np.random.default_rng(1)
+    # All of the zip's own structure at the end, and a sample of what lies before.
+    places = [*range(len(whole) - 800, len(whole)), *rng.integers(0, len(whole) - 800, 400).tolist()]
+    refused = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            found = archive.read(path)
+        except ModelArchiveError as error:
+            assert str(error).startswith("1.zip: ")  # noqa: PT017  # either outcome is right
+            refused += 1
+        else:
+            assert [found.booster.predict_row(features.row(golden.loan)) for golden in found.golden] == answers
+            assert found.metadata == undamaged.metadata
+    assert refused > len(places) / 2
+
+
+def test_truncated_archive_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """An archive cut off anywhere is refused."""
+    whole = archive_path.read_bytes()
+    path = tmp_path / "1.zip"
+    for length in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelArchiveError, match=r"1\.zip: damaged, or not a zip file"):
+            archive.read(path)
+
+
+def test_poisoned_estimator_is_never_unpickled(archive_path: Path, tmp_path: Path) -> None:
+    """A model.joblib that would run code when it is loaded runs none: reading does not unpickle."""
+    trap = tmp_path / "trap"
+    poison = f"cbuiltins\nopen\n(V{trap}\nVw\ntR.".encode()
+
+    def exchange(contents: dict[str, bytes]) -> None:
+        contents[archive.ESTIMATOR] = poison
+        change_metadata(contents)
+
+    archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
+    assert not trap.exists()
+
+
+def test_newest_archive_has_the_highest_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers are compared as numbers, other names don't count, and the next one is free."""
+    monkeypatch.setattr(archive, "MODEL_FILES", tmp_path)
+    assert archive.next_free(tmp_path) == tmp_path / "1.zip"
+    with pytest.raises(ModelArchiveError, match="make train"):
+        archive.newest()
+    for name in ("2.zip", "10.zip", "010.zip", "11.txt", "x.zip"):
+        (tmp_path / name).touch()
+    assert archive.newest() == tmp_path / "10.zip"
+    assert archive.next_free(tmp_path) == tmp_path / "11.zip"

@@ -1,0 +1,78 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from credit_risk_model import archive
+from credit_risk_model.features import NAMES
+
+NOTEBOOK = ROOT / "notebooks" / "credit_risk_model.ipynb"
+
+
+@pytest.fixture(scope="module")
+def committed() -> nbformat.NotebookNode:
+    """The notebook as it was run for the shipped archive."""
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def test_notebook_runs_from_a_clean_kernel(book_path: Path, tmp_path: Path) -> None:
+    """Run top to bottom on a small synthetic book, it writes an archive that the service reads."""
+    output = tmp_path / "9.zip"
+    parameters = {"data": book_path, "output": output, "time_budget": 2, "max_trees": 20, "max_leaves": 8}
+    options = [part for name, value in parameters.items() for part in ("-p", name, str(value))]
+    command = [str(Path(sys.executable).with_name("papermill")), "--no-progress-bar", "--cwd", str(tmp_path), *options]
+    done = subprocess.run(
+        [*command, str(NOTEBOOK), str(tmp_path / "run.ipynb")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = archive.read(output).metadata
+    assert (found.model_version, found.data.kind, found.hyperparameters["n_estimators"] <= 20) == (
+        "9",
+        "synthetic",
+        True,
+    )
+    cells = [cell for cell in nbformat.read(tmp_path / "run.ipynb", as_version=4).cells if cell.cell_type == "code"]
+    errors = [output.text for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
+    # The one thing that may be said on the way is how far the search is.
+    assert not [text for text in errors if text.strip() and "FLAML search" not in text]
+
+
+def test_committed_run_is_whole_and_in_order(committed: nbformat.NotebookNode) -> None:
+    """Every code cell was run once, in order, without an error."""
+    cells = [cell for cell in committed.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def test_committed_run_made_the_shipped_archive(committed: nbformat.NotebookNode) -> None:
+    """The notebook's outputs show the shipped archive's own hyper-parameters and cut-off."""
+    shipped = archive.read(archive.MODEL_FILES / "1.zip").metadata
+    text = "\n".join(
+        output.data["text/plain"]
+        for cell in committed.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "execute_result"
+    )
+    assert re.search(rf"n_estimators +{shipped.hyperparameters['n_estimators']}\n", text)
+    assert f"{shipped.cut_off:.4f}" in text
+
+
+def test_cells_only_call_the_package(committed: nbformat.NotebookNode) -> None:
+    """No cell defines a function or a class, loops over rows or trains on its own."""
+    for cell in committed.cells:
+        if cell.cell_type == "code":
+            assert not re.search(r"^\s*(def|class|for|while|lambda)\b", cell.source, re.MULTILINE), cell.source
+            assert not re.search(r"import (lightgbm|sklearn|flaml|deepchecks)", cell.source), cell.source
+
+
+def test_no_output_shows_a_borrowers_row(committed: nbformat.NotebookNode) -> None:
+    """No table has the fields as its columns, and no output lists loans."""
+    for cell in committed.cells:
+        for output in cell.get("outputs", []):
+            head = str(output.get("data", {}).get("text/html", "")).split("</thead>")[0]
+            assert sum(f">{name}<" in head for name in NAMES) == 0

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.training import cleaning
+from credit_risk_model.training.cleaning import clean
+from credit_risk_model.training.loans import read_loans
+
+
+@pytest.fixture
+def read(book_path: Path) -> pd.DataFrame:
+    """The book as read."""
+    return read_loans(book_path)
+
+
+def kept(read: pd.DataFrame, **changes: object) -> bool:
+    """Whether an ordinary loan, put into the book with these changes, is kept."""
+    marks = {"loan_amount": 777, "last_payment_amount": 777.77}
+    loan = {**EXAMPLE_LOAN, "installment": 26.4, "loan_status": "Current", "loan_risk": "safe", **marks, **changes}
+    book = read.astype(dict.fromkeys(read.select_dtypes("category"), object))
+    book.loc[0, list(loan)] = list(loan.values())
+    loans, _ = clean(book.astype(dict.fromkeys(read.select_dtypes("category"), "category")))
+    return any((loans[name] == mark).any() for name, mark in marks.items())
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed", "refused"),
+    [
+        ("number_of_delinquent_accounts", 6, 7),
+        ("collections_in_last_12_months", 5, 6),
+        ("delinquencies_in_last_2_years", 10, 11),
+        ("derogatory_public_record_count", 10, 11),
+        ("revolving_line_utilization_rate", 100, 100.1),
+    ],
+)
+def test_limits_are_allowed_and_beyond_them_dropped(
+    field: str, allowed: float, refused: float, read: pd.DataFrame
+) -> None:
+    """A loan at a limit is kept, a loan beyond it is dropped."""
+    assert kept(read, **{field: allowed})
+    assert not kept(read, **{field: refused})
+
+
+@pytest.mark.parametrize("home_ownership", ["OTHER", "NONE", "ANY"])
+def test_odd_home_ownerships_are_dropped(home_ownership: str, read: pd.DataFrame) -> None:
+    """Homes are owned, mortgaged or rented."""
+    assert kept(read, home_ownership="OWN")
+    assert not kept(read, home_ownership=home_ownership)
+
+
+@pytest.mark.parametrize("field", [feature.name for feature in CONTRACT_FEATURES])
+def test_loan_with_a_missing_value_is_dropped(field: str, read: pd.DataFrame) -> None:
+    """A loan that lacks any of the fields is dropped."""
+    assert not kept(read, **{field: np.nan})
+
+
+def test_missing_issue_month_is_no_missing_value(read: pd.DataFrame) -> None:
+    """The issue month serves the out-of-time test alone."""
+    assert kept(read, issue_month=pd.NaT)
+
+
+def test_deviations_are_taken_of_what_is_left(read: pd.DataFrame) -> None:
+    """Incomes, then debt ratios, stay within 3 standard deviations of the rows that earlier steps left."""
+    left = read[read.drop(columns="issue_month").notna().all(axis=1)]
+    for field, row in (("annual_income", 2), ("debt_to_income_ratio", 3)):
+        values = left[field]
+        left = left[(values >= values.mean() - 3 * values.std()) & (values <= values.mean() + 3 * values.std())]
+        assert clean(read)[1]["rows"][row] == len(left)
+
+
+def test_table_tells_the_rows_left_after_each_step(read: pd.DataFrame) -> None:
+    """The table starts with the rows read, ends with the rows left, and has a line for each step."""
+    loans, steps = clean(read)
+    assert steps.columns.tolist() == ["step", "rows", "removed"]
+    assert steps["step"].tolist() == ["as read", *(words for words, _ in cleaning.STEPS)]
+    assert steps["rows"].iloc[0] == len(read)
+    assert steps["rows"].iloc[-1] == len(loans) == len(read) - steps["removed"].sum()
+    assert (steps["removed"] >= 0).all()
+
+
+def test_published_counts_stand_beside_a_file_of_that_size(read: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a file with Kaggle's number of rows the published counts are shown, the last beside the last step."""
+    monkeypatch.setattr(cleaning, "ROWS_OF_KAGGLES_FILE", len(read))
+    published = clean(read)[1]["published"]
+    assert (published.iloc[0], published.iloc[-1]) == (887379, 831103)
+
+
+def test_cleaned_loans_have_the_contracts_form(read: pd.DataFrame) -> None:
+    """Whole numbers are whole, categories have the contract's levels in order, the instalment is gone."""
+    read.loc[:, "annual_income"] += 0.25
+    loans, _ = clean(read)
+    assert "installment" not in loans
+    assert loans.index.tolist() == list(range(len(loans)))
+    assert loans["annual_income"].dtype == np.int64
+    for feature in CONTRACT_FEATURES:
+        if feature.levels:
+            assert loans[feature.name].cat.categories.tolist() == list(feature.levels)
+
+
+def test_level_that_the_contract_does_not_know_is_refused(read: pd.DataFrame) -> None:
+    """A new purpose is an error that names its column: the model could not be asked about it."""
+    read["loan_purpose"] = read["loan_purpose"].cat.rename_categories({"car": "boat"})
+    with pytest.raises(DataError, match=r"Column purpose: .* level that the contract does not know"):
+        clean(read)
+
+
+def test_nothing_left_is_an_error(read: pd.DataFrame) -> None:
+    """If no loan passes the filters, that is said."""
+    with pytest.raises(DataError, match="The cleaning steps leave no loan"):
+        clean(read.assign(revolving_line_utilization_rate=101.0))

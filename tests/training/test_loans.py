@@ -1,0 +1,228 @@
+import csv
+import gzip
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.training import loans
+from credit_risk_model.training.loans import NAMES, is_synthetic, read_loans
+
+VALUES = {
+    "annual_inc": "65000.0",
+    "collections_12_mths_ex_med": "0.0",
+    "delinq_2yrs": "1.0",
+    "dti": "17.2",
+    "emp_length": "10+ years",
+    "home_ownership": "RENT",
+    "acc_now_delinq": "0.0",
+    "installment": "407.23",
+    "int_rate": "13.5",
+    "last_pymnt_amnt": "407.23",
+    "loan_amnt": "12000.0",
+    "loan_status": "Current",
+    "pub_rec": "0.0",
+    "purpose": "car",
+    "revol_util": "54.0",
+    "term": " 36 months",
+    "total_pymnt_inv": "814.46",
+    "verification_status": "Verified",
+}
+STATUSES = {
+    "Fully Paid": "safe",
+    "Current": "safe",
+    "In Grace Period": "safe",
+    "Does not meet the credit policy. Status:Fully Paid": "safe",
+    "Issued": "safe",
+    "Charged Off": "risky",
+    "Default": "risky",
+    "Late (31-120 days)": "risky",
+    "Late (16-30 days)": "risky",
+    "Does not meet the credit policy. Status:Charged Off": "risky",
+}
+
+
+def write(path: Path, *changes: dict[str, str], extra: str = "desc") -> Path:
+    """Write a loan.csv with a row for each of the changes and one column that is not needed."""
+    rows = [{**VALUES, **change, extra: "a text,\nof two lines"} for change in changes]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_row_gets_the_contracts_names_and_types(tmp_path: Path) -> None:
+    """Columns are taken by name, whatever else there is, and come back under the contract's names in its order."""
+    table = read_loans(write(tmp_path / "loan.csv", {"loan_status": "Default"}))
+    assert table.columns.tolist() == [
+        *(feature.name for feature in CONTRACT_FEATURES),
+        "installment",
+        "loan_status",
+        "loan_risk",
+    ]
+    (row,) = table.to_dict("records")
+    expected = {NAMES[column]: value for column, value in VALUES.items()} | {"loan_status": "Default"}
+    assert {name: str(row[name]) for name in expected} == expected
+    assert row["loan_risk"] == "risky"
+    categories = {feature.name for feature in CONTRACT_FEATURES if feature.levels} | {"loan_status", "loan_risk"}
+    assert {name for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)} == categories
+
+
+@pytest.mark.parametrize(("status", "risk"), STATUSES.items())
+def test_status_decides_the_target(status: str, risk: str, tmp_path: Path) -> None:
+    """Each of the ten statuses is safe or risky."""
+    assert read_loans(write(tmp_path / "loan.csv", {"loan_status": status}))["loan_risk"].tolist() == [risk]
+
+
+def test_packed_files_are_read_alike(tmp_path: Path) -> None:
+    """A plain file, its .gz and its .zip give the same table."""
+    plain = write(tmp_path / "loan.csv", {}, {"emp_length": "n/a"}, {"home_ownership": "NONE"})
+    packed = tmp_path / "loan.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    zipped = tmp_path / "loan.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.write(plain, "loan/loan.csv")
+        archive.writestr("readme.txt", "")
+    expected = read_loans(plain)
+    pd.testing.assert_frame_equal(read_loans(packed), expected)
+    pd.testing.assert_frame_equal(read_loans(zipped), expected)
+
+
+def test_missing_values_are_missing_and_none_is_a_home_ownership(tmp_path: Path) -> None:
+    """Empty cells and n/a are missing; NONE is a word that the file uses."""
+    table = read_loans(write(tmp_path / "loan.csv", {"emp_length": "n/a", "home_ownership": "NONE", "dti": ""}))
+    assert table.isna().sum().loc[lambda missing: missing > 0].index.tolist() == [
+        "debt_to_income_ratio",
+        "employment_length",
+    ]
+    assert table["home_ownership"].tolist() == ["NONE"]
+
+
+def test_issue_date_is_taken_where_it_is(tmp_path: Path) -> None:
+    """`issue_d` becomes the first of its month; a month that doesn't parse is missing."""
+    path = write(tmp_path / "loan.csv", {"issue_d": "Sep-2015"}, {"issue_d": "soon"})
+    months = read_loans(path)["issue_month"]
+    assert months.tolist() == [pd.Timestamp(2015, 9, 1), pd.NaT]
+
+
+def test_levels_that_differ_between_chunks_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read in pieces; each row keeps its own level."""
+    monkeypatch.setattr(loans, "_CHUNK_ROWS", 2)
+    purposes = ["car", "car", "wedding", "house", "medical"]
+    path = write(tmp_path / "loan.csv", *({"purpose": purpose} for purpose in purposes))
+    assert read_loans(path)["loan_purpose"].tolist() == purposes
+
+
+def test_missing_file_is_named_with_the_cure(tmp_path: Path) -> None:
+    """The error names the file, not its folder, and how to get it."""
+    with pytest.raises(DataError, match=r"^loan\.csv: no such file\. Run `make data`, or set LOAN_DATA"):
+        read_loans(tmp_path / "loan.csv")
+
+
+@pytest.mark.parametrize("column", VALUES)
+def test_missing_column_is_named(column: str, tmp_path: Path) -> None:
+    """A file without a needed column is refused with the column's name."""
+    path = write(tmp_path / "loan.csv", {})
+    pd.read_csv(path, dtype=str).drop(columns=column).to_csv(path, index=False)
+    with pytest.raises(DataError, match=rf"^loan\.csv: no column {column}\. "):
+        read_loans(path)
+
+
+def test_repeated_column_is_named(tmp_path: Path) -> None:
+    """Of two columns of one name nobody knows which to take."""
+    path = tmp_path / "loan.csv"
+    path.write_text(",".join([*VALUES, "dti"]) + "\n" + ",".join([*VALUES.values(), "1"]) + "\n")
+    with pytest.raises(DataError, match="more than one column dti"):
+        read_loans(path)
+
+
+@pytest.mark.parametrize("column", ["annual_inc", "int_rate", "installment"])
+def test_unparsable_number_is_named_by_column_and_row(
+    column: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names column and row of a number that doesn't parse, and not the borrower's value."""
+    monkeypatch.setattr(loans, "_CHUNK_ROWS", 2)
+    path = write(tmp_path / "loan.csv", {}, {}, {column: "13.49%"})
+    with pytest.raises(DataError, match=rf"column {column}, data row 3: not a number") as caught:
+        read_loans(path)
+    assert "13.49" not in str(caught.value)
+
+
+def test_unknown_status_is_named_by_row(tmp_path: Path) -> None:
+    """A status that is neither known as safe nor as risky stops the reading."""
+    path = write(tmp_path / "loan.csv", {}, {"loan_status": "Sold"}, {"loan_status": "Sold"})
+    with pytest.raises(DataError, match=r"column loan_status, data row 2: .* \(2 rows in all\)"):
+        read_loans(path)
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "empty"), (b"\n", "empty")])
+def test_empty_file_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    """A file without a header is empty."""
+    (tmp_path / "loan.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_loans(tmp_path / "loan.csv")
+
+
+def test_header_without_rows_is_refused(tmp_path: Path) -> None:
+    """A header alone is no loan book."""
+    (tmp_path / "loan.csv").write_text(",".join(VALUES) + "\n")
+    with pytest.raises(DataError, match="has a header and no row"):
+        read_loans(tmp_path / "loan.csv")
+
+
+def test_truncated_plain_file_is_refused(tmp_path: Path) -> None:
+    """A plain file that ends amid a row, within a field, between two or within quotes, is truncated."""
+    whole = write(tmp_path / "whole.csv", {}, {}).read_bytes()
+    path = tmp_path / "loan.csv"
+    for missing in (2, 25, 40, 100):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(DataError, match=r"^loan\.csv: .*truncated"):
+            read_loans(path)
+
+
+def test_last_line_needs_no_newline(tmp_path: Path) -> None:
+    """A whole last row without a newline is no truncation."""
+    path = tmp_path / "loan.csv"
+    path.write_text(",".join(VALUES) + "\n" + ",".join(VALUES.values()))
+    assert len(read_loans(path)) == 1
+
+
+def test_truncated_packed_files_are_refused(tmp_path: Path) -> None:
+    """A .gz or .zip that was cut off is refused."""
+    plain = write(tmp_path / "loan.csv", *[{}] * 200)
+    packed = tmp_path / "loan.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes())[:-20])
+    with pytest.raises(DataError, match=r"^loan\.csv\.gz: truncated or damaged"):
+        read_loans(packed)
+    zipped = tmp_path / "loan.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.write(plain)
+    zipped.write_bytes(zipped.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"^loan\.zip: truncated or damaged"):
+        read_loans(zipped)
+
+
+def test_zip_of_many_files_is_refused(tmp_path: Path) -> None:
+    """Of two CSV files in a .zip nobody knows which to take."""
+    path = tmp_path / "loan.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", "")
+        archive.writestr("b.csv", "")
+    with pytest.raises(DataError, match="holds 2 CSV files, one is needed"):
+        read_loans(path)
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    """A folder is no file of loans."""
+    with pytest.raises(DataError, match="can't be read"):
+        read_loans(tmp_path)
+
+
+def test_synthetic_book_is_known(book_path: Path, tmp_path: Path) -> None:
+    """A synthetic loan book is recognised by its content, whatever its name."""
+    assert is_synthetic(book_path)
+    assert not is_synthetic(write(tmp_path / "synthetic.csv", {}))
