@@ -35,7 +35,7 @@ $(TRAINING)/.installed: requirements.txt pyproject.toml
 	@touch $@
 
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
-	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn rest_model_service.main:app --host $(HOST) --port $(PORT)
+	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn credit_risk_model.service.app:app --no-access-log --no-server-header --host $(HOST) --port $(PORT)
 
 test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 	$(TRAINING)/bin/coverage erase

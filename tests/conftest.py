@@ -122,7 +122,7 @@ class Service:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "uvicorn", application, "--port", str(self.port), *options],
                 cwd=ROOT,
-                env={**os.environ, "REST_CONFIG": str(configuration)},
+                env={**os.environ, "REST_CONFIG": str(configuration), "PYTHONPATH": str(ROOT / "tests" / "service")},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -156,16 +156,25 @@ class Service:
 
 @pytest.fixture(scope="session")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """Start services from a configuration with changed model settings; they end with the session.
+    """Start services from the shipped configuration with other models; they end with the session.
 
-    The returned function takes the model's `configuration:` as keyword arguments, and the application to serve.
+    The returned function takes the application to serve, settings of its own, more models by class path, and the
+    credit risk model's `configuration:` as keyword arguments.
     """
     running: list[Service] = []
 
-    def start(application: str = "rest_model_service.main:app", **model: Any) -> Service:
+    def start(
+        application: str = "credit_risk_model.service.app:app",
+        settings: dict[str, Any] | None = None,
+        more_models: tuple[str, ...] = (),
+        **model: Any,
+    ) -> Service:
         folder = tmp_path_factory.mktemp("service")
         configuration = yaml.safe_load(CONFIGURATION.read_text())
-        configuration["models"][0]["configuration"] = model
+        first = {**configuration["models"][0], "configuration": model}
+        others = [{"class_path": class_path, "create_endpoint": True} for class_path in more_models]
+        configuration["models"] = [first, *others]
+        configuration["service"] |= settings or {}
         path = folder / "rest_configuration.yaml"
         path.write_text(yaml.safe_dump(configuration))
         running.append(Service(path, application, folder / "log"))

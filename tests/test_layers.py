@@ -15,9 +15,11 @@ FLOORS = {
     "schemas": 1,
     "features": 2,
     "booster": 3,
+    "reasons": 3,
     "archive": 4,
     "prediction": 5,
     "training": 5,
+    "scoring": 6,
     "service": 6,
 }
 """A module may import from lower floors only, and within its own folder."""

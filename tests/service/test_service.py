@@ -1,4 +1,4 @@
-"""The framework's own application, as a process, with the project's YAML."""
+"""What the framework's own application and the hardened one have in common, each as a process."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from credit_risk_model.schemas import EXAMPLE_LOAN
 PREDICTION = "/api/models/credit_risk_model/prediction"
 
 
-@pytest.fixture(scope="module", params=["rest_model_service.main:app"])
+@pytest.fixture(scope="module", params=["rest_model_service.main:app", "credit_risk_model.service.app:app"])
 def service(request: pytest.FixtureRequest, start_service: Callable[..., Service], archive_path: Path) -> Service:
     """A ready service on the small archive."""
     service = start_service(request.param, archive=str(archive_path))

@@ -1,0 +1,1 @@
+"""What rest_model_service leaves to its users, and nothing else."""

@@ -1,0 +1,54 @@
+"""Errors as the service tells them: one shape for all, and never the value that caused one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails, to_json
+
+Headers = list[tuple[bytes, bytes]]
+
+_MOST_MESSAGES = 100
+_LONGEST_NAME = 100
+
+
+class Refusal(Exception):
+    """A request that is answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        reason: One word for the metrics.
+        headers: What the answer carries besides.
+    """
+
+    def __init__(self, status: int, reason: str, kind: str, messages: Sequence[str], headers: Headers | None = None):
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers or []
+        self.body = error_body(kind, messages)
+
+
+def error_body(kind: str, messages: Sequence[str]) -> bytes:
+    """Give an error's JSON: `type` and `messages`, as the framework has it."""
+    return to_json({"type": kind, "messages": messages})
+
+
+def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, ...] = ()) -> Refusal:
+    """Say which fields of a request are invalid, in the framework's words.
+
+    Args:
+        errors: Pydantic's errors, without inputs.
+        within: What stands before each location, such as `body`.
+    """
+    messages = []
+    for error in errors[:_MOST_MESSAGES]:
+        location = ", ".join(str(part)[:_LONGEST_NAME] for part in (*within, *error["loc"]))
+        messages.append(f"Field '{location}' has error '{error['type']}', {error['msg']}.")
+    if len(errors) > _MOST_MESSAGES:
+        messages.append(f"And {len(errors) - _MOST_MESSAGES} more errors.")
+    return Refusal(400, "invalid", "ValidationError", messages)
+
+
+def internal_error(error_id: str) -> Refusal:
+    """Say that a fault is ours, with nothing but the id under which the log tells more."""
+    return Refusal(500, "fault", "ServiceError", [f"Internal error {error_id}. The service's log says more."])

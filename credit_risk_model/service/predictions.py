@@ -1,0 +1,96 @@
+"""The prediction endpoint: raw bytes in, raw bytes out, one call of the model between.
+
+The framework's own endpoint hops to a pool of 40 worker threads, which fight over one interpreter lock, and passes body
+and answer through generic layers. A prediction takes microseconds and needs neither. Models that take long (they say so
+with `takes_long = True`) are called on a worker thread, a bounded number at a time, so that the event loop stays free.
+"""
+
+import logging
+import secrets
+from time import perf_counter
+from typing import Any
+
+from anyio import CapacityLimiter, WouldBlock, to_thread
+from ml_base import MLModel
+from ml_base.ml_model import MLModelSchemaValidationException
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from credit_risk_model.service import metrics
+from credit_risk_model.service.answers import Refusal, internal_error, invalid
+from credit_risk_model.service.requests import BodyReader, Receive, Scope
+from credit_risk_model.service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionEndpoint:
+    """Answers the predictions of one model."""
+
+    def __init__(
+        self, model: MLModel, settings: ServiceSettings, bodies: BodyReader, long_predictions: CapacityLimiter
+    ) -> None:
+        """Bind what every request needs.
+
+        Args:
+            model: A loaded model, or a decorated one.
+            settings: Bounds of a request.
+            bodies: Reads the requests of all models.
+            long_predictions: Bounds how many long predictions, of all models together, are at work.
+        """
+        self._model = model
+        self._schema: type[BaseModel] = model.input_schema
+        self._takes_long = getattr(model, "takes_long", False)
+        self._limiter = long_predictions
+        self._largest_body = getattr(model, "largest_body", settings.largest_body)
+        self._bodies = bodies
+        name = model.qualified_name
+        self._evaluation = metrics.evaluation.labels(name)
+        self._count = metrics.AnswerCount(name)
+
+    async def answer(self, scope: Scope, receive: Receive) -> bytes:
+        """Give the answer's JSON.
+
+        Raises:
+            Refusal: The request can't be answered; says how to say so.
+            ClientGone: Nobody is left to answer.
+        """
+        body = await self._bodies.read(scope, receive, self._largest_body)
+        began = perf_counter()
+        loan = self._validate(body)
+        answer = await self._predict_on_thread(loan) if self._takes_long else self._predict(loan)
+        content = to_json(answer)
+        self._evaluation.observe(perf_counter() - began)
+        self._count.add(answer)
+        return content
+
+    def _validate(self, body: bytes) -> BaseModel:
+        if not body:
+            raise invalid([{"loc": (), "type": "missing", "msg": "Field required"}], within=("body",))
+        try:
+            return self._schema.model_validate_json(body)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            raise invalid(errors, within=("body",)) from None
+
+    def _predict(self, loan: BaseModel) -> Any:
+        try:
+            return self._model.predict(loan)
+        except MLModelSchemaValidationException as error:
+            raise Refusal(400, "invalid", "SchemaValidationError", [str(error)]) from None
+        except Exception:
+            error_id = secrets.token_hex(8)
+            logger.exception("prediction failed", extra={"fields": {"error_id": error_id}})
+            raise internal_error(error_id) from None
+
+    async def _predict_on_thread(self, loan: BaseModel) -> Any:
+        try:
+            self._limiter.acquire_nowait()
+        except WouldBlock:
+            raise Refusal(
+                503, "busy", "ServiceBusy", ["Too many long predictions at work."], [(b"retry-after", b"1")]
+            ) from None
+        try:
+            return await to_thread.run_sync(self._predict, loan)
+        finally:
+            self._limiter.release()

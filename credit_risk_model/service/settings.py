@@ -1,0 +1,74 @@
+"""The service's own settings, under `service:` in the framework's YAML, and a check of the whole file.
+
+The framework ignores keys that it does not know, so a misspelt one would go unnoticed; here it stops the start.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rest_model_service import configuration as framework
+
+from credit_risk_model.errors import ConfigurationError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServiceSettings(_Strict):
+    """What may stand under `service:`; every setting has a default."""
+
+    largest_body: int = Field(default=65_536, ge=1024, description="Bytes of a request's body; more is refused.")
+    body_seconds: float = Field(default=10, gt=0, description="Time in which a request's body must have arrived.")
+    long_predictions: int = Field(
+        default=4, ge=1, description="Predictions of models that take long at work at once; more are refused."
+    )
+    drain_seconds: float = Field(
+        default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
+    )
+
+
+class _Decorator(framework.ModelDecorator, _Strict):
+    pass
+
+
+class _Model(framework.Model, _Strict):
+    decorators: list[_Decorator] | None = None
+
+
+class _Metrics(framework.MetricsConfiguration, _Strict):
+    pass
+
+
+class _File(framework.ServiceConfiguration, _Strict):
+    models: list[_Model] = []
+    metrics: _Metrics | None = None
+    service: ServiceSettings = ServiceSettings()
+
+
+def read_settings(path: Path) -> ServiceSettings:
+    """Read the service's settings, and check the framework's part of the file on the way.
+
+    Raises:
+        ConfigurationError: The file is missing or no YAML, or holds an unknown key or an impossible value.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+        return _File.model_validate(content).service
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: can't be read ({error.strerror}). Set REST_CONFIG to the configuration's path."
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from None
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors(include_input=False)]
+        raise ConfigurationError(f"{path}: {'; '.join(wrong)}.") from None
+
+
+def configuration_path() -> Path:
+    """Give the path that the framework reads, by its own rule."""
+    return Path(os.environ.get("REST_CONFIG", "rest_config.yaml"))

@@ -1,0 +1,60 @@
+"""Models that a service is given to see what it does with them."""
+
+import time
+
+from ml_base import MLModel
+from ml_base.ml_model import MLModelSchemaValidationException
+from pydantic import BaseModel
+
+
+class Wish(BaseModel):
+    """What a model is asked to do."""
+
+    seconds: float = 0
+
+
+class Done(BaseModel):
+    """That it did."""
+
+    done: bool = True
+
+
+class SlowModel(MLModel):
+    """Takes as long as it is asked to."""
+
+    display_name = qualified_name = "slow"
+    description = "Sleeps."
+    version = "1"
+    input_schema = Wish
+    output_schema = Done
+    takes_long = True
+
+    def __init__(self) -> None:
+        """Load nothing."""
+
+    def predict(self, data: Wish) -> Done:
+        """Sleep."""
+        time.sleep(data.seconds)
+        return Done()
+
+
+class BrokenModel(SlowModel):
+    """Fails with an error that quotes something secret."""
+
+    display_name = qualified_name = "broken"
+    takes_long = False
+
+    def predict(self, data: Wish) -> Done:
+        """Fail."""
+        raise RuntimeError("secret of a borrower")
+
+
+class ChoosyModel(SlowModel):
+    """Refuses a loan that its schema lets pass, in ml_base's own way."""
+
+    display_name = qualified_name = "choosy"
+    takes_long = False
+
+    def predict(self, data: Wish) -> Done:
+        """Refuse."""
+        raise MLModelSchemaValidationException("not today")

@@ -1,0 +1,329 @@
+"""What the hardened application adds to the framework's, as a process, over HTTP and raw sockets."""
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Service
+
+from credit_risk_model.schemas import EXAMPLE_LOAN
+
+PREDICTION = "/api/models/credit_risk_model/prediction"
+LOAN = json.dumps(EXAMPLE_LOAN).encode()
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def service(start_service: Callable[..., Service], archive_path: Path) -> Service:
+    """A ready service with the small archive, bodies bounded to a second, and the models for tests."""
+    service = start_service(
+        settings={"body_seconds": 0.5, "long_predictions": 2},
+        more_models=tuple(f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel")),
+        archive=str(archive_path),
+    )
+    service.wait_for("/api/health/ready")
+    return service
+
+
+def lines_of(service: Service) -> list[dict[str, Any]]:
+    """The log, a JSON object a line."""
+    return [json.loads(line) for line in service.log.read_text().splitlines()]
+
+
+def exchange(service: Service, request: bytes, seconds: float = 10) -> bytes:
+    """Send raw bytes, and read until the service closes."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=seconds) as connection:
+        connection.sendall(request)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+        return received
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"{", "json_invalid", id="cut off"),
+        pytest.param(b"not json", "json_invalid", id="no JSON"),
+        pytest.param(b'{"annual_income": \xff}', "json_invalid", id="invalid UTF-8"),
+        pytest.param(b"[" * 50_000, "json_invalid", id="nesting bomb"),
+        pytest.param(LOAN.replace(b"65000", b"1e400"), "annual_income", id="1e400"),
+        pytest.param(LOAN.replace(b"65000", b"9" * 5000), "json_invalid", id="5,000 digits"),
+        pytest.param(b"", "missing", id="empty"),
+        pytest.param(b"\x00" * 100, "json_invalid", id="zeros"),
+    ],
+)
+def test_body_that_can_not_be_read_is_a_400(service: Service, body: bytes, words: str) -> None:
+    """Whatever the bytes, the answer is a 400 in the one shape, never a 500."""
+    answer = httpx.post(service.address + PREDICTION, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["type"]) == (400, "ValidationError")
+    (message,) = answer.json()["messages"]
+    assert words in message
+
+
+def test_errors_do_not_echo_what_was_sent(service: Service) -> None:
+    """Neither a long value nor a long name comes back whole, and of many errors the first hundred are told."""
+    loan = {**EXAMPLE_LOAN, "term": "x" * 5000, "y" * 5000: 1}
+    answer = httpx.post(service.address + PREDICTION, json=loan)
+    assert answer.status_code == 400
+    assert all(len(message) < 300 for message in answer.json()["messages"])
+    many = httpx.post(service.address + PREDICTION, json={f"field{number}": 1 for number in range(500)})
+    assert len(many.json()["messages"]) == 101
+    assert many.json()["messages"][-1] == "And 416 more errors."
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+def test_other_content_type_is_a_415(service: Service, content_type: str) -> None:
+    """A body that says it is something other than JSON is not read."""
+    answer = httpx.post(service.address + PREDICTION, content=LOAN, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["type"]) == (415, "UnsupportedMediaType")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/a+json"])
+def test_json_by_any_of_its_names_is_read(service: Service, content_type: str) -> None:
+    """Parameters, case and suffix types are JSON all the same."""
+    answer = httpx.post(service.address + PREDICTION, content=LOAN, headers={"Content-Type": content_type})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/nothing", 404, "NotFound"),
+        ("POST", "/api/models/unknown/prediction", 404, "NotFound"),
+        ("GET", "/api/models/unknown/metadata", 404, "NotFound"),
+        ("GET", PREDICTION, 405, "MethodNotAllowed"),
+        ("DELETE", PREDICTION, 405, "MethodNotAllowed"),
+        ("POST", "/api/health", 405, "MethodNotAllowed"),
+    ],
+)
+def test_unknown_path_and_wrong_method_have_the_one_shape(
+    service: Service, method: str, path: str, status: int, kind: str
+) -> None:
+    """What is not there and what is not allowed is told as every error is."""
+    answer = httpx.request(method, service.address + path)
+    assert answer.status_code == status
+    assert answer.json()["type"] == kind
+    assert answer.json().keys() == {"type", "messages"}
+
+
+def test_too_large_a_body_is_a_413_unread(service: Service) -> None:
+    """A body that says it is larger than the limit is refused before any of it is sent."""
+    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".encode()
+    assert exchange(service, request).startswith(b"HTTP/1.1 413 ")
+
+
+def test_too_large_a_chunked_body_is_a_413(service: Service) -> None:
+    """A body of no stated length is refused once it has passed the limit, not when it ends."""
+    head = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    assert exchange(service, head + chunk * 5).startswith(b"HTTP/1.1 413 ")
+
+
+def test_trickling_body_is_a_408(service: Service) -> None:
+    """A body that does not arrive in time is refused, and its connection closed."""
+    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode()
+    answer = exchange(service, request)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in answer
+    assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 200
+
+
+def test_body_in_pieces_is_read_whole(service: Service) -> None:
+    """A body that arrives in several packets is the same loan."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        head = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LOAN)}\r\n\r\n".encode()
+        for piece in (head, LOAN[:10], LOAN[10:200], LOAN[200:]):
+            connection.sendall(piece)
+            time.sleep(0.05)
+        answer = connection.recv(65536)
+    expected = httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).content
+    assert answer.endswith(expected)
+
+
+def test_request_id_is_taken_or_made(service: Service) -> None:
+    """A fit X-Request-ID comes back, an unfit one is replaced, and each request without one gets its own."""
+    given = httpx.post(service.address + PREDICTION, content=LOAN, headers={**JSON, "X-Request-ID": "abc-1.2_Z"})
+    assert given.headers["x-request-id"] == "abc-1.2_Z"
+    for unfit in ("x" * 65, "a b", 'a"b', "é".encode()):
+        answer = httpx.get(f"{service.address}/api/models", headers={"X-Request-ID": unfit})
+        assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+    made = {httpx.get(f"{service.address}/api/models").headers["x-request-id"] for _ in range(5)}
+    assert len(made) == 5
+
+
+def test_fault_of_ours_is_an_opaque_500(service: Service) -> None:
+    """A failing model answers an id that is also in the log, and nothing of its error."""
+    answer = httpx.post(f"{service.address}/api/models/broken/prediction", json={})
+    assert (answer.status_code, answer.json()["type"]) == (500, "ServiceError")
+    assert "secret" not in answer.text
+    (error_id,) = re.findall("[0-9a-f]{16}", answer.json()["messages"][0])
+    (line,) = [line for line in lines_of(service) if line.get("error_id") == error_id]
+    assert "secret of a borrower" in line["traceback"]
+
+
+def test_schema_exception_of_ml_base_is_a_400(service: Service) -> None:
+    """A model may refuse what its schema lets pass, as the framework has it."""
+    answer = httpx.post(f"{service.address}/api/models/choosy/prediction", json={})
+    assert answer.status_code == 400
+    assert answer.json() == {"type": "SchemaValidationError", "messages": ["not today"]}
+
+
+def test_long_predictions_leave_the_service_free(service: Service) -> None:
+    """While long predictions are at work, others are answered at once; more than the limit are sent away."""
+    slow = f"{service.address}/api/models/slow/prediction"
+    answers: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(httpx.post(slow, json={"seconds": 2}, timeout=10)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert httpx.get(f"{service.address}/api/health").status_code == 200
+    assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 200
+    refused = httpx.post(slow, json={"seconds": 0})
+    assert time.monotonic() - began < 1.4, "the short ones waited for the long ones"
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    for thread in threads:
+        thread.join()
+    assert [answer.json() for answer in answers] == [{"done": True}] * 2
+
+
+def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
+    """Each request leaves id, method, path, status and time; probes leave nothing; no line holds a loan's values."""
+    loan = {**EXAMPLE_LOAN, "annual_income": 71234, "total_payments_to_date": 1234.56}
+    httpx.post(service.address + PREDICTION, json=loan, headers={"X-Request-ID": "logged"})
+    httpx.post(service.address + PREDICTION, json={**loan, "term": "71234"}, headers={"X-Request-ID": "refused"})
+    service.get("/api/health")
+    lines = lines_of(service)
+    requests = {line["request_id"]: line for line in lines if line["event"] == "request"}
+    for name, status in (("logged", 200), ("refused", 400)):
+        line = requests[name]
+        assert (line["level"], line["method"], line["path"], line["status"]) == ("INFO", "POST", PREDICTION, status)
+        assert 0 < line["milliseconds"] < 10_000
+    assert not [line for line in lines if line.get("path", "").startswith("/api/health")]
+    text = service.log.read_text()
+    assert "71234" not in text
+    assert "1234.56" not in text
+
+
+def test_metrics_count_answers_and_refusals(service: Service) -> None:
+    """Predictions by decision, probabilities, evaluation times, refusals by reason and the start can be scraped."""
+
+    def scrape() -> dict[str, float]:
+        text = httpx.get(f"{service.address}/metrics").text
+        found = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in found}
+
+    def total(samples: dict[str, float], name: str) -> float:
+        return sum(value for sample, value in samples.items() if sample.startswith(name))
+
+    before = scrape()
+    httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON)
+    httpx.post(service.address + PREDICTION, content=b"{", headers=JSON)
+    after = scrape()
+    for name in (
+        'credit_risk_predictions_total{credit_risk="',
+        "credit_risk_probability_count",
+        'credit_risk_evaluation_seconds_count{model="credit_risk_model"}',
+        'credit_risk_refused_requests_total{reason="invalid"}',
+    ):
+        assert total(after, name) == total(before, name) + 1, name
+    assert 0 < after["credit_risk_ready_seconds"] < 60
+    assert "http_requests_total" in str(after.keys())
+
+
+def test_model_not_loaded_is_a_503_to_come_back_to(
+    start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
+) -> None:
+    """While the model loads the process is healthy, not ready, and sends predictions away for a second."""
+    pipe = tmp_path / "1.zip"
+    os.mkfifo(pipe)  # reading it waits until somebody writes
+    service = start_service(archive=str(pipe))
+    service.wait_for("/api/health")
+    assert service.get("/api/health/startup")[0] == 503
+    assert service.get("/api/health/ready")[0] == 503
+    answer = httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert httpx.get(f"{service.address}/api/models/credit_risk_model/metadata").status_code == 503
+    early = httpx.get(f"{service.address}/openapi.json").json()
+    assert PREDICTION not in early["paths"]
+    pipe.unlink()
+    service.process.kill()
+
+
+def test_contract_asked_for_early_is_whole_later(service: Service) -> None:
+    """The document of a ready service has the predictions, whatever was asked before."""
+    assert PREDICTION in httpx.get(f"{service.address}/openapi.json").json()["paths"]
+
+
+def test_refused_archive_sends_predictions_away(start_service: Callable[..., Service], tmp_path: Path) -> None:
+    """With a model that can't be trusted, predictions are refused and not found missing."""
+    service = start_service(archive=str(tmp_path / "1.zip"))
+    service.wait_for("/api/health", status=503)
+    assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 503
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_sigterm_under_load_answers_what_came(
+    retry: bool, start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """Of 16 busy keep-alive connections at most one sees a reset, and none where the client tries again elsewhere."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LOAN)}\r\n\r\n".encode() + LOAN
+    outcomes: list[str] = []
+
+    def converse() -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+                while True:
+                    connection.sendall(request)
+                    answer = connection.recv(65536)
+                    while answer and not answer.endswith(b"}"):  # head and body may come apart
+                        answer += connection.recv(65536)
+                    if not answer.startswith(b"HTTP/1.1 200 "):
+                        outcomes.append("closed" if not answer else "refused")
+                        return
+                    if b"connection: close" in answer:
+                        outcomes.append("told")
+                        return
+        except OSError:
+            outcomes.append("reset")
+
+    threads = [threading.Thread(target=converse) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    service.process.terminate()
+    for thread in threads:
+        thread.join()
+    service.process.wait(20)
+    assert len(outcomes) == 16
+    # A connection that is closed between two requests is one that a client opens anew: no answer is lost.
+    lost = [outcome for outcome in outcomes if outcome != "told" and not (retry and outcome == "closed")]
+    assert len(lost) <= (0 if retry else 1), outcomes
+
+
+def test_connections_are_served_while_draining(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """After SIGTERM an idle keep-alive connection's next request is answered, with the word to close."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    with httpx.Client(base_url=service.address) as client:
+        assert client.post(PREDICTION, content=LOAN, headers=JSON).status_code == 200
+        service.process.terminate()
+        time.sleep(0.1)
+        answer = client.post(PREDICTION, content=LOAN, headers=JSON)
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert httpx.get(f"{service.address}/api/health/ready").status_code == 503
+    service.process.wait(20)

@@ -1,0 +1,80 @@
+"""A gate on work rather than on time: what a prediction and a start cost, counted, the same on every machine."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import CONFIGURATION, ROOT
+
+PROGRAM = """
+import asyncio, json, sys
+from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.service.app import app
+
+body = json.dumps(EXAMPLE_LOAN).encode()
+scope = {"type": "http", "method": "POST", "path": "/api/models/credit_risk_model/prediction",
+         "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]}
+sent = []
+
+async def receive():
+    return {"type": "http.request", "body": body, "more_body": False}
+
+async def send(message):
+    sent.append(message)
+
+async def main():
+    while not app._ready():
+        await asyncio.sleep(0.01)
+    for _ in range(10):
+        await app(scope, receive, send)
+    calls = {"call": 0, "c_call": 0}
+    def count(frame, event, argument):
+        if event in calls:
+            calls[event] += 1
+    before = sys.getallocatedblocks()
+    for _ in range(100):
+        await app(scope, receive, send)
+        sent.clear()
+    kept = sys.getallocatedblocks() - before
+    sys.setprofile(count)
+    await app(scope, receive, send)
+    sys.setprofile(None)
+    print(json.dumps({"status": sent[0]["status"], "python": calls["call"], "c": calls["c_call"], "kept": kept,
+                      "modules": len(sys.modules)}))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def work() -> dict[str, Any]:
+    """The counts of a fresh process that serves the shipped configuration, everything on."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        env={"REST_CONFIG": str(CONFIGURATION), "PATH": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counts: dict[str, Any] = json.loads(done.stdout)
+    assert counts["status"] == 200
+    return counts
+
+
+def test_prediction_makes_few_calls(work: dict[str, Any]) -> None:
+    """Validation, prediction, metrics, log and answer take a few dozen calls, of which the model's trees are one."""
+    assert work["python"] <= 70
+    assert work["c"] <= 65
+
+
+def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
+    """A hundred predictions do not keep memory."""
+    assert work["kept"] < 50
+
+
+def test_start_imports_what_it_needs(work: dict[str, Any]) -> None:
+    """The whole service is fewer modules than pandas and scikit-learn alone would be."""
+    assert work["modules"] <= 560
