@@ -205,6 +205,7 @@ def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
     httpx.post(service.address + PREDICTION, json=loan, headers={"X-Request-ID": "logged"})
     httpx.post(service.address + PREDICTION, json={**loan, "term": "71234"}, headers={"X-Request-ID": "refused"})
     service.get("/api/health")
+    time.sleep(0.2)  # requests' lines are written together, a little late
     lines = lines_of(service)
     requests = {line["request_id"]: line for line in lines if line["event"] == "request"}
     for name, status in (("logged", 200), ("refused", 400)):

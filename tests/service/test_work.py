@@ -33,10 +33,12 @@ async def main():
     def count(frame, event, argument):
         if event in calls:
             calls[event] += 1
+    await asyncio.sleep(0.1)  # the log's lines are out
     before = sys.getallocatedblocks()
     for _ in range(100):
         await app(scope, receive, send)
         sent.clear()
+    await asyncio.sleep(0.1)
     kept = sys.getallocatedblocks() - before
     sys.setprofile(count)
     await app(scope, receive, send)
