@@ -49,7 +49,7 @@ FORMAT = 1
 GOLDEN_TOLERANCE = 1e-12
 """Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
-_LARGEST_FILE = 100_000_000  # bytes, unpacked: several times what the largest report has ever been
+_LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever they are written
 _CURE = "Train and package it again, or restore it from where it was released."
 
@@ -200,7 +200,7 @@ def read(path: Path) -> Archive:
         if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
             raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
     _check_features(path, metadata, contents[MODEL])
-    booster = Booster(contents[MODEL].decode())
+    booster = Booster(contents[MODEL].decode(errors="replace"))
     archive = Archive(metadata, booster, _parse_golden(path, contents[GOLDEN]))
     _replay(path, archive)
     return archive
@@ -239,8 +239,8 @@ def _unpack(path: Path) -> dict[str, bytes]:
             if sorted(names) != sorted(CONTENTS):
                 wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
                 raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {_CURE}")
-            if any(entry.file_size > _LARGEST_FILE for entry in entries):
-                raise ModelArchiveError(f"{path.name}: a file is larger than {_LARGEST_FILE:,} bytes. {_CURE}")
+            if sum(entry.file_size for entry in entries) > _LARGEST:
+                raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {_CURE}")
             return {entry.filename: archive.read(entry) for entry in entries}
     except FileNotFoundError:
         raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
@@ -292,6 +292,8 @@ def _check_features(path: Path, metadata: Metadata, model: bytes) -> None:
     """Compare the contract's features and levels with those in the metadata and in the model itself."""
     expected = {feature.name: feature.levels for feature in features.FEATURES}
     recorded = {feature.name: feature.levels for feature in metadata.features}
+    if len(recorded) != len(metadata.features) or set(metadata.files) != set(CONTENTS) - {METADATA}:
+        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice, or files that are not there. {_CURE}")
     cure = "The archive is of another contract: use the release that packaged it, or train again."
     if list(recorded) != list(expected):
         wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
@@ -302,9 +304,10 @@ def _check_features(path: Path, metadata: Metadata, model: bytes) -> None:
     # Two lines of LightGBM's text format: the columns' names, and pandas' category levels by column.
     names = re.search(rb"^feature_names=(.*)$", model, re.MULTILINE)
     categories = re.search(rb"^pandas_categorical:(.*)$", model, re.MULTILINE)
-    if names is None or names[1].decode().split(" ") != list(expected):
+    if names is None or names[1].decode(errors="replace").split(" ") != list(expected):
         raise ModelArchiveError(f"{path.name}: the columns of {MODEL} are not the features in order. {cure}")
-    if categories is None or json.loads(categories[1]) != [list(levels) for levels in expected.values() if levels]:
+    expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
+    if categories is None or categories[1].decode(errors="replace") != expected_levels:
         raise ModelArchiveError(f"{path.name}: the category levels of {MODEL} are not the contract's. {cure}")
 
 

@@ -125,9 +125,9 @@ def test_bomb_is_refused_before_it_is_unpacked(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file larger than any real one is refused by its stated size."""
-    monkeypatch.setattr(archive, "_LARGEST_FILE", 1_000_000)
+    monkeypatch.setattr(archive, "_LARGEST", 1_000_000)
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: b"0" * 1_000_001}))
-    with pytest.raises(ModelArchiveError, match="a file is larger than 1,000,000 bytes"):
+    with pytest.raises(ModelArchiveError, match="unpacked larger than 1,000,000 bytes"):
         archive.read(path)
 
 
@@ -197,6 +197,8 @@ def test_other_levels_are_refused(archive_path: Path, tmp_path: Path) -> None:
         (b"feature_names=annual_income", b"feature_names=income", "columns of model.txt are not the features"),
         (b'["< 1 year", "1 year"', b'["1 year", "< 1 year"', "category levels of model.txt are not the contract's"),
         (b"pandas_categorical:", b"pandas_category:", "category levels of model.txt are not the contract's"),
+        (b"pandas_categorical:[", b"pandas_categorical:[\xff", "category levels of model.txt are not the contract's"),
+        (b"feature_names=", b"feature_names=\xff", "columns of model.txt are not the features"),
     ],
 )
 def test_foreign_model_is_refused(old: bytes, new: bytes, words: str, archive_path: Path, tmp_path: Path) -> None:

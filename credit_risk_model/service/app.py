@@ -9,7 +9,6 @@ import asyncio
 import gc
 import logging
 import re
-import secrets
 from time import perf_counter, time
 
 from anyio import CapacityLimiter
@@ -26,7 +25,7 @@ from starlette.responses import Response
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Headers, Refusal, internal_error, invalid
 from credit_risk_model.service.draining import Drain
-from credit_risk_model.service.logs import log_request
+from credit_risk_model.service.logs import log_fault, log_request
 from credit_risk_model.service.predictions import PredictionEndpoint
 from credit_risk_model.service.requests import BodyReader, ClientGone, Message, Receive, Scope, Send, request_id
 from credit_risk_model.service.settings import ServiceSettings, configuration_path, read_settings
@@ -49,6 +48,7 @@ class Application:
         self._framework = framework
         self._settings = settings
         self._status = StatusManager()
+        self._was_ready = False
         self._endpoints: dict[str, PredictionEndpoint] = {}
         self._bodies = BodyReader(settings.body_seconds)
         self._long_predictions = CapacityLimiter(settings.long_predictions)
@@ -124,7 +124,7 @@ class Application:
 
     def _ready(self) -> bool:
         # A drain refuses new traffic, but answers what comes all the same.
-        return self._drain.under_way or self._status.get_readiness_status() is ReadinessStatus.ACCEPTING_TRAFFIC
+        return self._was_ready or self._status.get_readiness_status() is ReadinessStatus.ACCEPTING_TRAFFIC
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> int:
         """Let the framework answer; give the status that it sent."""
@@ -155,9 +155,14 @@ class Application:
         if self._ready():
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
             metrics.ready.set(seconds)
+            for model in ModelManager().get_models():
+                metadata = getattr(ModelManager().get_model(model["qualified_name"]), "metadata", None)
+                if metadata is not None:
+                    metrics.loaded.info({"name": model["qualified_name"], "version": metadata.model_version})
             logger.info("ready", extra={"fields": {"seconds": round(seconds, 3)}})
 
     def _refuse_traffic(self) -> None:
+        self._was_ready = self._ready()
         self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)
         logger.info("draining")
 
@@ -192,9 +197,7 @@ async def _answer_http_error(_: Request, error: Exception) -> Response:
 
 
 async def _answer_fault(_: Request, error: Exception) -> Response:
-    error_id = secrets.token_hex(8)
-    logger.error("fault", exc_info=error, extra={"fields": {"error_id": error_id}})
-    return _response(internal_error(error_id))
+    return _response(internal_error(log_fault(error)))
 
 
 def create_application() -> Application:

@@ -46,13 +46,17 @@ class Drain:
                 server_handler(number, frame)
             else:
                 self.under_way = True
-                loop.call_soon_threadsafe(loop.create_task, self._finish(lambda: server_handler(number, frame)))
+                loop.call_soon_threadsafe(self._start, lambda: server_handler(number, frame))
 
         signal.signal(signal.SIGTERM, begin)
 
     def note_request(self) -> None:
         """Note that a request came while draining."""
         self._last_request = time.monotonic()
+
+    def _start(self, shut_down: Callable[[], object]) -> None:
+        # Held, since the event loop holds its tasks weakly only.
+        self._task = asyncio.get_running_loop().create_task(self._finish(shut_down))
 
     async def _finish(self, shut_down: Callable[[], object]) -> None:
         self._on_begin()

@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import secrets
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from traceback import extract_tb
 from typing import Any, TextIO
 
 from pydantic_core import to_json
 
 _requests = logging.getLogger("credit_risk_model.service.requests")
+_faults = logging.getLogger("credit_risk_model.service.faults")
 
 
 class JsonFormatter(logging.Formatter):
@@ -72,3 +75,15 @@ def log_request(fields: dict[str, Any]) -> None:
         _requests.handle(
             _requests.makeRecord(_requests.name, logging.INFO, __file__, 0, "request", (), None, extra=extra)
         )
+
+
+def log_fault(error: BaseException) -> str:
+    """Write the line of a fault of ours; give the id by which it is found.
+
+    It holds the error's type and where it came from, but not its text: that may quote a borrower's value.
+    """
+    error_id = secrets.token_hex(8)
+    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    fields = {"error_id": error_id, "error": type(error).__name__, "places": places}
+    _faults.error("fault", extra={"fields": fields})
+    return error_id

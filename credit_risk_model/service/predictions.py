@@ -5,10 +5,7 @@ and answer through generic layers. A prediction takes microseconds and needs nei
 with `takes_long = True`) are called on a worker thread, a bounded number at a time, so that the event loop stays free.
 """
 
-import logging
-import secrets
 from time import perf_counter
-from typing import Any
 
 from anyio import CapacityLimiter, WouldBlock, to_thread
 from ml_base import MLModel
@@ -18,10 +15,9 @@ from pydantic_core import to_json
 
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal, internal_error, invalid
+from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.requests import BodyReader, Receive, Scope
 from credit_risk_model.service.settings import ServiceSettings
-
-logger = logging.getLogger(__name__)
 
 
 class PredictionEndpoint:
@@ -58,10 +54,8 @@ class PredictionEndpoint:
         body = await self._bodies.read(scope, receive, self._largest_body)
         began = perf_counter()
         loan = self._validate(body)
-        answer = await self._predict_on_thread(loan) if self._takes_long else self._predict(loan)
-        content = to_json(answer)
+        content = await self._predict_on_thread(loan) if self._takes_long else self._predict(loan)
         self._evaluation.observe(perf_counter() - began)
-        self._count.add(answer)
         return content
 
     def _validate(self, body: bytes) -> BaseModel:
@@ -73,17 +67,18 @@ class PredictionEndpoint:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise invalid(errors, within=("body",)) from None
 
-    def _predict(self, loan: BaseModel) -> Any:
+    def _predict(self, loan: BaseModel) -> bytes:
         try:
-            return self._model.predict(loan)
+            answer = self._model.predict(loan)
+            content = to_json(answer)
+            self._count.add(answer)
+            return content
         except MLModelSchemaValidationException as error:
             raise Refusal(400, "invalid", "SchemaValidationError", [str(error)]) from None
-        except Exception:
-            error_id = secrets.token_hex(8)
-            logger.exception("prediction failed", extra={"fields": {"error_id": error_id}})
-            raise internal_error(error_id) from None
+        except Exception as error:
+            raise internal_error(log_fault(error)) from None
 
-    async def _predict_on_thread(self, loan: BaseModel) -> Any:
+    async def _predict_on_thread(self, loan: BaseModel) -> bytes:
         try:
             self._limiter.acquire_nowait()
         except WouldBlock:

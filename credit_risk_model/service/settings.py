@@ -21,6 +21,8 @@ class _Strict(BaseModel):
 class ServiceSettings(_Strict):
     """What may stand under `service:`; every setting has a default."""
 
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
     largest_body: int = Field(default=65_536, ge=1024, description="Bytes of a request's body; more is refused.")
     body_seconds: float = Field(default=10, gt=0, description="Time in which a request's body must have arrived.")
     long_predictions: int = Field(

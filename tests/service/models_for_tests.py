@@ -58,3 +58,24 @@ class ChoosyModel(SlowModel):
     def predict(self, data: Wish) -> Done:
         """Refuse."""
         raise MLModelSchemaValidationException("not today")
+
+
+class OddModel(SlowModel):
+    """Answers what JSON can't hold."""
+
+    display_name = qualified_name = "odd"
+    takes_long = False
+
+    def predict(self, data: Wish) -> Done:
+        """Answer oddly."""
+        return Done.model_construct(done=object())
+
+
+class LateModel(SlowModel):
+    """Needs long to load."""
+
+    display_name = qualified_name = "late"
+
+    def __init__(self) -> None:
+        """Load slowly."""
+        time.sleep(4)

@@ -26,7 +26,9 @@ def service(start_service: Callable[..., Service], archive_path: Path) -> Servic
     """A ready service with the small archive, bodies bounded to a second, and the models for tests."""
     service = start_service(
         settings={"body_seconds": 0.5, "long_predictions": 2},
-        more_models=tuple(f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel")),
+        more_models=tuple(
+            f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel", "OddModel")
+        ),
         archive=str(archive_path),
     )
     service.wait_for("/api/health/ready")
@@ -167,7 +169,9 @@ def test_fault_of_ours_is_an_opaque_500(service: Service) -> None:
     assert "secret" not in answer.text
     (error_id,) = re.findall("[0-9a-f]{16}", answer.json()["messages"][0])
     (line,) = [line for line in lines_of(service) if line.get("error_id") == error_id]
-    assert "secret of a borrower" in line["traceback"]
+    assert line["error"] == "RuntimeError"
+    assert "models_for_tests.py" in line["places"][-1]
+    assert "secret of a borrower" not in service.log.read_text()
 
 
 def test_schema_exception_of_ml_base_is_a_400(service: Service) -> None:
@@ -241,6 +245,7 @@ def test_metrics_count_answers_and_refusals(service: Service) -> None:
     ):
         assert total(after, name) == total(before, name) + 1, name
     assert 0 < after["credit_risk_ready_seconds"] < 60
+    assert after['credit_risk_model_info{name="credit_risk_model",version="test"}'] == 1
     assert "http_requests_total" in str(after.keys())
 
 
@@ -263,9 +268,21 @@ def test_model_not_loaded_is_a_503_to_come_back_to(
     service.process.kill()
 
 
-def test_contract_asked_for_early_is_whole_later(service: Service) -> None:
-    """The document of a ready service has the predictions, whatever was asked before."""
-    assert PREDICTION in httpx.get(f"{service.address}/openapi.json").json()["paths"]
+def test_contract_asked_for_early_is_whole_later(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """The document of a ready service has all predictions, also where it was asked for before they were there."""
+    late = "/api/models/late/prediction"
+    service = start_service(more_models=("models_for_tests.LateModel",), archive=str(archive_path))
+    service.wait_for("/api/health")
+    assert late not in httpx.get(f"{service.address}/openapi.json").json()["paths"]
+    service.wait_for("/api/health/ready")
+    assert late in httpx.get(f"{service.address}/openapi.json").json()["paths"]
+
+
+def test_answer_that_is_no_json_is_a_fault_too(service: Service) -> None:
+    """What a model answers and JSON can't hold is told as any fault of ours."""
+    answer = httpx.post(f"{service.address}/api/models/odd/prediction", json={})
+    assert (answer.status_code, answer.json()["type"]) == (500, "ServiceError")
+    assert "x-request-id" in answer.headers
 
 
 def test_refused_archive_sends_predictions_away(start_service: Callable[..., Service], tmp_path: Path) -> None:
@@ -292,7 +309,10 @@ def test_sigterm_under_load_answers_what_came(
                     connection.sendall(request)
                     answer = connection.recv(65536)
                     while answer and not answer.endswith(b"}"):  # head and body may come apart
-                        answer += connection.recv(65536)
+                        part = connection.recv(65536)
+                        if not part:
+                            raise ConnectionResetError
+                        answer += part
                     if not answer.startswith(b"HTTP/1.1 200 "):
                         outcomes.append("closed" if not answer else "refused")
                         return

@@ -36,6 +36,10 @@ def test_settings_may_be_left_out(tmp_path: Path) -> None:
     [
         pytest.param(lambda content: content["service"].update(largest_boddy=1), "service.largest_boddy", id="ours"),
         pytest.param(lambda content: content["service"].update(largest_body="big"), "service.largest_body", id="type"),
+        pytest.param(
+            lambda content: content["service"].update(largest_body="70000"), "service.largest_body", id="text"
+        ),
+        pytest.param(lambda content: content["service"].update(drain_seconds=True), "service.drain_seconds", id="bool"),
         pytest.param(lambda content: content["service"].update(body_seconds=0), "service.body_seconds", id="bound"),
         pytest.param(lambda content: content.update(modls=[]), "modls", id="framework"),
         pytest.param(
