@@ -8,6 +8,10 @@ NOTEBOOK := notebooks/credit_risk_model.ipynb
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' credit_risk_model/__init__.py)
+BUILD_OPTIONS ?=
+OVERLAY ?= minikube
 ROWS ?= 887379
 TIME_BUDGET ?= 1200
 OUTPUT ?=
@@ -18,7 +22,7 @@ COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format contract train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers lint format contract image manifests deploy undeploy bench train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,13 +39,17 @@ $(TRAINING)/.installed: requirements.txt pyproject.toml
 	@touch $@
 
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
-	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn credit_risk_model.service.app:app --no-access-log --no-server-header --host $(HOST) --port $(PORT)
+	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn credit_risk_model.service.app:app --no-access-log --no-server-header \
+		--no-proxy-headers --host $(HOST) --port $(PORT)
 
 test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 	$(TRAINING)/bin/coverage erase
-	$(TRAINING)/bin/coverage run -m pytest
+	$(TRAINING)/bin/coverage run -m pytest -m "not container"
 	$(TRAINING)/bin/coverage combine --quiet
 	$(TRAINING)/bin/coverage report
+
+test-containers: $(TRAINING)/.installed ## Build the image and try the Deployment in real containers (podman, root)
+	$(TRAINING)/bin/python -m pytest -m container -rs tests/container
 
 lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .
@@ -54,6 +62,27 @@ format: $(TRAINING)/.installed ## Bring the code into its format
 contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
 	$(TRAINING)/bin/generate_openapi --configuration_file=$(CONFIG) --output_file=service_contract.yaml
 
+image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPTIONS=...)
+	$(ENGINE) build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) \
+		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_service:$(VERSION) .
+
+manifests: $(TRAINING)/.installed ## Copy configuration/ into the ConfigMap
+	$(TRAINING)/bin/python kubernetes/embed_configuration.py
+
+deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is set to
+	kubectl apply -k kubernetes_overlays/$(OVERLAY)
+	kubectl -n model-services rollout status deployment/credit-risk-model-deployment --timeout=180s
+
+undeploy: ## Take it away again, with its namespace
+	kubectl delete -k kubernetes_overlays/$(OVERLAY) --ignore-not-found
+
+bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
+	@command -v wrk >/dev/null || { echo "wrk is not installed: apt-get install wrk, or your system's package." >&2; exit 1; }
+	$(TRAINING)/bin/python -m benchmarks.serving $(if $(QUICK),--quick)
+	$(TRAINING)/bin/python -m benchmarks.operation $(if $(QUICK),--quick)
+	$(TRAINING)/bin/python -m benchmarks.evaluation $(if $(QUICK),--quick)
+	$(TRAINING)/bin/python -m benchmarks.training $(if $(QUICK),--quick)
+
 train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA=..., TIME_BUDGET=seconds, OUTPUT=archive)
 	@mkdir -p build
 	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
@@ -63,19 +92,19 @@ notebook: $(TRAINING)/.installed ## Train as `train` does, and keep the executed
 	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
 	cp build/credit_risk_model.ipynb $(NOTEBOOK)
 
-data: $(TRAINING)/.installed ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
-	@test -f "$${KAGGLE_CONFIG_DIR:-$$HOME/.kaggle}/kaggle.json" || test -n "$$KAGGLE_KEY" || { echo \
+data: ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
+	@test -f "$${KAGGLE_CONFIG_DIR:-$$HOME/.kaggle}/kaggle.json" || test -n "$$KAGGLE_KEY$$KAGGLE_API_TOKEN" || { echo \
 	"No Kaggle credentials: at kaggle.com, Settings, API, create a token; put the kaggle.json that it downloads into" \
-	"~/.kaggle/ (chmod 600), or set KAGGLE_USERNAME and KAGGLE_KEY." >&2; exit 1; }
+	"~/.kaggle/ (chmod 600), or set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN." >&2; exit 1; }
 	$(PYTHON) -m venv .venv/kaggle
 	.venv/kaggle/bin/pip install --quiet --disable-pip-version-check kaggle
 	.venv/kaggle/bin/kaggle datasets download -d ranadeep/credit-risk-dataset -p data --unzip
 
-synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
+synthetic-data: ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
 	$(TRAINING)/bin/python -m credit_risk_model.training.synthetic --rows $(ROWS) --output data/synthetic/loan.csv
 
 requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.toml allows
-	$(COMPILE) --upgrade --extra training --extra tests --output-file requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --extra training --extra scoring --extra tests --output-file requirements.txt pyproject.toml
 	$(COMPILE) --upgrade --constraint requirements.txt --output-file service_requirements.txt pyproject.toml
 
 clean: ## Remove environments, caches and built files; data/ stays

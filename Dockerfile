@@ -1,0 +1,75 @@
+# The image of the service: `make image`, or
+#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.1.0 .
+# Docker, Buildah and Podman build it alike. Both stages start from the same base, so that what the first one installs
+# runs in the second.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+
+FROM ${BASE_IMAGE} AS build
+
+WORKDIR /service
+COPY service_requirements.txt ./
+
+# The requirements are pinned to the last package, so nothing is resolved here (--no-deps). NumPy, SciPy and narwhals
+# stand among them because LightGBM's Python package needs them; the service calls LightGBM's compiled library without
+# that package (credit_risk_model/booster.py), so they stay out, and with them some 220 MB. Byte code is compiled here,
+# since the root filesystem is read-only later; it is valid unchecked, whatever times a builder gives the files.
+RUN grep -vE '^(numpy|scipy|narwhals)==' service_requirements.txt > image_requirements.txt \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
+        --no-deps --target packages --requirement image_requirements.txt \
+    && rm -rf packages/bin
+
+COPY configuration configuration
+COPY credit_risk_model credit_risk_model
+RUN python -m compileall -q --invalidation-mode unchecked-hash packages credit_risk_model \
+    && chmod -R a+rX .
+
+
+FROM ${BASE_IMAGE}
+
+# LightGBM's library is linked with GCC's OpenMP runtime, which slim images lack. The public Python images come without
+# the standard library's byte code; where it is there, compileall leaves it alone. What the service never imports, some
+# of it broken on purpose, stays as it is.
+# hadolint ignore=DL3008  # Debian's archive keeps one version only, the one with the security fixes
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* \
+    && python -m compileall -q -x '/(site-packages|dist-packages|idlelib|lib2to3|test|turtledemo)/' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+
+WORKDIR /service
+COPY --from=build /service/packages packages
+COPY --from=build /service/configuration configuration
+COPY --from=build /service/credit_risk_model credit_risk_model
+
+# HOME: the user has no entry in /etc/passwd, and /tmp is the only place that it may write to.
+ENV HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/service:/service/packages \
+    PYTHONUNBUFFERED=1 \
+    REST_CONFIG=/service/configuration/rest_configuration.yaml
+
+# An image that can't load the archive that it is configured for is not built.
+USER 10001:10001
+RUN python -c 'import os, yaml; from rest_model_service import configuration, helpers; \
+        settings = configuration.ServiceConfiguration(**yaml.safe_load(open(os.environ["REST_CONFIG"]))); \
+        helpers.create_app(settings, wait_for_model_creation=True)'
+
+ARG BUILD_DATE=1970-01-01T00:00:00Z
+ARG SOURCE_URL=""
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="Credit Risk Model Service" \
+      org.opencontainers.image.description="Calls loans on the book safe or risky, with the probability behind it." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.created="${BUILD_DATE}" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="${SOURCE_URL}"
+
+EXPOSE 8000
+
+# One process, PID 1 itself, so that SIGTERM reaches it: it takes no more connections, answers what it has accepted
+# within 20 seconds, and ends. The Deployment's grace period is longer than that and its preStop sleep together. The
+# service writes a log line of its own for each request.
+CMD ["python", "-m", "uvicorn", "credit_risk_model.service.app:app", \
+     "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", \
+     "--no-access-log", "--no-server-header", "--no-proxy-headers"]

@@ -1,0 +1,108 @@
+"""What the Dockerfile says, and that image, manifests and configuration say the same."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from credit_risk_model import __version__
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+OVERLAY = ROOT / "kubernetes_overlays" / "production" / "kustomization.yaml"
+
+
+@pytest.fixture(scope="module")
+def deployment() -> dict[str, Any]:
+    """The Deployment as it stands."""
+    documents = yaml.safe_load_all((ROOT / "kubernetes" / "model_service.yaml").read_text())
+    return next(document for document in documents if document["kind"] == "Deployment")
+
+
+def instruction(name: str) -> str:
+    """Give what follows the last instruction of this name, its lines joined."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)[-1]
+
+
+def test_hadolint_finds_nothing() -> None:
+    """The Dockerfile keeps the rules of its linter, but for those that it names with a reason."""
+    hadolint = shutil.which("hadolint", path=Path(sys.executable).parent)
+    assert hadolint, "install the packages of requirements.txt"
+    answer = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (0, "")
+
+
+def test_version_is_one(deployment: dict[str, Any]) -> None:
+    """Package, image, manifests, overlay and configuration name the same version."""
+    configuration = yaml.safe_load((ROOT / "configuration" / "rest_configuration.yaml").read_text())
+    manifests = "".join(path.read_text() for path in (ROOT / "kubernetes").glob("*.yaml"))
+    (image,) = yaml.safe_load(OVERLAY.read_text())["images"]
+    versions = [
+        re.search("^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)[1],
+        re.search(r"-t credit_risk_model_service:(\S+)", DOCKERFILE, re.MULTILINE)[1],
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"].partition(":")[2],
+        configuration["version"],
+        image["newTag"],
+        *re.findall("app.kubernetes.io/version: (.*)", manifests),
+    ]
+    assert set(versions) == {__version__}
+
+
+def test_user_is_one(deployment: dict[str, Any]) -> None:
+    """Image and pod run as the same numeric user and group, which is not root."""
+    context = deployment["spec"]["template"]["spec"]["securityContext"]
+    assert instruction("USER") == f"{context['runAsUser']}:{context['runAsGroup']}" == "10001:10001"
+
+
+def test_port_is_one(deployment: dict[str, Any]) -> None:
+    """The server listens where image and pod say that it does."""
+    command = json.loads(instruction("CMD"))
+    (port,) = deployment["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert command[command.index("--port") + 1] == instruction("EXPOSE") == str(port["containerPort"]) == "8000"
+    assert command[command.index("--host") + 1] == "0.0.0.0"  # noqa: S104  # inside the container
+
+
+def test_image_name_is_one(deployment: dict[str, Any]) -> None:
+    """The overlay replaces the image that the Deployment names, and `make image` tags it so."""
+    (image,) = yaml.safe_load(OVERLAY.read_text())["images"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].partition(":")[0] == image["name"] == "credit_risk_model_service"
+    assert image["newName"].rpartition("/")[2] == image["name"]
+
+
+def test_the_command_stands_in_the_image_alone(deployment: dict[str, Any]) -> None:
+    """The manifests start what the image starts, so that the two can't differ."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert not {"command", "args"} & set(container)
+
+
+def test_configuration_has_the_same_place_in_image_and_pod(deployment: dict[str, Any]) -> None:
+    """The ConfigMap covers the configuration that the image brings along."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (variable,) = container["env"]
+    assert f"REST_CONFIG={variable['value']}" in instruction("ENV").split()
+
+
+def test_build_stages_start_from_the_base_that_is_asked_for() -> None:
+    """One argument replaces the base image everywhere."""
+    assert re.search("^ARG BASE_IMAGE=python:3.11-slim-bookworm$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE_IMAGE}"] * 2
+
+
+def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
+    """Everything is kept out that is not let in by name: data, git, environments, tests."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line for line in lines if line.startswith("!")} == {
+        "!configuration",
+        "!credit_risk_model",
+        "!service_requirements.txt",
+    }
+    assert {"credit_risk_model/scoring", "credit_risk_model/training"} <= set(lines)

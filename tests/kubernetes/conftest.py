@@ -1,0 +1,77 @@
+"""The manifests, as the files stand and as kustomize puts them together."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RESOURCES = yaml.safe_load((ROOT / "kubernetes" / "kustomization.yaml").read_text())["resources"]
+FOLDERS = ("kubernetes", "kubernetes_overlays/minikube", "kubernetes_overlays/production")
+
+
+class Objects(list[dict[str, Any]]):
+    """Kubernetes objects that are applied together."""
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Give the objects of a kind."""
+        return [item for item in self if item["kind"] == kind]
+
+    def one(self, kind: str) -> dict[str, Any]:
+        """Give the only object of a kind."""
+        (only,) = self.of(kind)
+        return only
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        """The Deployment's pod."""
+        return self.one("Deployment")["spec"]["template"]
+
+    @property
+    def container(self) -> dict[str, Any]:
+        """The pod's only container."""
+        (only,) = self.pod["spec"]["containers"]
+        return only
+
+
+def read(*paths: Path) -> Objects:
+    """Read the objects of files."""
+    return Objects(item for path in paths for item in yaml.safe_load_all(path.read_text()))
+
+
+def render(folder: str) -> Objects:
+    """Let kustomize put a folder together, or skip where there is no kubectl."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed: it holds kustomize")
+    command = [kubectl, "kustomize", str(ROOT / folder)]
+    return Objects(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+@pytest.fixture(scope="module", params=["files", *FOLDERS])
+def objects(request: pytest.FixtureRequest) -> Objects:
+    """Everything that one command applies: the files, or the rendering of a folder."""
+    if request.param == "files":
+        return read(*(ROOT / "kubernetes" / name for name in RESOURCES))
+    return render(request.param)
+
+
+@pytest.fixture(scope="module")
+def model_service() -> Objects:
+    """The objects of model_service.yaml alone."""
+    return read(ROOT / "kubernetes" / "model_service.yaml")
+
+
+@pytest.fixture(scope="module")
+def minikube() -> Objects:
+    """What is applied to minikube."""
+    return render("kubernetes_overlays/minikube")
+
+
+@pytest.fixture(scope="module")
+def production() -> Objects:
+    """What is applied to a real cluster."""
+    return render("kubernetes_overlays/production")
