@@ -151,8 +151,10 @@ class Booster:
         Returns:
             As many numbers as there are rows.
         """
+        count = memoryview(rows).nbytes // ctypes.sizeof(self._row_type)
+        if count == 0:
+            return array("d")
         values = memoryview(rows).cast("B")
-        count = values.nbytes // ctypes.sizeof(self._row_type)
         probabilities = array("d", bytes(count * 8))
         length = ctypes.c_int64()
         self._library.check(

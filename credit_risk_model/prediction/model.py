@@ -65,7 +65,7 @@ def load(archive: str | None, cut_off: float | None) -> tuple[archives.Archive, 
     """
     try:
         loaded = archives.read_shared(Path(archive) if archive is not None else archives.newest())
-        return loaded, _valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
+        return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
     except CreditRiskError as error:
         # The framework logs a traceback when a model can't be made; this is the line to read.
         logger.error("The credit risk model is not loaded: %s", error)
@@ -77,7 +77,12 @@ def decide(probability: float, cut_off: float) -> CreditRisk:
     return CreditRisk.risky if probability >= cut_off else CreditRisk.safe
 
 
-def _valid_cut_off(cut_off: object) -> float:
+def valid_cut_off(cut_off: object) -> float:
+    """Refuse a cut-off that is no number between 0 and 1.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
     if isinstance(cut_off, bool) or not isinstance(cut_off, int | float) or not 0 < cut_off < 1:
         raise ConfigurationError(f"cut_off is {cut_off!r}: set a probability above 0 and below 1, or leave it out.")
     return float(cut_off)

@@ -1,0 +1,201 @@
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from credit_risk_model import archive, features, reasons
+from credit_risk_model.errors import ConfigurationError, ModelArchiveError
+from credit_risk_model.prediction.explanation import CreditRiskExplanation
+from credit_risk_model.prediction.model import CreditRiskModel
+from credit_risk_model.schemas import (
+    CreditRisk,
+    CreditRiskExplanationInput,
+    CreditRiskExplanationOutput,
+    CreditRiskModelInput,
+)
+
+
+@pytest.fixture(scope="module")
+def model(archive_path: Path) -> CreditRiskExplanation:
+    """The explanation on the small archive."""
+    return CreditRiskExplanation(archive=str(archive_path))
+
+
+@pytest.fixture(scope="module")
+def golden(archive_path: Path) -> list[dict[str, Any]]:
+    """Made-up loans of all kinds."""
+    return [example.loan.model_dump(mode="json") for example in archive.read(archive_path).golden]
+
+
+def explain(model: CreditRiskExplanation, loan: dict[str, Any], **wishes: int) -> CreditRiskExplanationOutput:
+    """The answer to a request."""
+    return model.predict(CreditRiskExplanationInput.model_validate(loan | wishes))
+
+
+def logit(probability: float) -> float:
+    """The log-odds of a probability."""
+    return math.log(probability / (1 - probability))
+
+
+def draw(feature: features.Feature) -> st.SearchStrategy[Any]:
+    """Any value that the contract allows in a field."""
+    if feature.bounds is None:
+        return st.sampled_from(feature.levels)
+    if CreditRiskModelInput.model_fields[feature.name].annotation is int:
+        return st.integers(*map(int, feature.bounds))
+    return st.floats(*feature.bounds)
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries({feature.name: draw(feature) for feature in features.CONTRACT_FEATURES}))
+def test_contributions_add_up(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
+    """For any valid loan, baseline and contributions together are the probability."""
+    answer = explain(model, loan, max_reasons=len(features.FEATURES))
+    score = logit(answer.baseline_probability) + math.fsum(reason.contribution for reason in answer.reasons)
+    assert score == pytest.approx(logit(answer.risk_probability), abs=1e-9)
+
+
+def test_contributions_are_lightgbms_own(
+    model: CreditRiskExplanation, golden: list[dict[str, Any]], estimator: lgb.LGBMClassifier
+) -> None:
+    """Each reason's contribution is, bit for bit, the TreeSHAP value that LightGBM's own package gives."""
+    rows = np.array([features.row(CreditRiskModelInput.model_validate(loan)) for loan in golden])
+    for loan, expected in zip(golden, estimator.booster_.predict(rows, pred_contrib=True), strict=True):
+        found = {reason.feature: reason.contribution for reason in explain(model, loan, max_reasons=99).reasons}
+        assert [found.get(name, 0.0) for name in features.NAMES] == expected[:-1].tolist()
+
+
+def test_probability_and_decision_are_the_models(
+    model: CreditRiskExplanation, golden: list[dict[str, Any]], archive_path: Path
+) -> None:
+    """The explanation never differs from the prediction, not by a bit."""
+    plain = CreditRiskModel(archive=str(archive_path))
+    for loan in golden:
+        expected = plain.predict(CreditRiskModelInput.model_validate(loan))
+        answer = explain(model, loan)
+        assert (answer.credit_risk, answer.risk_probability) == (expected.credit_risk, expected.risk_probability)
+
+
+def test_at_most_four_reasons_all_for_the_decision(model: CreditRiskExplanation, golden: list[dict[str, Any]]) -> None:
+    """Without a wish, an answer names up to four reasons, all of them for the decision."""
+    answers = [explain(model, loan) for loan in golden]
+    assert {answer.credit_risk for answer in answers} == set(CreditRisk)
+    for answer in answers:
+        assert 1 <= len(answer.reasons) <= 4
+        assert {reason.direction for reason in answer.reasons} == {answer.credit_risk}
+
+
+def test_reasons_are_the_strongest_first(model: CreditRiskExplanation, golden: list[dict[str, Any]]) -> None:
+    """What is named moved the score at least as much as what is left out, the strongest first."""
+    for loan in golden:
+        account = explain(model, loan, max_reasons=99).reasons
+        strengths = [abs(reason.contribution) for reason in account]
+        assert strengths == sorted(strengths, reverse=True)
+        assert explain(model, loan, max_reasons=6).reasons == account[:6]
+        answer = explain(model, loan, max_reasons=2)
+        assert answer.reasons == tuple(reason for reason in account if reason.direction is answer.credit_risk)[:2]
+
+
+def test_no_reason_is_invented(model: CreditRiskExplanation, golden: list[dict[str, Any]]) -> None:
+    """A feature that did not move the score is no reason, however many are asked for."""
+    for loan in golden:
+        account = explain(model, loan, max_reasons=99).reasons
+        assert all(reason.contribution != 0 for reason in account)
+        assert len(account) <= len(features.FEATURES)
+
+
+def test_reasons_say_what_they_come_from(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
+    """Each reason has the loan's own value, its fields, the direction of its sign and the table's sentence."""
+    request = CreditRiskModelInput.model_validate(loan)
+    values = loan | dict(zip(features.NAMES[len(loan) :], features.row(request)[len(loan) :], strict=True))
+    fields = {feature.name: feature.fields for feature in features.FEATURES}
+    for reason in explain(model, loan, max_reasons=99).reasons:
+        assert reason.value == values[reason.feature]
+        assert reason.fields == fields[reason.feature]
+        assert reason.direction is (CreditRisk.risky if reason.contribution > 0 else CreditRisk.safe)
+        assert reason.text == reasons.text(reason.feature, reason.direction, values)
+
+
+def test_setting_raises_the_number_of_reasons(archive_path: Path, loan: dict[str, Any]) -> None:
+    """The setting holds where a request has no wish; the request's wish wins."""
+    model = CreditRiskExplanation(archive=str(archive_path), max_reasons=99)
+    account = explain(model, loan).reasons
+    assert {reason.direction for reason in account} == set(CreditRisk)
+    assert len(explain(model, loan, max_reasons=1).reasons) == 1
+
+
+@pytest.mark.parametrize("max_reasons", [0, -1, 2.5, "4", True, None])
+def test_impossible_number_of_reasons_is_refused(max_reasons: Any, archive_path: Path) -> None:
+    """The setting is a whole number above 0."""
+    with pytest.raises(ConfigurationError, match=r"max_reasons is .*: set a whole number above 0"):
+        CreditRiskExplanation(archive=str(archive_path), max_reasons=max_reasons)
+
+
+@pytest.mark.parametrize("max_reasons", [0, 1.5, "4", True])
+def test_impossible_wish_is_refused(max_reasons: Any, loan: dict[str, Any]) -> None:
+    """A request's number of reasons is a whole number above 0, and the error names the field."""
+    with pytest.raises(ValidationError, match="max_reasons"):
+        CreditRiskExplanationInput.model_validate(loan | {"max_reasons": max_reasons})
+
+
+def test_values_outside_training_are_named(
+    model: CreditRiskExplanation, loan: dict[str, Any], archive_path: Path
+) -> None:
+    """A value beyond what the model saw comes with the range that it saw; one at its end does not."""
+    records = {record.name: record for record in archive.read(archive_path).metadata.features}
+    seen = records["interest_rate"]
+    assert seen.maximum is not None
+    assert seen.maximum < 28.99
+    inside = explain(model, loan | {"interest_rate": seen.maximum}).training_range
+    assert "interest_rate" not in {outside.feature for outside in inside}
+    (outside,) = [
+        outside
+        for outside in explain(model, loan | {"interest_rate": 28.99}).training_range
+        if outside.feature == "interest_rate"
+    ]
+    assert outside.model_dump() == {
+        "feature": "interest_rate",
+        "value": 28.99,
+        "minimum": seen.minimum,
+        "maximum": seen.maximum,
+    }
+
+
+def test_derived_values_outside_training_are_named(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
+    """Fields that are each usual may make a loan that is not: its arithmetic is compared as well."""
+    odd = loan | {"loan_amount": 1000, "total_payments_to_date": 30000.0}
+    assert "share_of_amount_repaid" in {outside.feature for outside in explain(model, odd).training_range}
+
+
+def test_cut_off_is_the_one_that_decided(archive_path: Path, loan: dict[str, Any]) -> None:
+    """The answer names the cut-off in force, and its reasons are for the decision that it makes."""
+    for cut_off, decision in ((1e-9, "risky"), (1 - 1e-9, "safe")):
+        answer = explain(CreditRiskExplanation(archive=str(archive_path), cut_off=cut_off), loan)
+        assert (answer.cut_off, answer.credit_risk.value) == (cut_off, decision)
+        assert {reason.direction.value for reason in answer.reasons} == {decision}
+
+
+def test_many_threads_get_the_same_answers(model: CreditRiskExplanation, golden: list[dict[str, Any]]) -> None:
+    """Requests on many threads at once are answered as one after the other."""
+    requests = [CreditRiskExplanationInput.model_validate(loan) for loan in golden] * 20
+    alone = [model.predict(request) for request in requests]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(model.predict, requests)) == alone
+
+
+def test_archive_is_loaded_once(archive_path: Path, tmp_path: Path) -> None:
+    """Models of the same archive share what is loaded, under whatever name, until the file is replaced."""
+    copy = tmp_path / "1.zip"
+    copy.write_bytes(archive_path.read_bytes())
+    first = CreditRiskModel(archive=str(archive_path))
+    assert CreditRiskExplanation(archive=str(copy))._archive is first._archive
+    copy.write_bytes(archive_path.read_bytes()[:-1])
+    with pytest.raises(ModelArchiveError, match="damaged"):
+        CreditRiskExplanation(archive=str(copy))
