@@ -82,6 +82,7 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into
 	$(TRAINING)/bin/python -m benchmarks.operation $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.evaluation $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.training $(if $(QUICK),--quick)
+	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.training --steps)
 
 train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA=..., TIME_BUDGET=seconds, OUTPUT=archive)
 	@mkdir -p build

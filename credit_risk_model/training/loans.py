@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
@@ -82,7 +83,7 @@ def read_loans(path: Path) -> pd.DataFrame:
         raise DataError(f"{path.name}: truncated or damaged ({error}). Fetch it again: `make data`.") from None
     except OSError as error:
         raise DataError(f"{path.name}: can't be read ({error.strerror or error}).") from None
-    return _label(path, loans.rename(columns=NAMES))
+    return _label(path, loans)
 
 
 def file_sha256(path: Path) -> str:
@@ -148,41 +149,44 @@ class _LastBytes(io.RawIOBase):
 def _read_table(path: Path, file: _Binary, header: list[str]) -> pd.DataFrame:
     columns = [column for column in header if column in NAMES or column == _ISSUE_COLUMN]
     stream = _LastBytes(file)
-    types = {column: "float64" if column in _NUMBERS else "category" for column in columns}
     try:
-        chunks = list(
-            pd.read_csv(
-                io.BufferedReader(stream, 1 << 20),
-                usecols=columns,
-                dtype=types,
-                keep_default_na=False,
-                na_values=_MISSING,
-                encoding_errors="replace",  # only in free text that is not read
-                chunksize=_CHUNK_ROWS,
-            )
-        )
+        parts = _read_parts(stream, columns)
     except pd.errors.ParserError:
         raise DataError(f"{path.name}: a row has another number of fields, or the file is truncated. {_CURE}") from None
     except ValueError:
         raise _unparsable_number(path) from None
-    if not chunks or not len(chunks[0]):
+    if not any(len(part) for part in parts[columns[0]]):
         raise DataError(f"{path.name}: has a header and no row. {_CURE}")
     last_line = stream.end.rpartition(b"\n")[2].decode(errors="replace")
     if last_line and len(next(csv.reader([last_line]))) < len(header):
         raise DataError(f"{path.name}: truncated: its last line has too few fields. Fetch it again: `make data`.")
-    return _concatenate(chunks)
+    # copy=False: pandas would make one array of all numbers, and hold each of them twice while it does.
+    return pd.DataFrame({NAMES.get(column, column): _join(parts.pop(column)) for column in columns}, copy=False)
 
 
-def _concatenate(chunks: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put the chunks together without turning categories into one string object for each row."""
-    columns = {}
-    for name in chunks[0].columns:
-        parts = [chunk.pop(name) for chunk in chunks]
-        if isinstance(parts[0].dtype, pd.CategoricalDtype):
-            columns[name] = pd.Series(union_categoricals(parts, sort_categories=True))
-        else:
-            columns[name] = pd.concat(parts, ignore_index=True)
-    return pd.DataFrame(columns)
+def _read_parts(stream: _LastBytes, columns: list[str]) -> dict[str, list[pd.Series]]:
+    """Read the columns piece by piece: the text of more than one piece is never in memory."""
+    parts: dict[str, list[pd.Series]] = {column: [] for column in columns}
+    for chunk in pd.read_csv(
+        io.BufferedReader(stream, 1 << 20),
+        usecols=columns,
+        dtype={column: "float64" if column in _NUMBERS else "category" for column in columns},
+        keep_default_na=False,
+        na_values=_MISSING,
+        encoding_errors="replace",  # only in free text that is not read
+        chunksize=_CHUNK_ROWS,
+    ):
+        for column in columns:
+            # What is not copied is a view, and one column's view keeps all of the chunk's numbers alive.
+            parts[column].append(chunk[column].copy())
+    return parts
+
+
+def _join(parts: list[pd.Series]) -> pd.Series:
+    """Put a column's parts together, without one string object for each row where they are categories."""
+    if isinstance(parts[0].dtype, pd.CategoricalDtype):
+        return pd.Series(union_categoricals(parts, sort_categories=True))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _unparsable_number(path: Path) -> DataError:
@@ -218,14 +222,20 @@ def _label(path: Path, loans: pd.DataFrame) -> pd.DataFrame:
             f"{path.name}: column loan_status, data row {_first_row(unknown)}: a status that is neither known as "
             f"safe nor as risky ({int(unknown.sum())} rows in all). {_CURE}"
         )
-    risk = dict.fromkeys(SAFE_STATUSES, CreditRisk.safe.value)
-    risk |= dict.fromkeys(RISKY_STATUSES, CreditRisk.risky.value)
-    levels = [CreditRisk.safe.value, CreditRisk.risky.value]
-    loans[LABEL] = pd.Categorical(loans[STATUS].astype(object).map(risk), categories=levels)
+    loans[LABEL] = _risk(loans[STATUS])
     if _ISSUE_COLUMN in loans:
         # A month that doesn't parse leaves the loan out of the out-of-time test only.
         month = loans.pop(_ISSUE_COLUMN)
         months = pd.to_datetime(pd.Series(month.cat.categories), format="%b-%Y", errors="coerce")
         loans[ISSUE_MONTH] = month.map(dict(zip(month.cat.categories, months, strict=True))).astype("datetime64[ns]")
     order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
-    return loans[order + [ISSUE_MONTH] * (ISSUE_MONTH in loans)]
+    order += [ISSUE_MONTH] * (ISSUE_MONTH in loans)
+    return pd.DataFrame({name: loans[name] for name in order}, copy=False)
+
+
+def _risk(status: pd.Series) -> pd.Series:
+    """Give the label that each status decides, by the levels: there are ten of them, not one for each row."""
+    safe_or_risky = [0 if level in SAFE_STATUSES else 1 for level in status.cat.categories]
+    codes = np.array([*safe_or_risky, -1], dtype=np.int8)  # a missing status has the code -1: the last one here
+    levels = pd.Index([CreditRisk.safe.value, CreditRisk.risky.value])
+    return pd.Series(pd.Categorical.from_codes(codes.take(status.cat.codes), categories=levels))

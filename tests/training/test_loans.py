@@ -1,5 +1,6 @@
 import csv
 import gzip
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -115,6 +116,41 @@ def test_levels_that_differ_between_chunks_are_put_together(tmp_path: Path, monk
     purposes = ["car", "car", "wedding", "house", "medical"]
     path = write(tmp_path / "loan.csv", *({"purpose": purpose} for purpose in purposes))
     assert read_loans(path)["loan_purpose"].tolist() == purposes
+
+
+def test_status_that_is_missing_has_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row without a status is kept for the cleaning to remove; its neighbours keep their own labels."""
+    monkeypatch.setattr(loans, "_CHUNK_ROWS", 2)
+    statuses = ["Default", "", "Fully Paid", "Default", ""]
+    table = read_loans(write(tmp_path / "loan.csv", *({"loan_status": status} for status in statuses)))
+    assert table["loan_risk"].astype(object).where(table["loan_risk"].notna(), None).tolist() == [
+        "risky",
+        None,
+        "safe",
+        "risky",
+        None,
+    ]
+
+
+def test_bytes_that_are_no_text_are_passed_over_where_they_are_not_needed(tmp_path: Path) -> None:
+    """Free text in any encoding, and control characters in it, leave the loans as they are."""
+    path = write(tmp_path / "loan.csv", {}, {"dti": "3.5"})
+    expected = read_loans(path)
+    path.write_bytes(path.read_bytes().replace(b"of two lines", b"caf\xe9 \xff\xfe \x00\x07 \xed\xa0\x80"))
+    pd.testing.assert_frame_equal(read_loans(path), expected)
+
+
+def test_reading_holds_no_loan_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its peak, reading holds the table that it gives and little else."""
+    monkeypatch.setattr(loans, "_CHUNK_ROWS", 2000)
+    path = write(tmp_path / "loan.csv", *[{}] * 40_000)
+    tracemalloc.start()
+    try:
+        table = read_loans(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * table.memory_usage().sum()
 
 
 def test_missing_file_is_named_with_the_cure(tmp_path: Path) -> None:

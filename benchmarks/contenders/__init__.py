@@ -1,0 +1,1 @@
+"""What the service is measured against, each written as its users would."""

@@ -1,0 +1,41 @@
+"""The floors: endpoints that validate a loan and predict nothing."""
+
+from fastapi import FastAPI
+from ml_base import MLModel
+
+from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
+
+ANSWER = CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.25)
+
+
+class ConstantModel(MLModel):
+    """What the framework costs when the model costs nothing."""
+
+    display_name = "Constant"
+    qualified_name = "credit_risk_model"
+    description = "Always the same answer"
+    version = "0"
+    input_schema = CreditRiskModelInput
+    output_schema = CreditRiskModelOutput
+
+    def __init__(self) -> None:
+        """Load nothing."""
+
+    def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
+        """Predict nothing."""
+        return ANSWER
+
+
+app = FastAPI()
+
+
+@app.post("/api/models/credit_risk_model/prediction")
+async def predict(data: CreditRiskModelInput) -> CreditRiskModelOutput:
+    """Validate a loan and answer the same, as a hand-written FastAPI endpoint does."""
+    return ANSWER
+
+
+@app.get("/api/health/ready")
+async def ready() -> dict[str, str]:
+    """Say that there is nothing to wait for."""
+    return {"readiness_status": "ACCEPTING_TRAFFIC"}

@@ -1,0 +1,188 @@
+"""How the service behaves where it runs: under a CPU limit, with two workers, when it is saturated, when it is ended.
+
+`make bench` runs it, or `python -m benchmarks.operation [--quick]`.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.processes import BARE_FASTAPI, PREDICTION, SERVICE, Contender, Server, serving, usual_wrapper
+from benchmarks.serving import SERVER_CPU, known_loans, load, write_bodies
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_CPU_LIMIT = 0.2
+_CONNECTIONS = 16
+
+
+@contextmanager
+def cpu_limit(share: float) -> Iterator[Path]:
+    """Give a control group whose processes get that share of one core, as a pod's CPU limit does."""
+    period = 100_000
+    old = (_CGROUPS / "cpu").is_dir()
+    group = (_CGROUPS / "cpu" if old else _CGROUPS) / f"benchmark-{os.getpid()}"
+    group.mkdir()
+    try:
+        if old:
+            (group / "cpu.cfs_period_us").write_text(str(period))
+            (group / "cpu.cfs_quota_us").write_text(str(int(period * share)))
+        else:
+            (group / "cpu.max").write_text(f"{int(period * share)} {period}")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def start_under_limit(rounds: int) -> list[dict[str, str]]:
+    """Measure the seconds to ready under the CPU limit, service and usual wrapper in turn."""
+    found: dict[str, list[float]] = {"service, everything on": [], "usual wrapper": []}
+    for _ in range(rounds):
+        for name, contender in zip(found, (SERVICE, usual_wrapper()), strict=True):
+            with (
+                cpu_limit(_CPU_LIMIT) as group,
+                tempfile.TemporaryDirectory() as folder,
+                serving(contender, Path(folder), cgroup=group) as server,
+            ):
+                found[name].append(server.seconds_to_ready)
+    return [
+        {
+            "contender": name,
+            f"s to ready at {_CPU_LIMIT} CPU": f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})",
+        }
+        for name, times in found.items()
+    ]
+
+
+def workers(bodies: Path, rounds: int, seconds: float) -> list[dict[str, str]]:
+    """Compare two workers on two cores with one on one, by requests per CPU second of the load generator's leavings."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for number, measured in rates.items():
+            contender = replace(SERVICE, options=(*SERVICE.options, "--workers", str(number)))
+            cpus = SERVER_CPU if number == 1 else None
+            with tempfile.TemporaryDirectory() as folder, serving(contender, Path(folder), cpus) as server:
+                load(server, bodies, 64, 1, pinned=False)
+                found = load(server, bodies, 64, seconds, pinned=False)
+                measured.append(found["rate"])
+    ratio = statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True))
+    return [
+        {
+            "workers": number,
+            "requests/s, 64 connections": f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})",
+            "ratio": f"{ratio:.2f} (to reach: >= 1.7)" if number == 2 else "",
+        }
+        for number, values in rates.items()
+    ]
+
+
+def health_under_load(bodies: Path, seconds: float) -> list[dict[str, str]]:
+    """Measure the probes' latency while 64 connections saturate the service on one core."""
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, serving(SERVICE, Path(folder), SERVER_CPU) as server:
+        saturation = threading.Thread(target=load, args=(server, bodies, 64, seconds))
+        saturation.start()
+        time.sleep(0.5)
+        while saturation.is_alive():
+            for path in ("/api/health", "/api/health/ready", "/api/health/startup"):
+                began = time.perf_counter()
+                if server.status(path) != 200:
+                    sys.exit(f"{path} did not answer 200 under load.")
+                times.append((time.perf_counter() - began) * 1000)
+            time.sleep(0.01)
+    p99 = statistics.quantiles(times, n=100)[98]
+    return [{"probes": len(times), "p50 ms": statistics.median(times), "p99 ms (to reach: <= 100)": p99}]
+
+
+def terminate_under_load(contender: Contender, rounds: int) -> dict[str, int]:
+    """End a contender while 16 keep-alive connections are busy; give how each connection ended."""
+    ends = {"told to close": 0, "closed between requests": 0, "request lost": 0}
+    loan = json.dumps(known_loans()[0][0]).encode()
+    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+    request += f"Content-Length: {len(loan)}\r\n\r\n".encode() + loan
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder, serving(contender, Path(folder)) as server:
+            threads = [threading.Thread(target=_converse, args=(server, request, ends)) for _ in range(_CONNECTIONS)]
+            for thread in threads:
+                thread.start()
+            time.sleep(1)
+            server.process.send_signal(signal.SIGTERM)
+            for thread in threads:
+                thread.join()
+    return ends
+
+
+def _converse(server: Server, request: bytes, ends: dict[str, int]) -> None:
+    """Send one request after the other on one connection until it ends, and count how it did."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        while True:
+            try:
+                connection.sendall(request)
+                response = http.client.HTTPResponse(connection)
+                response.begin()
+                response.read()
+            except http.client.RemoteDisconnected:
+                ends["closed between requests"] += 1
+                return
+            except OSError:
+                ends["request lost"] += 1
+                return
+            if response.getheader("connection") == "close":
+                ends["told to close"] += 1
+                return
+
+
+def main() -> None:
+    """Measure all of it and write the report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operation", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
+    quick = parser.parse_args().quick
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    rounds, seconds = (1, 2) if quick else (5, 5)
+    tables: dict[str, list[dict[str, str]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = write_bodies(Path(folder))
+        parts: dict[str, Callable[[], list[dict[str, str]]]] = {
+            "Start under a CPU limit": lambda: start_under_limit(rounds),
+            "Two workers on two cores": lambda: workers(bodies, rounds, seconds),
+            "Probes while 64 connections saturate the service": lambda: health_under_load(bodies, seconds),
+            "SIGTERM while 16 keep-alive connections are busy": lambda: [
+                {"contender": name, **{end: str(count) for end, count in found.items()}}
+                for name, found in (
+                    ("service, everything on", terminate_under_load(SERVICE, rounds)),
+                    ("bare FastAPI, constant", terminate_under_load(BARE_FASTAPI, rounds)),
+                )
+            ],
+        }
+        for heading, measure in parts.items():
+            sys.stderr.write(f"{heading}\n")
+            tables[heading] = measure()
+    report.write(
+        "operation_quick" if quick else "operation",
+        "Operation",
+        "make bench QUICK=1" if quick else "make bench",
+        tables,
+        [
+            f"{rounds} rounds. Under the limit all cores are allowed, for {_CPU_LIMIT} of one core's time together "
+            "(needs root and a cpu control group). With workers the load generator shares the servers' cores, which "
+            "costs two workers more than one. A connection closed between requests, or told to close, loses none.",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

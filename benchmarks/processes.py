@@ -1,0 +1,172 @@
+"""Servers as processes of their own: started, pinned, limited, watched and stopped."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from credit_risk_model import archive
+
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
+PREDICTION = "/api/models/credit_risk_model/prediction"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to serve.
+
+    Attributes:
+        application: What uvicorn is given.
+        model: The model's entry in the YAML; None for the one that ships.
+        plain: Whether the rest of the configuration is the framework's defaults, not what ships, all switched on.
+        environment: Folder of the virtual environment: what is installed decides what LightGBM imports.
+        options: More options of uvicorn's.
+    """
+
+    application: str
+    model: dict[str, Any] | None = None
+    plain: bool = False
+    environment: str = "service"
+    options: tuple[str, ...] = ()
+
+
+def usual_wrapper() -> Contender:
+    """Give the usual wrapper on the shipped archive, where it must live: beside pandas and scikit-learn."""
+    shipped = archive.newest()
+    model = {
+        "class_path": "benchmarks.contenders.usual.UsualWrapper",
+        "create_endpoint": True,
+        "configuration": {"archive": str(shipped), "cut_off": archive.read(shipped).metadata.cut_off},
+    }
+    return Contender("rest_model_service.main:app", model, plain=True, environment="training")
+
+
+CONSTANT_MODEL = {"class_path": "benchmarks.contenders.constant.ConstantModel", "create_endpoint": True}
+
+SERVICE = Contender("credit_risk_model.service.app:app", options=("--no-server-header", "--no-proxy-headers"))
+BARE_FASTAPI = Contender("benchmarks.contenders.constant:app")
+FRAMEWORK = Contender("rest_model_service.main:app")
+FRAMEWORK_CONSTANT = Contender("rest_model_service.main:app", CONSTANT_MODEL)
+
+
+@dataclass
+class Server:
+    """A running contender.
+
+    Attributes:
+        seconds_to_ready: From the start of the process to its first 200 of the readiness probe.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    seconds_to_ready: float = field(default=0.0)
+
+    def status(self, path: str) -> int:
+        """Ask once; 0 where nothing listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def cpu_seconds(self) -> float:
+        """Give what the process and its children have used so far."""
+        return sum(_cpu_seconds(pid) for pid in self.pids())
+
+    def proportional_megabytes(self) -> float:
+        """Give the memory that is its own, and its share of what it shares (PSS)."""
+        return sum(_pss(pid) for pid in self.pids()) / 1024
+
+    def pids(self) -> list[int]:
+        """Give the process and its children."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def stop(self) -> None:
+        """End it as an orchestrator does."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / _TICKS
+
+
+def _pss(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+@contextmanager
+def serving(
+    contender: Contender, folder: Path, cpus: set[int] | None = None, cgroup: Path | None = None
+) -> Iterator[Server]:
+    """Run a contender until the block ends.
+
+    Args:
+        contender: What to run.
+        folder: Where its configuration and its output go.
+        cpus: Cores that it may use; None for all.
+        cgroup: A control group to run it in; None for this process's own.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    configuration = yaml.safe_load(CONFIGURATION.read_text())
+    if contender.plain:
+        configuration = {key: configuration[key] for key in ("service_title", "version")}
+    if contender.model is not None:
+        configuration["models"] = [contender.model]
+    path = folder / "rest_configuration.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+
+    def confine() -> None:
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
+        if cgroup is not None:
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+    began = time.perf_counter()
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [
+                str(ROOT / ".venv" / contender.environment / "bin" / "python"),
+                *("-m", "uvicorn", contender.application, "--port", str(port), "--no-access-log"),
+                *contender.options,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "REST_CONFIG": str(path)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=confine,  # noqa: PLW1509  # no thread of ours runs yet
+        )
+    server = Server(process, port)
+    try:
+        while server.status("/api/health/ready") != 200:
+            if process.poll() is not None:
+                sys.exit(f"{contender.application} ended:\n{(folder / 'output').read_text()}")
+            time.sleep(0.01)
+        server.seconds_to_ready = time.perf_counter() - began
+        yield server
+    finally:
+        server.stop()

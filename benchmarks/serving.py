@@ -1,0 +1,196 @@
+"""Requests a second, latency, CPU, memory and start of the service and of what it is measured against.
+
+`make bench` runs it, or `python -m benchmarks.serving [--quick]`. The contenders take turns, so that a machine whose
+speed drifts slows all of them; the server has one core, the load generator (wrk) another. While it is loaded, each
+contender that predicts is asked for loans whose probabilities are known.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.processes import (
+    BARE_FASTAPI,
+    FRAMEWORK,
+    FRAMEWORK_CONSTANT,
+    PREDICTION,
+    SERVICE,
+    Contender,
+    Server,
+    serving,
+    usual_wrapper,
+)
+from credit_risk_model import archive, features
+from credit_risk_model.schemas import CreditRiskModelInput
+
+SERVER_CPU, LOAD_CPU = {0}, {1}
+_CONSTANT = {"bare FastAPI, constant", "rest_model_service, constant"}
+_PAUSE = 0.02  # between two checks: they must not become the load
+_FIGURES = ("requests/s, 1 connection", "requests/s, 16", "p99 ms, 16", "CPU ms a request", "PSS MB", "s to ready")
+
+
+def contenders() -> dict[str, Contender]:
+    """Give what is measured, by the name under which it is reported."""
+    return {
+        "service, everything on": SERVICE,
+        "bare FastAPI, constant": BARE_FASTAPI,
+        "rest_model_service with the model": FRAMEWORK,
+        "rest_model_service, constant": FRAMEWORK_CONSTANT,
+        "usual wrapper": usual_wrapper(),
+    }
+
+
+def known_loans() -> list[tuple[dict[str, Any], float]]:
+    """Give the shipped archive's made-up golden loans with the booster's own probabilities."""
+    shipped = archive.read(archive.newest())
+    return [
+        (golden.loan.model_dump(mode="json"), shipped.booster.predict_row(features.row(golden.loan)))
+        for golden in shipped.golden
+    ]
+
+
+def write_bodies(folder: Path) -> Path:
+    """Write the known loans, a line each, for wrk to send in rotation."""
+    path = folder / "loans"
+    loans = [CreditRiskModelInput.model_validate(loan) for loan, _ in known_loans()]
+    path.write_text("".join(f"{loan.model_dump_json()}\n" for loan in loans))
+    return path
+
+
+def load(server: Server, bodies: Path, connections: int, seconds: float, *, pinned: bool = True) -> dict[str, float]:
+    """Load a server; give wrk's figures and the server's CPU milliseconds a request."""
+    cpus = LOAD_CPU if pinned else os.sched_getaffinity(0)
+    before = server.cpu_seconds()
+    done = subprocess.run(
+        [
+            *("taskset", "-c", ",".join(map(str, cpus)), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"),
+            *("-s", str(Path(__file__).with_name("load.lua")), f"http://127.0.0.1:{server.port}"),
+            *("--", str(bodies), PREDICTION),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if found["failed"]:
+        sys.exit(f"{found['failed']} requests failed under load.")
+    found["rate"] = found["requests"] / found["microseconds"] * 1e6
+    found["cpu_ms"] = (server.cpu_seconds() - before) / found["requests"] * 1000
+    return found
+
+
+@contextmanager
+def checked(server: Server, loans: list[tuple[dict[str, Any], float]]) -> Iterator[None]:
+    """Compare answers with the booster's own while the block runs: speed can't come from wrong answers."""
+    done = threading.Event()
+    wrong: list[str] = []
+
+    def check() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        turn = 0
+        while not done.is_set():
+            loan, probability = loans[turn % len(loans)]
+            connection.request("POST", PREDICTION, json.dumps(loan), {"Content-Type": "application/json"})
+            answer = json.loads(connection.getresponse().read())
+            if abs(answer["risk_probability"] - probability) > archive.GOLDEN_TOLERANCE:
+                wrong.append(f"{answer} for golden loan {turn % len(loans)}, expected {probability}")
+            turn += 1
+            time.sleep(_PAUSE)
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if wrong:
+        sys.exit(f"Wrong answers under load: {wrong[:3]}")
+
+
+def measure(name: str, contender: Contender, bodies: Path, seconds: float) -> dict[str, float]:
+    """Give one round's figures of one contender, in the order of `_FIGURES`."""
+    loans = known_loans()
+    # A constant has nothing to check; its checker's requests still load it as they load the others.
+    expected = [(loan, 0.25) for loan, _ in loans] if name in _CONSTANT else loans
+    with tempfile.TemporaryDirectory() as folder, serving(contender, Path(folder), SERVER_CPU) as server:
+        load(server, bodies, 16, min(seconds, 1))  # warm
+        with checked(server, expected):
+            one = load(server, bodies, 1, seconds)
+            many = load(server, bodies, 16, seconds)
+        memory = server.proportional_megabytes()
+        values = (one["rate"], many["rate"], many["p99"] / 1000, many["cpu_ms"], memory, server.seconds_to_ready)
+        return dict(zip(_FIGURES, values, strict=True))
+
+
+def summarise(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
+    """Give each contender's medians with their range."""
+    rows = []
+    for name, measured in rounds.items():
+        row = {"contender": name}
+        for figure in _FIGURES:
+            values = [found[figure] for found in measured]
+            row[figure] = f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+        rows.append(row)
+    return rows
+
+
+def ratios(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
+    """Give the medians of the ratios within each round, beside what is to be reached."""
+    pairs = (
+        ("service, everything on", "bare FastAPI, constant", (">= 1.2", ">= 1.2", "<= 1", "<= 0.85", "", "")),
+        ("rest_model_service with the model", "rest_model_service, constant", (">= 0.85", ">= 0.85", "", "", "", "")),
+        ("service, everything on", "usual wrapper", (">= 30", ">= 30", "<= 0.05", "", "<= 0.5", "<= 0.4")),
+    )
+    rows = []
+    for mine, other, bounds in pairs:
+        row = {"ratio": f"{mine} / {other}"}
+        for figure, bound in zip(_FIGURES, bounds, strict=True):
+            within = [a[figure] / b[figure] for a, b in zip(rounds[mine], rounds[other], strict=True)]
+            row[figure] = f"{statistics.median(within):.3g}" + (f" (to reach: {bound})" if bound else "")
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """Measure all contenders and write the report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
+    quick = parser.parse_args().quick
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    number, seconds = (1, 2) if quick else (5, 5)
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders()}
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = write_bodies(Path(folder))
+        for turn in range(number):
+            for name, contender in contenders().items():
+                sys.stderr.write(f"round {turn + 1} of {number}: {name}\n")
+                rounds[name].append(measure(name, contender, bodies, seconds))
+    report.write(
+        "serving_quick" if quick else "serving",
+        "Serving",
+        "make bench QUICK=1" if quick else "make bench",
+        {"Medians (and range) of the rounds": summarise(rounds), "Ratios, medians within a round": ratios(rounds)},
+        [
+            f"{number} rounds of {seconds} s each, with 1 and 16 connections; wrk has one core, the server the other.",
+            "Everything on: validation, probability, request ids, metrics, structured log of every request.",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+"""What training costs: reading against pandas, the way from a file to figures, cost against rows, each of the steps.
+
+Every measurement is a process of its own, so that its peak memory is its own; contenders take turns. Loans are made up
+in the layout of Kaggle's `loan.csv`, in a temporary folder. Linux only: peaks come from `/proc`.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import logging
+import math
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+
+logger = logging.getLogger(__name__)
+
+KAGGLES_ROWS = 887_379
+ROWS = (10_000, 100_000, KAGGLES_ROWS, 3_000_000)
+QUICK_ROWS = (10_000, 100_000)
+ROUNDS = 5
+QUICK_ROUNDS = 3
+SEARCH_SECONDS = 60.0
+DEFAULT_SEARCH_SECONDS = 1200  # of `pipeline.Settings`, whose module is not imported here for what it loads
+SEED = 42
+
+TARGETS = {"seconds": 1 / 3, "cpu_seconds": 1 / 3, "peak_mb": 1 / 4}
+"""What reading may cost of `pandas.read_csv(path, low_memory=False)`."""
+MOST_SECONDS = 180.0
+MOST_MEGABYTES = 2500.0
+"""What the way from Kaggle's file to a baseline's figures may take on two cores."""
+
+_NOTES = (
+    "Every measurement is a fresh process; peak_mb is its resident memory at its highest, the interpreter and the "
+    "libraries included (MB = 10^6 bytes). Contenders take turns; loans are synthetic, in Kaggle's layout. "
+    "cpu_seconds are those of all threads, and hold what LightGBM's two threads spend waiting for each other.",
+)
+
+Row = dict[str, Any]
+
+
+class Steps:
+    """Measures the steps of this process, one after the other.
+
+    Attributes:
+        rows: `step`, `seconds`, `cpu_seconds` of all threads, and `peak_mb`, the resident memory at its highest.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what is done within."""
+        Path("/proc/self/clear_refs").write_text("5")  # lets the peak begin anew
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.rows.append(
+            {
+                "step": name,
+                "seconds": time.perf_counter() - wall,
+                "cpu_seconds": time.process_time() - cpu,
+                "peak_mb": _peak_megabytes(),
+            }
+        )
+
+
+def _peak_megabytes() -> float:
+    # Not getrusage: that peak is inherited from the process that started this one.
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024 / 1e6
+
+
+# What a measured process does. Each imports what it measures and no more: an import is memory, too.
+
+
+def read_with_pandas(path: Path) -> Row:
+    """Read all columns, as is usual."""
+    import pandas as pd  # noqa: PLC0415  # see above
+
+    steps = Steps()
+    with steps.step("read"):
+        loans = pd.read_csv(path, low_memory=False)
+    return {"steps": steps.rows, "rows": len(loans), "payments": float(loans["total_pymnt_inv"].sum())}
+
+
+def read_with_package(path: Path) -> Row:
+    """Read as training does."""
+    from credit_risk_model.training.loans import read_loans  # noqa: PLC0415  # see above
+
+    steps = Steps()
+    with steps.step("read"):
+        loans = read_loans(path)
+    return {"steps": steps.rows, "rows": len(loans), "payments": float(loans["total_payments_to_date"].sum())}
+
+
+def file_to_figures(path: Path) -> Row:
+    """Read, clean, encode and split, fit LightGBM's defaults, predict and evaluate the test set."""
+    from credit_risk_model.training import cleaning, evaluation, fitting, loans  # noqa: PLC0415  # see above
+
+    steps = Steps()
+    with steps.step("read"):
+        table = loans.read_loans(path)
+    rows = len(table)
+    with steps.step("clean"):
+        table, _ = cleaning.clean(table)
+    with steps.step("encode and split"):
+        drawn = fitting.split(table, SEED)
+    with steps.step("fit"):
+        estimator = fitting.fit(drawn.training, drawn.training_label, {}, SEED)
+    with steps.step("predict and evaluate"):
+        probability = fitting.probabilities(estimator, drawn.test)
+        figures = evaluation.evaluate(drawn.test_label, probability, 0.5)
+    return {"steps": steps.rows, "rows": rows, "rows_cleaned": len(table), "auc": figures["auc"]}
+
+
+def whole_training(path: Path, search_seconds: float) -> Row:
+    """Run each of the notebook's steps; the archive is thrown away."""
+    from credit_risk_model.training.pipeline import Settings, Training  # noqa: PLC0415  # see above
+
+    folder = path.parent
+    settings = Settings(
+        data=path, output=folder / "1.zip", time_budget=search_seconds, seed=SEED, search_log=folder / "search.log"
+    )
+    training = Training(settings)
+    calls: tuple[Callable[[], object], ...] = (
+        training.read,
+        training.clean,
+        training.profile,
+        training.check_data,
+        training.draw_test_set,
+        training.check_split,
+        training.fit_baselines,
+        training.search,
+        training.fit,
+        training.out_of_time,
+        training.other_splits,
+        training.check_model,
+        training.package,
+    )
+    steps = Steps()
+    for call in calls:
+        name = getattr(call, "__name__", "").replace("_", " ")
+        logger.info("%s", name)
+        with steps.step(name):
+            call()
+    return {"steps": steps.rows, "rows_cleaned": len(training.loans), "auc": training.metrics["test"]["auc"]}
+
+
+_MEASURED: dict[str, Callable[..., Row]] = {
+    work.__name__: work for work in (read_with_pandas, read_with_package, file_to_figures, whole_training)
+}
+
+
+# What the measuring process does.
+
+
+def measure(work: Callable[..., Row], path: Path, *options: str) -> Row:
+    """Do the work in a fresh process and take what it found from its last line."""
+    command = [sys.executable, "-m", "benchmarks.training", "--measure", work.__name__, str(path), *options]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: Row = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def make_book(folder: Path, rows: int) -> Path:
+    """Make up a loan book."""
+    logger.info("making up %s loans", f"{rows:,}")
+    path = folder / f"loan_{rows}.csv"
+    module = "credit_risk_model.training.synthetic"
+    command = [sys.executable, "-m", module, "--rows", str(rows), "--seed", str(SEED), "--output", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def compare_reading(path: Path, rounds: int) -> tuple[list[Row], list[Row]]:
+    """Read the same file by turns.
+
+    Returns:
+        Medians by contender, and medians of the rounds' ratios beside their targets.
+
+    Raises:
+        RuntimeError: The contenders read different loans.
+    """
+    contenders = {"pandas.read_csv(low_memory=False)": read_with_pandas, "read_loans": read_with_package}
+    found: dict[str, list[Row]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        logger.info("reading: round %d of %d", number + 1, rounds)
+        results = {name: measure(work, path) for name, work in contenders.items()}
+        _refuse_differences(list(results.values()))
+        for name, result in results.items():
+            found[name].append(result["steps"][0])
+    table = [{"reader": name, **_medians(steps)} for name, steps in found.items()]
+    usual, ours = found.values()
+    ratios = [
+        {
+            "read_loans to pandas": key,
+            "ratio": statistics.median(our[key] / other[key] for our, other in zip(ours, usual, strict=True)),
+            "target": target,
+        }
+        for key, target in TARGETS.items()
+    ]
+    return table, ratios
+
+
+def _refuse_differences(results: Sequence[Row]) -> None:
+    """Speed can't come from reading something else."""
+    first = results[0]
+    for result in results[1:]:
+        if result["rows"] != first["rows"] or not math.isclose(result["payments"], first["payments"], rel_tol=1e-9):
+            raise RuntimeError("The two readers read different loans: nothing is measured.")
+
+
+def _medians(steps: Sequence[Row]) -> Row:
+    row: Row = {}
+    for key in TARGETS:
+        values = [step[key] for step in steps]
+        row[key] = statistics.median(values)
+        row[f"{key} from-to"] = f"{_short(min(values))}-{_short(max(values))}"
+    return row
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def cost_of(path: Path, rounds: int) -> tuple[Row, list[Row]]:
+    """Go the way from a file to figures several times.
+
+    Returns:
+        The rows and the sums over the steps; and each step's medians.
+    """
+    results = [measure(file_to_figures, path) for _ in range(rounds)]
+    names = [step["step"] for step in results[0]["steps"]]
+    by_step = [
+        {"step": name, **_medians([result["steps"][index] for result in results])} for index, name in enumerate(names)
+    ]
+    total = {
+        "rows": results[0]["rows"],
+        "rows_cleaned": results[0]["rows_cleaned"],
+        "seconds": statistics.median(sum(step["seconds"] for step in result["steps"]) for result in results),
+        "cpu_seconds": statistics.median(sum(step["cpu_seconds"] for step in result["steps"]) for result in results),
+        "peak_mb": statistics.median(max(step["peak_mb"] for step in result["steps"]) for result in results),
+        "auc": results[0]["auc"],
+    }
+    return total, by_step
+
+
+def _cost_row(total: Row, by_step: Sequence[Row]) -> Row:
+    steps = {f"{step['step']}, CPU s": step["cpu_seconds"] for step in by_step}
+    return {**total, "CPU microseconds a row": total["cpu_seconds"] / total["rows"] * 1e6, **steps}
+
+
+def plot_cost(rows: Sequence[Row]) -> bytes:
+    """Draw CPU seconds by step, and peak memory, against rows; gives an SVG."""
+    from matplotlib import rc_context  # noqa: PLC0415  # the measured processes import this module and draw nothing
+    from matplotlib.figure import Figure  # noqa: PLC0415  # as above
+
+    counts = [row["rows"] for row in rows]
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    seconds, memory = figure.subplots(1, 2)
+    for name in (key for key in rows[0] if key.endswith(", CPU s")):
+        seconds.loglog(counts, [row[name] for row in rows], marker="o", markersize=4, label=name.partition(",")[0])
+    seconds.loglog(counts, [row["cpu_seconds"] for row in rows], marker="o", color="black", label="all")
+    proportional = [rows[-1]["cpu_seconds"] * count / counts[-1] for count in counts]
+    seconds.loglog(counts, proportional, linestyle=":", color="grey", label="proportional to rows")
+    seconds.set(title="From a file to a baseline's figures", xlabel="Rows", ylabel="CPU seconds")
+    seconds.legend(fontsize=8)
+    memory.plot(counts, [row["peak_mb"] for row in rows], marker="o")
+    memory.set(title="Peak memory", xlabel="Rows", ylabel="MB", ylim=(0, None))
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "training", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def run(folder: Path, *, quick: bool) -> Path:
+    """Compare the readers, and measure the way from a file to figures for each number of rows.
+
+    The targets are for Kaggle's size; a smaller file can't meet that of memory, which the libraries alone take.
+
+    Returns:
+        The Markdown page.
+    """
+    counts, rounds = (QUICK_ROWS, QUICK_ROUNDS) if quick else (ROWS, ROUNDS)
+    compared = counts[-1] if quick else KAGGLES_ROWS
+    tables: dict[str, list[Row]] = {}
+    costs = []
+    for count in counts:
+        path = make_book(folder, count)
+        if count == compared:
+            size = f"{count:,} x 74, {path.stat().st_size / 1e6:,.0f} MB"
+            reading, ratios = compare_reading(path, rounds)
+            tables |= {f"Reading ({size})": reading, "Reading: medians of the rounds' ratios": ratios}
+        logger.info("from a file of %s loans to figures", f"{count:,}")
+        total, by_step = cost_of(path, QUICK_ROUNDS)
+        costs.append(_cost_row(total, by_step))
+        if count == compared:
+            tables[f"From a file to a baseline's figures ({count:,} rows)"] = [*by_step, _against_targets(total)]
+        path.unlink()
+    tables["Cost against rows"] = costs
+    name = "training_quick" if quick else "training"
+    report.replace(report.RESULTS / f"{name}.svg", plot_cost(costs))
+    command = f"python -m benchmarks.training{' --quick' * quick}"
+    notes = [f"![Cost against rows]({name}.svg)", _growth(costs), *_NOTES]
+    return report.write(name, "What training costs", command, tables, notes)[1]
+
+
+def _growth(costs: Sequence[Row]) -> str:
+    """Say how cost grows with rows: as their power 1, if it is linear."""
+    powers = [
+        f"{math.log(more['cpu_seconds'] / less['cpu_seconds']) / math.log(more['rows'] / less['rows']):.2f} "
+        f"from {less['rows']:,} to {more['rows']:,}"
+        for less, more in itertools.pairwise(costs)
+    ]
+    return (
+        f"CPU seconds grow as this power of the rows: {', '.join(powers)}. 1 is linear; below it, what a fit of 100 "
+        "trees costs whatever the rows still counts."
+    )
+
+
+def run_whole_training(folder: Path) -> Path:
+    """Measure each step of a training on a book of Kaggle's size, once; gives the page."""
+    path = make_book(folder, KAGGLES_ROWS)
+    found = measure(whole_training, path, "--search-seconds", str(SEARCH_SECONDS))
+    return write_steps(found)
+
+
+def write_steps(found: Row) -> Path:
+    """Write what a whole training came to; gives the page."""
+    steps = found["steps"]
+    total = {
+        "step": "all",
+        "seconds": sum(step["seconds"] for step in steps),
+        "cpu_seconds": sum(step["cpu_seconds"] for step in steps),
+        "peak_mb": max(step["peak_mb"] for step in steps),
+    }
+    notes = [
+        f"A synthetic book of {KAGGLES_ROWS:,} rows, {found['rows_cleaned']:,} after cleaning; the search was given "
+        f"{SEARCH_SECONDS:g} s instead of the default of {DEFAULT_SEARCH_SECONDS:,} s. One round.",
+        *_NOTES,
+    ]
+    tables = {"Steps": [*steps, total]}
+    command = "python -m benchmarks.training --steps"
+    return report.write("training_steps", "A whole training, step by step", command, tables, notes)[1]
+
+
+def _against_targets(total: Row) -> Row:
+    return {
+        "step": "all",
+        "seconds": total["seconds"],
+        "seconds from-to": f"target: {MOST_SECONDS:g}",
+        "cpu_seconds": total["cpu_seconds"],
+        "cpu_seconds from-to": "",
+        "peak_mb": total["peak_mb"],
+        "peak_mb from-to": f"target: {MOST_MEGABYTES:g}",
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, or do what a measured process does."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description="Measure what training costs.")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds")
+    parser.add_argument("--steps", action="store_true", help="measure each step of a whole training instead")
+    parser.add_argument("--measure", nargs=2, metavar=("WORK", "PATH"), help=argparse.SUPPRESS)
+    parser.add_argument("--search-seconds", type=float, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if options.measure:
+        work, path = options.measure
+        extra = [] if options.search_seconds is None else [options.search_seconds]
+        found = _MEASURED[work](Path(path), *extra)
+        sys.stdout.write(f"\n{json.dumps(found)}\n")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        page = run_whole_training(Path(folder)) if options.steps else run(Path(folder), quick=options.quick)
+    sys.stdout.write(page.read_text())
+
+
+if __name__ == "__main__":
+    main()
