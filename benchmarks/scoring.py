@@ -1,0 +1,162 @@
+"""Loans a second and memory of scoring files: `python -m benchmarks.scoring [--quick]`.
+
+Files of synthetic loans are scored by `python -m credit_risk_model.scoring`, as a process of its own, in turns with
+`Booster.predict` of LightGBM's own package on a matrix that lies ready in memory, with as many threads: both meet the
+same machine at the same time, and their ratio is what counts.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from benchmarks import report
+from credit_risk_model import archive
+from credit_risk_model.scoring.checking import check
+from credit_risk_model.scoring.run import cores
+from credit_risk_model.training.cleaning import clean
+from credit_risk_model.training.loans import read_loans
+from credit_risk_model.training.synthetic import write_synthetic_loan_book
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+QUICK_SIZES = (100_000, 300_000)
+BOOK_ROWS = 50_000
+MATRIX_ROWS = 300_000
+ROW_GROUP = 250_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the command cost."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
+
+
+def main() -> None:
+    """Measure, and write the figures."""
+    parser = argparse.ArgumentParser(description="Measure the scoring of files.")
+    parser.add_argument("--quick", action="store_true", help="two small sizes")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each size (default: %(default)s)")
+    options = parser.parse_args()
+    sizes = QUICK_SIZES if options.quick else SIZES
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), sizes, options.rounds)
+    paths = report.write(
+        "scoring_quick" if options.quick else "scoring",
+        "Scoring files",
+        "python -m benchmarks.scoring" + " --quick" * options.quick,
+        {"From file to file, against LightGBM alone": rows},
+        [
+            f"Medians of {options.rounds} rounds in turns (one of ten million rows), memory the largest of them; "
+            f"{cores()} threads each; pyarrow {pa.__version__}.",
+            "`ratio`: rows a second of the whole run, start of the process included, to those of `Booster.predict` on "
+            f"{MATRIX_ROWS:,} ready rows, round by round.",
+        ],
+    )
+    sys.stdout.write(paths[1].read_text())
+
+
+def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Measure files of every size, Parquet and CSV."""
+    loans = synthetic_loans(folder)
+    booster = lgb.Booster(model_str=_model_text())
+    drawn = np.random.default_rng(0).integers(len(loans), size=MATRIX_ROWS)
+    matrix = check(loans.take(drawn)).rows
+    rows = []
+    for size in sizes:
+        for suffix in (".parquet", ".csv"):
+            source = folder / f"loans{suffix}"
+            write_loans(source, loans, size)
+            # Ten million loans take minutes a round, and vary little.
+            figures = compare(source, size, booster, matrix, rounds if size < 10_000_000 else 1)
+            rows.append({"rows": size, "from": suffix, "MB": round(source.stat().st_size / 1e6), **figures})
+            source.unlink()
+    return rows
+
+
+def synthetic_loans(folder: Path) -> pa.Table:
+    """Make loans that keep the contract, with an id."""
+    book = folder / "book.csv"
+    write_synthetic_loan_book(book, BOOK_ROWS, seed=1)
+    loans = pa.Table.from_pandas(clean(read_loans(book))[0], preserve_index=False)
+    kept = loans.filter(pa.array(check(loans).good))
+    return kept.append_column("id", pa.array(np.arange(len(kept))))
+
+
+def write_loans(path: Path, loans: pa.Table, rows: int) -> None:
+    """Write a file of so many loans, drawn from those given."""
+    rng = np.random.default_rng(rows)
+    kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
+    with kind(path, loans.schema) as writer:
+        for start in range(0, rows, ROW_GROUP):
+            writer.write_table(loans.take(rng.integers(len(loans), size=min(ROW_GROUP, rows - start))))
+
+
+def compare(
+    source: Path, rows: int, booster: lgb.Booster, matrix: npt.NDArray[np.float64], rounds: int
+) -> dict[str, float]:
+    """Score a file in turns with LightGBM's own predicting."""
+    runs, alone, alone_cpu = [], [], []
+    for _ in range(rounds):
+        begin, begin_cpu = time.perf_counter(), time.process_time()
+        booster.predict(matrix, num_threads=cores())
+        alone.append(len(matrix) / (time.perf_counter() - begin))
+        alone_cpu.append((time.process_time() - begin_cpu) / len(matrix))
+        runs.append(score(source))
+    return {
+        "s": statistics.median(run.seconds for run in runs),
+        "rows/s": statistics.median(rows / run.seconds for run in runs),
+        "CPU us a row": statistics.median(run.cpu_seconds for run in runs) / rows * 1e6,
+        "peak MB": max(run.peak_megabytes for run in runs),
+        "LightGBM alone, rows/s": statistics.median(alone),
+        "CPU us": statistics.median(alone_cpu) * 1e6,
+        "ratio": statistics.median(rows / run.seconds / speed for run, speed in zip(runs, alone, strict=True)),
+    }
+
+
+def score(source: Path) -> Run:
+    """Run the command on a file and wait for what it cost."""
+    output = source.with_name("scores.parquet")
+    command = [sys.executable, "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
+    begin = time.perf_counter()
+    process = os.posix_spawn(sys.executable, command, os.environ)
+    ended, peak = 0, 0
+    while not ended:
+        # Not the kernel's own ru_maxrss: that begins with the memory of whoever started the process.
+        peak = max(peak, _peak_kilobytes(process))
+        time.sleep(0.01)
+        ended, status, usage = os.wait4(process, os.WNOHANG)
+    seconds = time.perf_counter() - begin
+    if status != 0:
+        raise SystemExit(f"The scoring of {source.name} ended with {os.waitstatus_to_exitcode(status)}.")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, peak / 1024)
+
+
+def _peak_kilobytes(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _model_text() -> str:
+    with ZipFile(archive.newest()) as shipped:
+        return shipped.read(archive.MODEL).decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The command line: `python -m credit_risk_model.scoring loans.parquet --output scores.parquet`."""
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from credit_risk_model.errors import CreditRiskError
+from credit_risk_model.scoring.reading import Shard
+from credit_risk_model.scoring.run import Settings, Summary, cores, score
+
+logger = logging.getLogger(__name__)
+
+FAILED = 1
+REJECTS = 3
+"""Exit code where rows were rejected and nobody said how many may be; all others were scored. 2 is argparse's."""
+SIGNALLED = 128
+
+
+class _Interrupted(BaseException):
+    """A signal asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Score a file; give the exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    begin = time.monotonic()
+    progress = _Progress()
+    try:
+        with _interruptible(), progress:
+            summary = score(Settings(**vars(options)), progress.update)
+    except _Interrupted as interruption:
+        logger.error(
+            "Interrupted after %s rows: nothing was written, and no part of it is left. Run the same command again; "
+            "with --shard 1/8 to 8/8 it can be done in parts, of which the finished ones stay.",
+            f"{progress.rows:,}",
+        )
+        return SIGNALLED + interruption.number
+    except CreditRiskError as error:
+        logger.error("%s", error)
+        return FAILED
+    _report(summary, options, time.monotonic() - begin)
+    return REJECTS if summary.rejected and options.max_rejects is None else 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let the signals that ask a process to end raise `_Interrupted`."""
+    pa.enable_signal_handlers(False)  # they are handled here, not by what is being read at the moment
+    former = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise _Interrupted(number)
+
+
+def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> None:
+    logger.info(
+        "%s: %s rows in %.1f s (%s rows/s), %s scored, %s rejected.",
+        options.output.name,
+        f"{summary.rows:,}",
+        seconds,
+        f"{summary.rows / seconds:,.0f}",
+        f"{summary.scored:,}",
+        f"{summary.rejected:,}",
+    )
+    for reason, count in summary.reasons.most_common():
+        logger.info("  rejected for %s: %s", reason, f"{count:,}")
+
+
+class _Progress:
+    """A bar with rows a second and the time that is left, on a terminal only."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __enter__(self) -> None:
+        """Draw the bar."""
+        self._bar = tqdm(unit="rows", unit_scale=True, disable=None, leave=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, rows: int, done: float) -> None:
+        """Take note of more rows; how many there are in all is estimated from the share that is done."""
+        self.rows += rows
+        self._bar.total = round(self.rows / done)
+        self._bar.update(rows)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m credit_risk_model.scoring",
+        description="Score a file of loans on all cores. The columns may have Kaggle's names or the contract's.",
+        epilog=f"Exit codes: 0 all is scored; {FAILED} an error, nothing is written; 2 a wrong option; {REJECTS} rows "
+        "were rejected, the others are scored (0 where --max-rejects allows them); 128 + the signal's number where one "
+        "ended it.",
+    )
+    parser.add_argument("source", type=Path, help="CSV, plain or gzip, or Parquet")
+    parser.add_argument("--output", type=Path, required=True, help="scores to write: a name in .parquet or .csv")
+    parser.add_argument(
+        "--id",
+        dest="ids",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="column to write before each score, may be given several times (default: the row's number)",
+    )
+    parser.add_argument(
+        "--rejects", type=Path, help="CSV file for rows that break the contract (default: by the output)"
+    )
+    parser.add_argument("--max-rejects", type=_count, help="how many such rows are tolerated (default: all)")
+    parser.add_argument("--archive", help="model archive (default: the package's newest)")
+    parser.add_argument("--cut-off", type=float, help="risky from this probability on (default: the model's own)")
+    parser.add_argument(
+        "--shard", type=_shard, default=Shard(), metavar="K/N", help="score the K-th of N parts, counted from 1"
+    )
+    parser.add_argument("--threads", type=int, default=cores(), help="default: the cores, %(default)s")
+    options = parser.parse_args(arguments)
+    options.ids = tuple(options.ids)
+    return options
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
+
+
+def _shard(text: str) -> Shard:
+    number, count = (int(part) for part in text.split("/"))
+    return Shard(number, count)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Scoring a file: chunks are read in order, scored on all cores, and written in order."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from credit_risk_model import archive as archives
+from credit_risk_model.archive import Archive
+from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.prediction.model import valid_cut_off
+from credit_risk_model.schemas import CreditRisk
+from credit_risk_model.scoring.checking import check
+from credit_risk_model.scoring.reading import Shard, Source, Task, open_source
+from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run may be told.
+
+    Attributes:
+        source: CSV (plain or gzip) or Parquet, in Kaggle's columns or the contract's.
+        output: Scores to write, `.parquet` or `.csv`.
+        rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
+        ids: Columns of the source to write before each score; without any, the row's number.
+        max_rejects: How many such rows are tolerated; None for all.
+        archive: The model; None for the package's own with the highest number.
+        cut_off: Risky from this probability on; None for the one that training chose.
+        shard: The part of the source to score.
+        threads: How many chunks are scored at once.
+    """
+
+    source: Path
+    output: Path
+    rejects: Path | None = None
+    ids: tuple[str, ...] = ()
+    max_rejects: int | None = None
+    archive: str | None = None
+    cut_off: float | None = None
+    shard: Shard = field(default_factory=Shard)
+    threads: int = field(default_factory=cores)
+
+    @property
+    def rejects_path(self) -> Path:
+        """Where the rows go that break the contract."""
+        return self.rejects or self.output.with_suffix(".rejects.csv")
+
+
+@dataclass
+class Summary:
+    """What a run did: rows scored and rejected, and how many rows each reason holds for."""
+
+    scored: int = 0
+    rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """All rows that were read."""
+        return self.scored + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A chunk's outcome.
+
+    Attributes:
+        rows: Its rows.
+        columns: The scored rows' ids, probability, decision and model version.
+        places: The scored rows' places in the chunk, counted from 0.
+        rejected: What is wrong with the others, by place.
+        reasons: How many rows each reason holds for.
+        done: Share of the work that is done with it.
+    """
+
+    rows: int
+    columns: list[pa.Array]
+    places: pa.Array
+    rejected: dict[int, str]
+    reasons: Counter[str]
+    done: float
+
+
+def score(settings: Settings, progress: Callable[[int, float], object] = lambda rows, done: None) -> Summary:
+    """Score a file of loans.
+
+    Args:
+        settings: What to score, and how.
+        progress: Called after each chunk with its number of rows and the share of the work that is done.
+
+    Raises:
+        DataError: The source can't be read, an output can't be written, or too many rows break the contract; nothing
+            is written then.
+        ConfigurationError: A setting is impossible.
+        ModelArchiveError: The archive can't be trusted.
+    """
+    _check(settings)
+    archive = archives.read(Path(settings.archive) if settings.archive is not None else archives.newest())
+    cut_off = valid_cut_off(archive.metadata.cut_off if settings.cut_off is None else settings.cut_off)
+    source = open_source(settings.source, settings.ids, settings.shard)
+    scorer = _Scorer(archive, cut_off, source.ids)
+    first = settings.shard.number == 1
+    summary = Summary()
+    # The scores get their name last: where they are, the rejects are, too.
+    with (
+        open_scores(settings.output, scorer.schema, header=first) as scores,
+        whole_file(settings.rejects_path) as rejects_file,
+    ):
+        rejects = Rejects(rejects_file, header=first)
+        for scored in _in_order(scorer, source, settings.threads):
+            first_row = source.rows_before + summary.rows + 1
+            summary.scored += len(scored.places)
+            summary.rejected += len(scored.rejected)
+            summary.reasons += scored.reasons
+            _refuse_too_many(settings, summary)
+            rejects.write({first_row + place: reason for place, reason in scored.rejected.items()})
+            if len(scored.places):
+                scores.write(scorer.table(scored, first_row))
+            progress(scored.rows, scored.done)
+    return summary
+
+
+def _check(settings: Settings) -> None:
+    check_output(settings.output)
+    if len({path.resolve() for path in (settings.source, settings.output, settings.rejects_path)}) < 3:
+        raise ConfigurationError("The source, the output and the rejects are the same file: name three.")
+    if not 1 <= settings.shard.number <= settings.shard.count:
+        raise ConfigurationError(
+            f"shard {settings.shard.number}/{settings.shard.count}: shards are counted from 1 to their number."
+        )
+    if settings.threads < 1:
+        raise ConfigurationError(f"threads is {settings.threads}: at least 1 is needed.")
+
+
+def _refuse_too_many(settings: Settings, summary: Summary) -> None:
+    if settings.max_rejects is not None and summary.rejected > settings.max_rejects:
+        ((reason, _),) = summary.reasons.most_common(1)
+        raise DataError(
+            f"{settings.source.name}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
+            f"contract, most of them by {reason}. Nothing was written: mend them, or tolerate more."
+        )
+
+
+class _Scorer:
+    """Turns chunks into scores; safe to call from many threads.
+
+    Attributes:
+        schema: The columns of the scores.
+    """
+
+    def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
+        self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
+        columns = list(ids) or [pa.field("row", pa.int64())]
+        scores = {"risk_probability": pa.float64(), "credit_risk": pa.string(), "model_version": pa.string()}
+        self.schema = pa.schema([*columns, *(pa.field(name, kind) for name, kind in scores.items())])
+
+    def __call__(self, task: Task) -> _Scored:
+        chunk = task.parse()
+        checked = check(chunk.table)
+        good, places = pa.array(checked.good), chunk.places
+        probability = np.asarray(self._archive.booster.predict_rows(checked.rows.data))
+        risky = pa.array(probability >= self._cut_off)
+        ids = chunk.table.select(self._ids).filter(good)
+        scores = [
+            *ids.columns,
+            pa.array(probability),
+            pc.if_else(risky, CreditRisk.risky.value, CreditRisk.safe.value),
+            pa.repeat(self._archive.metadata.model_version, len(probability)),
+        ]
+        rejected = {int(places[row]): "; ".join(reasons) for row, reasons in checked.reasons.items()}
+        return _Scored(
+            rows=chunk.rows,
+            columns=scores,
+            places=pa.array(places).filter(good),
+            rejected=rejected | chunk.broken,
+            reasons=checked.counts + Counter(chunk.broken.values()),
+            done=task.done,
+        )
+
+    def table(self, scored: _Scored, first_row: int) -> pa.Table:
+        """Give the scores of a chunk whose first row has this number."""
+        numbers = [] if self._ids else [pc.add(scored.places, first_row)]
+        return pa.table(numbers + scored.columns, schema=self.schema)
+
+
+def _in_order(scorer: _Scorer, source: Source, threads: int) -> Iterator[_Scored]:
+    """Score a source's chunks on several threads; as few are in memory as keep the threads busy."""
+    waiting: deque[Future[_Scored]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for task in source.tasks():
+            waiting.append(pool.submit(scorer, task))
+            if len(waiting) > threads + 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

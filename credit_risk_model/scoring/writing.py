@@ -1,0 +1,179 @@
+"""Scores and rejected rows into files that are there whole or not at all."""
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from credit_risk_model.errors import ConfigurationError, DataError
+
+SUFFIXES = (".parquet", ".csv")
+
+
+class ScoreWriter(Protocol):
+    """Takes tables of scores, one after the other."""
+
+    def write(self, scores: pa.Table) -> None:
+        """Write some more rows."""
+
+    def close(self) -> None:
+        """Write what the file's format needs at its end."""
+
+
+class OutputFile:
+    """A file that is being written; what goes wrong is told by its final name."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        """Write to `file` what is to be at `path`."""
+        self._file, self._path = file, path
+
+    def write(self, content: bytes) -> int:
+        """Write some more."""
+        with _telling_errors(self._path):
+            return self._file.write(content)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        with _telling_errors(self._path):
+            self._file.flush()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[OutputFile]:
+    """Give a file to write to that gets its name once all is written, and leaves nothing behind otherwise.
+
+    Raises:
+        DataError: It can't be written, for one because the disk is full.
+    """
+    with _telling_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = _open_unfinished(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield (output := OutputFile(file, path))
+            output.flush()
+            with _telling_errors(path):
+                os.fsync(descriptor)
+                if not temporary:
+                    temporary = path.with_name(f".{path.name}.{os.getpid()}.{descriptor}.unfinished")
+                    # The folder's descriptor only makes Python call linkat(), which follows /proc's link to the file.
+                    os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=0, follow_symlinks=True)
+                os.replace(temporary, path)
+    except BaseException:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _open_unfinished(path: Path) -> tuple[int, Path | None]:
+    """Open a file without a name, which is gone even if the process is killed; with one where that can't be had."""
+    try:
+        return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644), None
+    except (AttributeError, OSError):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+        return os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644), temporary
+
+
+@contextmanager
+def _telling_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path.name}: can't be written ({error.strerror or error}). Nothing was written: make room, or choose "
+            "another folder, and run the same command again."
+        ) from None
+
+
+@contextmanager
+def open_scores(path: Path, schema: pa.Schema, header: bool) -> Iterator[ScoreWriter]:
+    """Open a file of scores, Parquet or CSV by its name.
+
+    Args:
+        path: The file, replaced if it is there.
+        schema: Its columns.
+        header: Whether a CSV file begins with the columns' names. Later shards' don't: put together, they are one file.
+    """
+    with whole_file(path) as file:
+        writer = _CsvScores(file, schema, header) if path.suffix == ".csv" else _ParquetScores(file, schema)
+        try:
+            yield writer
+        except BaseException:
+            with contextlib.suppress(Exception):  # the file goes anyway; closing it now keeps it from doing so later
+                writer.close()
+            raise
+        writer.close()
+
+
+def check_output(path: Path) -> None:
+    """Refuse a name that tells no format."""
+    if path.suffix not in SUFFIXES:
+        raise ConfigurationError(f"{path.name}: name an output that ends in {' or '.join(SUFFIXES)}.")
+
+
+class _ParquetScores:
+    """One row group for each table, so that a shard's row groups are those of a whole run."""
+
+    def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(file, schema)
+
+    def write(self, scores: pa.Table) -> None:
+        self._writer.write_table(scores, row_group_size=max(1, scores.num_rows))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _CsvScores:
+    """Texts are in quotes only where one of their table needs them."""
+
+    def __init__(self, file: OutputFile, schema: pa.Schema, header: bool) -> None:
+        self._file = file
+        if header:
+            names = io.StringIO(newline="")
+            csv.writer(names, lineterminator="\n").writerow(schema.names)
+            file.write(names.getvalue().encode())
+
+    def write(self, scores: pa.Table) -> None:
+        try:
+            self._file.write(_to_csv(scores, "none"))
+        except pa.ArrowInvalid:  # an id with a comma, a quote or a line break in it
+            self._file.write(_to_csv(scores, "needed"))
+
+    def close(self) -> None:
+        """There is nothing at the end of a CSV file."""
+
+
+def _to_csv(scores: pa.Table, quoting: str) -> pa.Buffer:
+    buffer = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(scores, buffer, pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting))
+    return buffer.getvalue()
+
+
+class Rejects:
+    """A CSV file of the rows that were not scored: row number and reasons, and never a value."""
+
+    def __init__(self, file: OutputFile, header: bool) -> None:
+        """Begin it.
+
+        Args:
+            file: Where to.
+            header: Whether it begins with the columns' names.
+        """
+        self._file = file
+        if header:
+            file.write(b"row,reasons\n")
+
+    def write(self, reasons: dict[int, str]) -> None:
+        """Write the reasons by row number; they hold neither quotes nor commas."""
+        self._file.write("".join(f"{row},{reasons[row]}\n" for row in sorted(reasons)).encode())

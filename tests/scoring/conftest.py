@@ -1,0 +1,94 @@
+"""Made-up loans as tables and files, and the command as its users run it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.schemas import CreditRiskModelInput
+
+ROOT = Path(__file__).parents[2]
+
+WriteLoans = Callable[..., Path]
+RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def made_up_loans(rows: int, seed: int = 0) -> pa.Table:
+    """Loans that keep the contract, drawn over the whole of it, and an id for each."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {"id": [f"L{number:06}" for number in range(rows)]}
+    for feature in CONTRACT_FEATURES:
+        if feature.bounds is None:
+            columns[feature.name] = np.array(feature.levels)[rng.integers(len(feature.levels), size=rows)]
+            continue
+        smallest, largest = feature.bounds
+        values = smallest + (largest - smallest) * rng.random(rows) ** 3
+        whole = CreditRiskModelInput.model_fields[feature.name].annotation is int
+        columns[feature.name] = np.round(values) if whole else np.clip(np.round(values, 2), smallest, largest)
+    return pa.table(columns)
+
+
+def spoilt(loans: pa.Table, field: str, values: dict[int, Any]) -> pa.Table:
+    """Loans with other values of a field at some places."""
+    column = loans[field].to_pylist()
+    for place, value in values.items():
+        column[place] = value
+    return loans.set_column(loans.schema.get_field_index(field), field, pa.array(column))
+
+
+def write(loans: pa.Table, path: Path) -> Path:
+    """Write loans as the path's suffix says; Parquet in row groups of 20,000."""
+    if path.suffix == ".parquet":
+        pq.write_table(loans, path, row_group_size=20_000)
+    else:
+        pyarrow.csv.write_csv(loans, path)
+    return path
+
+
+@pytest.fixture
+def write_loans(tmp_path: Path) -> WriteLoans:
+    """Write a number of loans into the test's folder; keyword arguments put other values into a field, by place."""
+
+    def write_them(name: str, rows: int, **other_values: dict[int, Any]) -> Path:
+        loans = made_up_loans(rows)
+        for field, values in other_values.items():
+            loans = spoilt(loans, field, values)
+        return write(loans, tmp_path / name)
+
+    return write_them
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 100,000 loans as CSV (three blocks) and as Parquet (five row groups), some of them bad."""
+    folder = tmp_path_factory.mktemp("book")
+    loans = spoilt(made_up_loans(100_000), "loan_purpose", dict.fromkeys(range(17, 100_000, 997), "boat"))
+    for suffix in ("csv", "parquet"):
+        write(loans, folder / f"loans.{suffix}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scoring_command(archive_path: Path) -> list[str]:
+    """The command line with the small archive, up to its other arguments."""
+    return [sys.executable, "-m", "credit_risk_model.scoring", "--archive", os.fspath(archive_path)]
+
+
+@pytest.fixture(scope="session")
+def run_scoring(scoring_command: list[str]) -> RunScoring:
+    """Run the command to its end, with the small archive."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        line = [*scoring_command, *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    return run

@@ -1,0 +1,125 @@
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from credit_risk_model import features
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.scoring.checking import check
+
+WHOLE = {name for name, field in CreditRiskModelInput.model_fields.items() if field.annotation is int}
+
+
+def number(feature: features.Feature) -> st.SearchStrategy[float | None]:
+    """Mostly values that the contract allows, and whatever else a column of numbers may hold."""
+    assert feature.bounds is not None
+    smallest, largest = feature.bounds
+    inside = st.floats(smallest, largest)
+    ends = [edge for end in (smallest, largest) for edge in (end, math.nextafter(end, -1e9), math.nextafter(end, 1e9))]
+    whole = inside.map(lambda value: float(round(value)))
+    return st.one_of(*[whole if feature.name in WHOLE else inside] * 20, st.none(), st.floats(), st.sampled_from(ends))
+
+
+def level(feature: features.Feature) -> st.SearchStrategy[str | None]:
+    """Mostly the contract's levels, and whatever else a column of text may hold."""
+    known = st.sampled_from(feature.levels)
+    return st.one_of(*[known] * 20, st.none(), st.text(max_size=5), known.map(str.upper), known.map(str.strip))
+
+
+LOANS = st.lists(
+    st.fixed_dictionaries(
+        {feature.name: level(feature) if feature.levels else number(feature) for feature in features.CONTRACT_FEATURES}
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+def to_table(loans: list[dict[str, Any]]) -> pa.Table:
+    """Loans as a table of numbers and texts."""
+    kinds = {feature.name: pa.string() if feature.levels else pa.float64() for feature in features.CONTRACT_FEATURES}
+    return pa.table({name: pa.array([loan[name] for loan in loans], kind) for name, kind in kinds.items()})
+
+
+def fields_refused(loan: dict[str, Any]) -> set[str]:
+    """The fields for which a request with this loan is refused."""
+    try:
+        CreditRiskModelInput.model_validate(loan)
+    except ValidationError as error:
+        return {str(found["loc"][0]) for found in error.errors()}
+    return set()
+
+
+@settings(max_examples=300, deadline=None)
+@given(LOANS)
+def test_rows_and_requests_are_refused_alike(loans: list[dict[str, Any]]) -> None:
+    """A row is rejected for the very fields that a request with its values would be refused for."""
+    checked = check(to_table(loans))
+    for place, loan in enumerate(loans):
+        reasons = checked.reasons.get(place, [])
+        assert {reason.partition(":")[0] for reason in reasons} == fields_refused(loan)
+        assert checked.good[place] == (not reasons)
+    assert sum(checked.counts.values()) == sum(map(len, checked.reasons.values()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(LOANS)
+def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) -> None:
+    """A good row's features are, bit for bit, those of a request with its values."""
+    requests = [CreditRiskModelInput.model_validate(loan) for loan in loans if not fields_refused(loan)]
+    expected = np.array([features.row(request) for request in requests]).reshape(-1, len(features.FEATURES))
+    assert check(to_table(loans)).rows.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("annual_income", None, "missing"),
+        ("annual_income", math.nan, "not a finite number"),
+        ("annual_income", -math.inf, "not a finite number"),
+        ("annual_income", 65000.5, "not a whole number"),
+        ("annual_income", 1895.0, "below 1896"),
+        ("annual_income", 273001.0, "above 273000"),
+        ("last_payment_amount", 36475.6, "above 36475.59"),
+        ("interest_rate", 5.31, "below 5.32"),
+        ("term", None, "missing"),
+        ("term", "36 months", "unknown level"),
+        ("loan_purpose", "boat", "unknown level"),
+        ("loan_purpose", "n/a", "missing"),
+    ],
+)
+def test_reason_names_field_and_rule(field: str, value: Any, reason: str, loan: dict[str, Any]) -> None:
+    """A reason tells which rule of which field is broken, and never the value."""
+    assert check(to_table([loan, loan | {field: value}])).reasons == {1: [f"{field}: {reason}"]}
+
+
+def test_every_broken_field_is_a_reason(loan: dict[str, Any]) -> None:
+    """All broken fields of a row are named, in the contract's order."""
+    broken = loan | {"term": "x", "annual_income": None, "interest_rate": 100.0}
+    assert check(to_table([broken])).reasons == {
+        0: ["annual_income: missing", "interest_rate: above 28.99", "term: unknown level"]
+    }
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int8(), pa.uint16(), pa.float32(), pa.decimal128(21, 2)])
+def test_any_type_of_number_will_do(kind: pa.DataType, loan: dict[str, Any]) -> None:
+    """Integers, floats and decimals of any width are numbers."""
+    table = to_table([loan])
+    place = table.schema.get_field_index("delinquencies_in_last_2_years")
+    table = table.set_column(place, "delinquencies_in_last_2_years", pa.array([2]).cast(kind))
+    expected = features.row(CreditRiskModelInput.model_validate(loan | {"delinquencies_in_last_2_years": 2}))
+    assert check(table).rows.tolist() == [list(expected)]
+
+
+def test_levels_may_come_as_a_dictionary(loan: dict[str, Any]) -> None:
+    """A dictionary's own codes are not the model's: the level's text counts."""
+    table = to_table([loan | {"term": " 60 months"}, loan | {"term": " 36 months"}, loan | {"term": None}])
+    place = table.schema.get_field_index("term")
+    as_dictionary = table.set_column(place, "term", table["term"].dictionary_encode())
+    assert check(as_dictionary).rows.tolist() == check(table).rows.tolist()
+    assert check(as_dictionary).reasons == {2: ["term: missing"]}

@@ -1,0 +1,333 @@
+import csv
+import gzip
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.scoring import reading
+from credit_risk_model.scoring.checking import MISSING_TEXTS
+from credit_risk_model.scoring.reading import Chunk, Shard, open_source
+
+KAGGLE = {feature.name: str(feature.column) for feature in CONTRACT_FEATURES}
+
+
+def read(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None) -> list[Chunk]:
+    """All chunks of a file."""
+    return [task.parse() for task in open_source(path, ids, shard).tasks()]
+
+
+def read_rows(path: Path, ids: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """All rows of a file, levels as text."""
+    rows = [row for chunk in read(path, ids) for row in chunk.table.to_pylist()]
+    return [
+        {name: value.decode() if isinstance(value, bytes) else value for name, value in row.items()} for row in rows
+    ]
+
+
+def to_csv(rows: list[dict[str, Any]], **options: Any) -> str:
+    """Rows as CSV with a header."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n", **options)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a text as a CSV file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "loans.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut CSV files into blocks of 1,000 bytes."""
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 1000)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz"])
+@pytest.mark.parametrize("kaggle", [True, False])
+def test_kind_and_names_do_not_matter(suffix: str, kaggle: bool, loan: dict[str, Any], tmp_path: Path) -> None:
+    """CSV, packed or not, and Parquet give the same rows, in Kaggle's columns or the contract's, among others."""
+    row = {"id": "7", "other": "x"} | {KAGGLE[name] if kaggle else name: value for name, value in loan.items()}
+    path = tmp_path / f"loans{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        text = to_csv([row]).encode()
+        path.write_bytes(gzip.compress(text) if suffix == ".csv.gz" else text)
+    assert read_rows(path, ("id",)) == [loan | {"id": "7"}]
+
+
+def test_content_tells_the_kind(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A file's first bytes decide how it is read, not its name."""
+    path = tmp_path / "loans.csv"
+    pq.write_table(pa.Table.from_pylist([loan]), path)
+    assert read_rows(path) == [loan]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_endings_and_marks_do_not_matter(
+    ending: str, last: bool, mark: str, loan: dict[str, Any], book: Callable[[str], Path]
+) -> None:
+    """Either line ending, a last line without one, and a byte order mark are read alike."""
+    text = to_csv([loan, loan | {"term": " 60 months"}]).replace("\n", ending)
+    path = book("")
+    path.write_bytes((mark + (text if last else text.removesuffix(ending))).encode())
+    assert [row["term"] for row in read_rows(path)] == [" 36 months", " 60 months"]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("text", ['a "quoted" word', "two\nlines", "a, comma", '"\n"\n', "plain"])
+def test_quotes_hold_a_record_together(text: str, loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """Line breaks, commas and quotes within quotes end no record, wherever the file is cut."""
+    rows = [loan | {"note": text * (number % 5), "id": str(number)} for number in range(50)]
+    chunks = read(book(to_csv(rows)), ("id",))
+    assert len(chunks) > 5
+    assert [row["id"] for chunk in chunks for row in chunk.table.to_pylist()] == [row["id"] for row in rows]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_record_longer_than_a_block_is_whole(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A record that fills several blocks comes with the last of them."""
+    rows = [loan | {"note": "x" * 3500, "id": str(number)} for number in range(3)]
+    assert [row["id"] for row in read_rows(book(to_csv(rows)), ("id",))] == ["0", "1", "2"]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+def test_shards_are_the_whole(count: int, loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """The shards' chunks, one shard after the other, are those of the whole file, and each knows its first row."""
+    rows = [loan | {"id": str(number), "note": "\n" * (number % 3)} for number in range(60)]
+    rows[17]["note"] = 'a "quote"\n\nand an empty line'
+    path = book(to_csv(rows).replace("\n", "\n\n", 1))
+    whole = read(path, ("id",))
+    found: list[Chunk] = []
+    for number in range(1, count + 1):
+        source = open_source(path, ("id",), Shard(number, count))
+        chunks = [task.parse() for task in source.tasks()]
+        if chunks:
+            assert source.rows_before == sum(chunk.rows for chunk in found)
+        found += chunks
+    assert [chunk.table for chunk in found] == [chunk.table for chunk in whole]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_parquet_shards_are_whole_row_groups(count: int, loan: dict[str, Any], tmp_path: Path) -> None:
+    """A Parquet file's shards take its row groups, each once and in order."""
+    path = tmp_path / "loans.parquet"
+    rows = [loan | {"id": number} for number in range(40)]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=10)
+    found: list[int] = []
+    for number in range(1, count + 1):
+        source = open_source(path, ("id",), Shard(number, count))
+        ids = [value for task in source.tasks() for value in task.parse().table["id"].to_pylist()]
+        assert len(ids) % 10 == 0
+        assert not ids or source.rows_before == len(found)
+        found += ids
+    assert found == list(range(40))
+
+
+def test_gzip_has_no_shards(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A packed file can only be read from its beginning, so it is refused as shards, with the cure."""
+    path = tmp_path / "loans.csv.gz"
+    path.write_bytes(gzip.compress(to_csv([loan]).encode()))
+    with pytest.raises(ConfigurationError, match=r"loans.csv.gz: a gzip file can't be read in parts. Unpack it"):
+        open_source(path, (), Shard(1, 2))
+
+
+def test_record_of_another_length_is_broken(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A record with too few or too many fields is no row, and its place is told; an empty line is nothing."""
+    header, row, _ = to_csv([loan]).split("\n")
+    path = book(f"{header}\n{row}\n\nTotal: 2\n{row}\n{row},9\n")
+    (chunk,) = read(path)
+    assert chunk.broken == {1: "1 fields where 16 are needed", 3: "17 fields where 16 are needed"}
+    assert chunk.places.tolist() == [0, 2]
+
+
+def test_text_that_is_no_number_is_not_finite(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A cell that does not parse spoils only itself: NaN where it is no number, null where it is missing."""
+    rows = [loan, loan | {"annual_income": "65k"}, loan | {"annual_income": ""}, loan | {"interest_rate": " 7.5 "}]
+    found = read_rows(book(to_csv(rows)))
+    assert math.isnan(found[1]["annual_income"])
+    assert found[2]["annual_income"] is None
+    assert found[3]["interest_rate"] == 7.5
+    assert found[0] == loan
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.one_of(
+        st.sampled_from(MISSING_TEXTS), st.text("0123456789+-.eEinfatyINFATY \t", max_size=12), st.floats().map(repr)
+    )
+)
+def test_one_bad_cell_changes_no_other(text: str) -> None:
+    """A number is read alike whether or not another cell of the block is one."""
+    plain = pa.chunked_array([[text.encode()]])
+    try:
+        fast = pa.csv.read_csv(
+            io.BytesIO(f"{text},x\n".encode()),
+            pa.csv.ReadOptions(column_names=["number", "x"]),
+            convert_options=pa.csv.ConvertOptions(
+                column_types={"number": pa.float64()}, null_values=list(MISSING_TEXTS)
+            ),
+        )["number"][0].as_py()
+    except pa.ArrowInvalid:
+        fast = math.nan
+    slow = reading._to_numbers(plain)[0].as_py()
+    assert repr(slow) == repr(fast)
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_decimals_are_read_as_python_reads_them(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A number's text gives the very bits that it gives in a request."""
+    path = tmp_path_factory.mktemp("decimals") / "loans.csv"
+    row = dict.fromkeys(KAGGLE, "1")
+    path.write_text(to_csv([row | {"interest_rate": repr(value)} for value in values]))
+    found = [value.as_py() for chunk in read(path) for value in chunk.table["interest_rate"]]
+    assert [value.hex() for value in found] == [value.hex() for value in values]
+
+
+def test_id_may_have_any_text(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """An id that looks like a number or a missing value is passed through as it stands."""
+    ids = ["007", "NA", "", "nan", "1e5", " x "]
+    found = read_rows(book(to_csv([loan | {"id": text} for text in ids])), ("id",))
+    assert [row["id"] for row in found] == ids
+
+
+def test_missing_columns_are_named(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A file without a needed column is refused by both names that the column may have, ids by the one."""
+    del loan["annual_income"], loan["term"]
+    with pytest.raises(
+        DataError, match=r"^loans.csv: no column annual_income \(annual_inc\), term, id. Each is needed by one"
+    ):
+        open_source(book(to_csv([loan])), ("id",))
+
+
+@pytest.mark.parametrize("extra", ["annual_inc", "annual_income"])
+def test_column_twice_is_refused(extra: str, loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """Where a field is there twice, by one name or by both, nobody knows which is meant."""
+    header, row, _ = to_csv([loan]).split("\n")
+    with pytest.raises(DataError, match=r"^loans.csv: more than one column for annual_income. Keep one of each.$"):
+        open_source(book(f"{header},{extra}\n{row},1\n"))
+
+
+def test_other_columns_may_be_there_twice(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """Columns that nobody asks for may have the same name, or none."""
+    header, row, _ = to_csv([loan]).split("\n")
+    assert read_rows(book(f"x,{header},,x\n1,{row},2,3\n")) == [loan]
+
+
+@pytest.mark.parametrize("name", ["annual_income", "annual_inc", "risk_probability", "row"])
+def test_id_of_another_meaning_is_refused(name: str, loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A field of the contract, or a column of the output, is no id."""
+    with pytest.raises(ConfigurationError, match=f"{name} can't be an id column"):
+        open_source(book(to_csv([loan])), (name,))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "loans: empty, or its first line is. A header and rows are needed"),
+        (b"\n\n", "loans: empty, or its first line is"),
+        (b"PAR1 and nothing more", "loans: damaged, truncated, or not what its first bytes say"),
+        (b"\x1f\x8b", "loans: damaged, truncated, or not what its first bytes say"),
+        (b"\x1f\x8b\x08 nothing", "loans: damaged, truncated, or not what its first bytes say"),
+    ],
+)
+def test_unreadable_file_is_refused(content: bytes, match: str, tmp_path: Path) -> None:
+    """A file that can't be read is an error that says so and what to do."""
+    path = tmp_path / "loans"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=match):
+        read(path)
+
+
+def test_truncated_gzip_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A packed file that ends too early is damaged, however much of it could be read."""
+    path = tmp_path / "loans.csv.gz"
+    path.write_bytes(gzip.compress(to_csv([loan] * 100).encode())[:-4])
+    with pytest.raises(DataError, match=r"loans.csv.gz: damaged, truncated"):
+        read(path)
+
+
+def test_damaged_page_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A Parquet file that is damaged between its ends is refused when that place is read."""
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.Table.from_pylist([loan] * 100), path)
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"loans.parquet: damaged, truncated"):
+        read(path)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
+    """A path that leads nowhere, or to a folder, is named without its folders."""
+    with pytest.raises(DataError, match=r"^none.csv: no such file.$"):
+        open_source(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"can't be read \(Is a directory\).$"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("annual_income", "65000", "column annual_income is of type string, numbers are needed"),
+        ("annual_income", True, "column annual_income is of type bool, numbers are needed"),
+        ("term", 36, "column term is of type int64, text is needed"),
+    ],
+)
+def test_column_of_another_type_is_refused(
+    field: str, value: Any, message: str, loan: dict[str, Any], tmp_path: Path
+) -> None:
+    """Text and truth values are no numbers, as in a request; numbers are no levels."""
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.Table.from_pylist([loan | {field: value}]), path)
+    with pytest.raises(DataError, match=message):
+        open_source(path)
+
+
+def test_empty_column_is_missing_values(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A Parquet column without a single value has no type: all of it is missing."""
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.Table.from_pylist([loan | {"term": None, "interest_rate": None}]), path)
+    assert read_rows(path) == [loan | {"term": None, "interest_rate": None}]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_quote_that_is_never_closed_is_refused(
+    loan: dict[str, Any], book: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose records never end is no CSV file, and is not read into memory to see that."""
+    monkeypatch.setattr(reading, "_LONGEST_RECORD", 5000)
+    header, row, _ = to_csv([loan]).split("\n")
+    with pytest.raises(DataError, match="a quote is opened that is not closed"):
+        read(book(f'{header}\n"{row}\n' + f"{row}\n" * 100))
+
+
+def test_id_that_is_no_text_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
+    """An id column in another encoding than UTF-8 can't be passed through."""
+    path = tmp_path / "loans.csv"
+    path.write_bytes(to_csv([loan | {"id": "é"}]).encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        read(path, ("id",))

@@ -1,0 +1,371 @@
+import csv
+import gzip
+import math
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from credit_risk_model import archive
+from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.prediction.batch import CreditRiskBatch
+from credit_risk_model.prediction.explanation import CreditRiskExplanation
+from credit_risk_model.prediction.model import CreditRiskModel
+from credit_risk_model.schemas import (
+    CreditRiskBatchInput,
+    CreditRiskExplanationInput,
+    CreditRiskModelInput,
+    CreditRiskModelOutput,
+)
+from credit_risk_model.scoring.reading import Shard
+from credit_risk_model.scoring.run import Settings, score
+
+ROOT = Path(__file__).parents[2]
+REAL_LOANS = Path(os.environ.get("LOAN_DATA", ROOT.parent / "shared" / "data" / "loan.csv.gz"))
+
+WriteLoans = Callable[..., Path]
+RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """A file of scores as rows."""
+    return (pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)).to_pylist()
+
+
+def in_batches(model: CreditRiskBatch, loans: list[CreditRiskModelInput]) -> Iterator[CreditRiskModelOutput]:
+    """The answers of the batch model."""
+    for start in range(0, len(loans), 1000):
+        yield from model.predict(CreditRiskBatchInput(loans=tuple(loans[start : start + 1000]))).predictions
+
+
+@pytest.mark.parametrize("source", ["loans.csv", "loans.parquet"])
+def test_all_ways_to_ask_answer_alike(source: str, write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
+    """Online, in a batch, with reasons or from a file: 10,000 loans get the same bits and the same decision."""
+    path = write_loans(source, 10_000)
+    table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
+    settings = Settings(path, tmp_path / "scores.parquet", ids=("id",), archive=str(archive_path))
+    assert score(settings).scored == 10_000
+    offline = read_scores(settings.output)
+    loans = [CreditRiskModelInput.model_validate(loan) for loan in table.drop_columns("id").to_pylist()]
+    model, explanation = CreditRiskModel(str(archive_path)), CreditRiskExplanation(str(archive_path))
+    online = [model.predict(loan) for loan in loans]
+    explained = (explanation.predict(CreditRiskExplanationInput(**loan.model_dump(mode="json"))) for loan in loans)
+    batched = in_batches(CreditRiskBatch(str(archive_path)), loans)
+    for expected, file, reasons, batch in zip(online, offline, explained, batched, strict=True):
+        answer = (expected.risk_probability, expected.credit_risk.value)
+        assert answer == (file["risk_probability"], file["credit_risk"])
+        assert answer == (reasons.risk_probability, reasons.credit_risk.value)
+        assert expected == batch
+    assert [row["id"] for row in offline] == table["id"].to_pylist()
+
+
+@pytest.mark.skipif(not REAL_LOANS.exists(), reason="needs a loan.csv of Kaggle's layout, named by LOAN_DATA")
+def test_real_loans_are_answered_alike(tmp_path: Path) -> None:
+    """On real loans and the shipped model, file, batch and single requests agree, and so do rejects and refusals."""
+    settings = Settings(REAL_LOANS, tmp_path / "scores.parquet")
+    summary = score(settings)
+    scores = {row["row"]: row for row in read_scores(settings.output)}
+    rejects = {row["row"]: row["reasons"] for row in pyarrow.csv.read_csv(settings.rejects_path).to_pylist()}
+    loans, refused = {}, {}
+    for number, row in enumerate(csv.DictReader(gzip.decompress(REAL_LOANS.read_bytes()).decode().splitlines()), 1):
+        values = {feature.name: row[str(feature.column)] for feature in CONTRACT_FEATURES}
+        numbers = {
+            feature.name: float(values[feature.name] or math.nan) for feature in CONTRACT_FEATURES if feature.bounds
+        }
+        try:
+            loans[number] = CreditRiskModelInput.model_validate(values | numbers)
+        except ValidationError as error:
+            refused[number] = {str(found["loc"][0]) for found in error.errors()}
+    assert {
+        number: {reason.partition(":")[0] for reason in reasons.split("; ")} for number, reasons in rejects.items()
+    } == refused
+    assert (summary.scored, summary.rejected) == (len(loans), len(refused))
+    model, batch, explanation = CreditRiskModel(), CreditRiskBatch(), CreditRiskExplanation()
+    for (number, loan), answer in zip(loans.items(), in_batches(batch, list(loans.values())), strict=True):
+        assert answer == model.predict(loan)
+        assert (answer.risk_probability, answer.credit_risk.value) == (
+            scores[number]["risk_probability"],
+            scores[number]["credit_risk"],
+        )
+        if number % 100 == 0:
+            explained = explanation.predict(CreditRiskExplanationInput(**loan.model_dump(mode="json")))
+            assert explained.risk_probability == answer.risk_probability
+
+
+@pytest.mark.parametrize("output", ["scores.csv", "scores.parquet"])
+def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """The command writes ids, probability, decision and model version of every good row, and counts the others."""
+    source = write_loans("loans.csv", 50, annual_income={10: 1.0, 30: None, 31: 2.0}, term={30: "soon"})
+    done = run_scoring(source, "--output", tmp_path / output, "--id", "id")
+    assert done.returncode == 3
+    scores = read_scores(tmp_path / output)
+    assert list(scores[0]) == ["id", "risk_probability", "credit_risk", "model_version"]
+    assert [row["id"] for row in scores] == [f"L{number:06}" for number in range(50) if number not in {10, 30, 31}]
+    assert {row["model_version"] for row in scores} == {"test"}
+    assert (tmp_path / "scores.rejects.csv").read_text() == (
+        "row,reasons\n"
+        "11,annual_income: below 1896\n"
+        "31,annual_income: missing; term: unknown level\n"
+        "32,annual_income: below 1896\n"
+    )
+    assert re.fullmatch(
+        rf"{output}: 50 rows in [\d.]+ s \([\d,]+ rows/s\), 47 scored, 3 rejected.\n"
+        "  rejected for annual_income: below 1896: 2\n"
+        "  rejected for annual_income: missing: 1\n"
+        "  rejected for term: unknown level: 1\n",
+        done.stderr,
+    )
+    assert done.stdout == ""
+
+
+def test_exit_code_tells_of_rejects(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """0 if all is scored or as many rejects are tolerated; 3 if nobody said; 1, and no file, if there are more."""
+    good = write_loans("good.csv", 5)
+    bad = write_loans("bad.csv", 5, term={1: "soon", 2: "late"})
+    output = tmp_path / "scores.csv"
+    assert run_scoring(good, "--output", output).returncode == 0
+    assert (tmp_path / "scores.rejects.csv").read_text() == "row,reasons\n"
+    assert run_scoring(bad, "--output", output).returncode == 3
+    assert run_scoring(bad, "--output", output, "--max-rejects", 2).returncode == 0
+    output.unlink()
+    (tmp_path / "scores.rejects.csv").unlink()
+    done = run_scoring(bad, "--output", output, "--max-rejects", 1)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "bad.csv: more than 1 of the first 5 rows break the contract, most of them by term: unknown level. "
+        "Nothing was written: mend them, or tolerate more.\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"good.csv", "bad.csv"}
+
+
+def test_rows_are_numbered_where_there_are_no_ids(write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
+    """Without an id column a score tells its row, counted from 1 over the whole file, rejected rows included."""
+    source = write_loans("loans.parquet", 40_100, term={0: None, 25_000: "soon"})
+    settings = Settings(source, tmp_path / "scores.parquet", archive=str(archive_path))
+    assert score(settings).rejected == 2
+    rows = [row["row"] for row in read_scores(settings.output)]
+    assert rows == [row for row in range(1, 40_101) if row not in {1, 25_001}]
+
+
+def test_cut_off_decides(write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
+    """A cut-off of one's own decides as it does in the service, from the model's on without one."""
+    source = write_loans("loans.csv", 200)
+    for cut_off in (None, 0.05, 0.6):
+        settings = Settings(source, tmp_path / "scores.parquet", archive=str(archive_path), cut_off=cut_off)
+        score(settings)
+        found = {
+            (row["risk_probability"] >= (cut_off or 0.3), row["credit_risk"]) for row in read_scores(settings.output)
+        }
+        assert found == {(True, "risky"), (False, "safe")}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_threads_change_nothing(threads: int, write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
+    """The bytes written do not depend on how many threads there were."""
+    source = write_loans("loans.parquet", 100_000, term={5: None})
+    for name, count in (("one", 1), ("more", threads)):
+        score(Settings(source, tmp_path / f"{name}.csv", archive=str(archive_path), threads=count))
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "more.csv").read_bytes()
+
+
+@pytest.mark.parametrize("output", ["csv", "parquet"])
+@pytest.mark.parametrize("source", ["csv", "parquet"])
+def test_shards_give_the_bytes_of_one_run(
+    source: str, output: str, *, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
+) -> None:
+    """Three shards, scored by processes at the same time, give together what one run gives, byte for byte."""
+    loans = book / f"loans.{source}"
+    assert run_scoring(loans, "--output", tmp_path / f"whole.{output}").returncode == 3
+    parts = [tmp_path / f"part-{number}.{output}" for number in (1, 2, 3)]
+    processes = [
+        subprocess.Popen(
+            [*scoring_command, str(loans), "--output", str(part), "--shard", f"{number}/3"],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+        )
+        for number, part in enumerate(parts, start=1)
+    ]
+    assert [process.wait() for process in processes] == [3, 3, 3]
+    joined = tmp_path / f"joined.{output}"
+    join = [sys.executable, "-m", "credit_risk_model.scoring.join", *map(str, parts), "--output", str(joined)]
+    subprocess.run(join, cwd=ROOT, check=True)
+    assert joined.read_bytes() == (tmp_path / f"whole.{output}").read_bytes()
+    rejects = b"".join((tmp_path / f"part-{number}.rejects.csv").read_bytes() for number in (1, 2, 3))
+    assert rejects == (tmp_path / "whole.rejects.csv").read_bytes()
+    if output == "csv":
+        assert b"".join(part.read_bytes() for part in parts) == joined.read_bytes()
+
+
+@contextmanager
+def on_a_terminal(line: list[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Run a command on a terminal; give the process and what reads the terminal."""
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    process = subprocess.Popen(line, cwd=ROOT, stderr=terminal, stdout=terminal)
+    os.close(terminal)
+    try:
+        yield process, reader
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+
+
+def read_all(reader: int) -> str:
+    """What is written to a terminal until its process ends."""
+    parts = []
+    try:
+        while part := os.read(reader, 65_536):
+            parts.append(part)
+    except OSError:  # how Linux tells that the other side is closed
+        pass
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_nothing(
+    number: signal.Signals, book: Path, scoring_command: list[str], tmp_path: Path
+) -> None:
+    """Ctrl-C, or an orchestrator's wish, ends a run without a file, says how to go on, and is told by the exit code."""
+    line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
+    with on_a_terminal(line) as (process, reader):
+        os.read(reader, 1)  # the bar is drawn: the run has begun
+        process.send_signal(number)
+        text = read_all(reader)
+        assert process.wait() == 128 + number
+    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written.*Run the same command again", text)
+    assert "Traceback" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_shard_runs_again(
+    book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
+) -> None:
+    """A shard that was killed has left no file of the output's name; run again, it gives what it would have given."""
+    part, again = tmp_path / "part-2.csv", tmp_path / "again.csv"
+    with on_a_terminal([*scoring_command, str(book / "loans.csv"), "--output", str(part), "--shard", "2/3"]) as (
+        process,
+        reader,
+    ):
+        os.read(reader, 1)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert not part.exists()
+    for output in (part, again):
+        assert run_scoring(book / "loans.csv", "--output", output, "--shard", "2/3").returncode == 3
+    assert part.read_bytes() == again.read_bytes()
+    assert part.stat().st_size > 100_000
+
+
+def test_progress_is_shown_on_a_terminal(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
+    """On a terminal a bar shows how far it is, the rows a second and the time that is left."""
+    line = [*scoring_command, str(book / "loans.parquet"), "--output", str(tmp_path / "scores.csv"), "--threads", "1"]
+    with on_a_terminal(line) as (process, reader):
+        text = read_all(reader)
+        assert process.wait() == 3
+    assert re.search(r"\d+%\|.*rows/s\]", text)
+    assert "100,000 rows in" in text
+
+
+def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
+    """Where the output can't grow any more, the run ends with an error and without a file."""
+    line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"ulimit -f 64; exec {shlex.join(line)}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "scores.csv: can't be written (File too large). Nothing was written: make room, or choose another folder, and "
+        "run the same command again.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.csv", "--output", "{out}/scores.csv"], 1, "none.csv: no such file."),
+        (["README.md", "--output", "{out}/scores.txt"], 1, "scores.txt: name an output that ends in"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--archive", "9.zip"], 1, "9.zip: no such file"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--cut-off", "2"], 1, "cut_off is 2.0: set a probability"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "4/3"], 1, "shard 4/3: shards are counted from 1"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--threads", "0"], 1, "threads is 0: at least 1"),
+        (["{book}/loans.csv", "--output", "{book}/loans.csv"], 1, "are the same file: name three"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--id", "x"], 1, "loans.csv: no column x"),
+        (["{book}/loans.csv"], 2, "--output"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "one"], 2, "--shard"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--max-rejects", "-1"], 2, "--max-rejects"),
+    ],
+)
+def test_wrong_command_is_told(
+    arguments: list[str], code: int, message: str, *, book: Path, run_scoring: RunScoring, tmp_path: Path
+) -> None:
+    """Whatever can't be done is one clear line and a non-zero exit code, and no file."""
+    done = run_scoring(*(argument.format(book=book, out=tmp_path) for argument in arguments))
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_value_of_a_borrower_is_told(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Neither what is said nor the rejects file holds a rejected value."""
+    source = write_loans(
+        "loans.csv", 3, employment_length={0: "since the war", 1: "31337"}, annual_income={0: 1337.25, 2: 1.5e9}
+    )
+    done = run_scoring(source, "--output", tmp_path / "scores.csv")
+    told = done.stderr + (tmp_path / "scores.rejects.csv").read_text()
+    assert not [value for value in ("war", "31337", "1337.25", "1500000000", "1.5e") if value in told]
+
+
+def test_too_many_rejects_stop_the_run(write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
+    """What was scored before is not written either."""
+    source = write_loans("loans.parquet", 70_000, term={69_999: None})
+    with pytest.raises(DataError, match="more than 0 of the first 70000 rows"):
+        score(Settings(source, tmp_path / "scores.csv", archive=str(archive_path), max_rejects=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["loans.parquet"]
+
+
+def test_file_without_rows_gives_a_file_without_scores(
+    write_loans: WriteLoans, archive_path: Path, tmp_path: Path
+) -> None:
+    """A header alone, or rows that are all bad, give an empty table of the usual columns."""
+    for suffix in (".csv", ".parquet"):
+        for rows in (0, 3):
+            source = write_loans(f"loans{suffix}", rows, term=dict.fromkeys(range(rows), "soon"))
+            settings = Settings(source, tmp_path / f"scores{suffix}", archive=str(archive_path))
+            summary = score(settings)
+            assert (summary.scored, summary.rejected) == (0, rows)
+            assert read_scores(settings.output) == []
+
+
+def test_impossible_shard_is_refused(tmp_path: Path) -> None:
+    """Shards are counted from 1."""
+    with pytest.raises(ConfigurationError, match="shard 0/3"):
+        score(Settings(tmp_path / "a.csv", tmp_path / "b.csv", shard=Shard(0, 3)))
+
+
+def test_damaged_archive_scores_nothing(book: Path, archive_path: Path, tmp_path: Path) -> None:
+    """An archive that the service would not load scores no file either."""
+    damaged = tmp_path / "1.zip"
+    damaged.write_bytes(archive_path.read_bytes()[:-100])
+    with pytest.raises(archive.ModelArchiveError, match="damaged"):
+        score(Settings(book / "loans.csv", tmp_path / "scores.csv", archive=str(damaged)))
+    assert [path.name for path in tmp_path.iterdir()] == ["1.zip"]

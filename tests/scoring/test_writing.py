@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.scoring import writing
+from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_file
+
+SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "credit_risk": ["risky", "safe"]})
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def either_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unfinished files without a name, and with one, as where the file system knows no others."""
+    if request.param == "named":
+        monkeypatch.delattr(writing.os, "O_TMPFILE")
+
+
+@pytest.mark.usefixtures("either_kind")
+def test_finished_file_has_its_name(tmp_path: Path) -> None:
+    """A file that is written to its end replaces what was there, readable for all, with its folder made."""
+    path = tmp_path / "new" / "scores.csv"
+    for content in (b"first", b"second"):
+        with whole_file(path) as file:
+            file.write(content)
+    assert path.read_bytes() == b"second"
+    assert path.stat().st_mode & 0o444 == 0o444
+    assert [found.name for found in path.parent.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.usefixtures("either_kind")
+def test_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
+    """What goes wrong in between leaves the former file and no other."""
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b"former")
+
+    def write_in_vain() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_in_vain()
+    assert path.read_bytes() == b"former"
+    assert [found.name for found in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
+    """Where the disk is full, the error names the file, the reason and the cure."""
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DataError) as refused:
+        OutputFile(full, tmp_path / "scores.csv").write(b"x")
+    assert str(refused.value) == (
+        "scores.csv: can't be written (No space left on device). Nothing was written: make room, or choose another "
+        "folder, and run the same command again."
+    )
+
+
+def test_folder_that_can_not_be_is_a_clear_error(tmp_path: Path) -> None:
+    """Where a file stands in the folder's place, nothing can be written."""
+    (tmp_path / "file").write_bytes(b"")
+
+    def write() -> None:
+        with whole_file(tmp_path / "file" / "scores.csv"):
+            pass
+
+    with pytest.raises(DataError, match=r"scores.csv: can't be written \((File exists|Not a directory)\)"):
+        write()
+
+
+def test_csv_keeps_every_bit(tmp_path: Path) -> None:
+    """A probability's text is the shortest that gives its very bits back."""
+    path = tmp_path / "scores.csv"
+    with open_scores(path, SCORES.schema, header=True) as scores:
+        scores.write(SCORES)
+    assert path.read_text() == ("id,risk_probability,credit_risk\na,0.30000000000000004,risky\nb,5e-324,safe\n")
+
+
+@pytest.mark.parametrize("text", ["a,b", 'a "b"', "a\nb"])
+def test_csv_quotes_what_needs_it(text: str, tmp_path: Path) -> None:
+    """An id with a comma, a quote or a line break comes back as it was."""
+    path = tmp_path / "scores.csv"
+    odd = SCORES.set_column(0, "id", pa.array([text, "b"]))
+    with open_scores(path, odd.schema, header=True) as scores:
+        scores.write(odd)
+    parsed = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+    assert parsed.to_pylist() == odd.to_pylist()
+
+
+def test_later_parts_have_no_header(tmp_path: Path) -> None:
+    """CSV parts, put one after the other, are one file: only the first has the columns' names."""
+    for number in (1, 2):
+        with (
+            open_scores(tmp_path / f"{number}.csv", SCORES.schema, header=number == 1) as scores,
+            whole_file(tmp_path / f"{number}.rejects.csv") as file,
+        ):
+            scores.write(SCORES)
+            Rejects(file, header=number == 1).write({number: "term: missing"})
+    joined = [
+        b"".join((tmp_path / f"{number}{kind}").read_bytes() for number in (1, 2)) for kind in (".csv", ".rejects.csv")
+    ]
+    assert joined[0].count(b"risk_probability") == 1
+    assert joined[1] == b"row,reasons\n1,term: missing\n2,term: missing\n"
+
+
+def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
+    """Whatever found them, rejected rows stand in the order of the file."""
+    with whole_file(tmp_path / "rejects.csv") as file:
+        Rejects(file, header=True).write(
+            {12: "term: missing", 3: "16 fields", 7: "term: missing; interest_rate: missing"}
+        )
+    assert (tmp_path / "rejects.csv").read_text() == (
+        "row,reasons\n3,16 fields\n7,term: missing; interest_rate: missing\n12,term: missing\n"
+    )
+
+
+def test_parts_of_other_columns_are_not_joined(tmp_path: Path) -> None:
+    """Parts that were scored with other ids don't make one file."""
+    pq.write_table(SCORES, tmp_path / "1.parquet")
+    pq.write_table(SCORES.drop_columns("id"), tmp_path / "2.parquet")
+    with pytest.raises(DataError, match=r"2.parquet: its columns are not those of 1.parquet"):
+        join([tmp_path / "1.parquet", tmp_path / "2.parquet"], tmp_path / "whole.parquet")
+    assert not (tmp_path / "whole.parquet").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_missing_part_is_not_joined(suffix: str, tmp_path: Path) -> None:
+    """A part that is not there leaves no file, and the error says what to do."""
+    with pytest.raises(DataError, match="Score its shard again"):
+        join([tmp_path / f"1{suffix}"], tmp_path / f"whole{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format_is_refused(tmp_path: Path) -> None:
+    """The output's name tells its format."""
+    with pytest.raises(ConfigurationError, match=r"whole.txt: name an output that ends in .parquet or .csv"):
+        join([], tmp_path / "whole.txt")
