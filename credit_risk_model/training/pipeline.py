@@ -102,8 +102,8 @@ class Training:
 
     def read(self) -> pd.DataFrame:
         """Read the loans; gives how many there are by status and label."""
-        self._data_sha256 = file_sha256(self.data)  # before it is read: the digest of what is trained on
         self.loans = read_loans(self.data)
+        self._data_sha256 = file_sha256(self.data)  # now, since the file may be replaced while the training runs
         self.synthetic = is_synthetic(self.data)
         self._rows_read = len(self.loans)
         self.metrics["ended_share"] = float(self.loans[STATUS].isin(ENDED_STATUSES).mean())
