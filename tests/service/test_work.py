@@ -35,7 +35,7 @@ async def main():
             calls[event] += 1
     await asyncio.sleep(0.1)  # the log's lines are out
     before = sys.getallocatedblocks()
-    for _ in range(100):
+    for _ in range(1000):
         await app(scope, receive, send)
         sent.clear()
     await asyncio.sleep(0.1)
@@ -73,8 +73,8 @@ def test_prediction_makes_few_calls(work: dict[str, Any]) -> None:
 
 
 def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
-    """A hundred predictions do not keep memory."""
-    assert work["kept"] < 50
+    """Of a thousand predictions not even every second one keeps a block of memory."""
+    assert work["kept"] < 500
 
 
 def test_start_imports_what_it_needs(work: dict[str, Any]) -> None:
