@@ -67,9 +67,9 @@ LABEL org.opencontainers.image.title="Credit Risk Model Service" \
 
 EXPOSE 8000
 
-# One process, PID 1 itself, so that SIGTERM reaches it: it takes no more connections, answers what it has accepted
-# within 20 seconds, and ends. The Deployment's grace period is longer than that and its preStop sleep together. The
-# service writes a log line of its own for each request.
+# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_seconds of the configuration), finishes what it
+# has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
+# together. The service writes a log line of its own for each request.
 CMD ["python", "-m", "uvicorn", "credit_risk_model.service.app:app", \
      "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", \
      "--no-access-log", "--no-server-header", "--no-proxy-headers"]

@@ -101,7 +101,7 @@ data: ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
 	.venv/kaggle/bin/pip install --quiet --disable-pip-version-check kaggle
 	.venv/kaggle/bin/kaggle datasets download -d ranadeep/credit-risk-dataset -p data --unzip
 
-synthetic-data: ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
+synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
 	$(TRAINING)/bin/python -m credit_risk_model.training.synthetic --rows $(ROWS) --output data/synthetic/loan.csv
 
 requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.toml allows
