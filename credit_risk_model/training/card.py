@@ -37,7 +37,7 @@ def write_card(metadata: Mapping[str, Any], importance: pd.DataFrame, statuses: 
     parts = [
         f"# Model card: credit risk model {metadata['model_version']}",
         SYNTHETIC_WARNING if synthetic else "",
-        "LightGBM classifier that calls a LendingClub loan on the book safe or risky. "
+        "LightGBM classifier that calls a loan on the book safe or risky. "
         f"Made {metadata['created_at']} from `{metadata['data']['file']}` ({metadata['data']['rows']:,} rows, SHA-256 "
         f"`{metadata['data']['sha256']}`), seed {metadata['seed']}.",
         "## Use and limits",

@@ -56,6 +56,36 @@ def test_archive_gives_the_fitted_models_own_probabilities(trained: tuple[Traini
     assert len(set(served)) > 100
 
 
+def test_nothing_is_chosen_by_the_test_set(
+    trained: tuple[Training, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Search, folds, cut-off and fit get no loan of the test set, in any of the splits."""
+    seen: list[set[int]] = []
+
+    def spy(name: str, position: int) -> None:
+        real = getattr(pipeline.fitting, name)
+
+        def call(*arguments: Any, **settings: Any) -> Any:
+            seen.append(set(arguments[position].index))
+            return real(*arguments, **settings)
+
+        monkeypatch.setattr(pipeline.fitting, name, call)
+
+    for name in ("search", "out_of_fold_probabilities", "choose_cut_off", "fit"):
+        spy(name, position=0)
+    training = repackage(trained[0], time_budget=1, search_log=tmp_path / "search.log")
+    training.metrics, training._figures = {}, {}  # its own: what it finds is not the fixture's
+    training.search()
+    training.fit()
+    assert len(seen) == 4
+    assert all(index == set(training.split.training.index) for index in seen)
+    assert not seen[0] & set(training.split.test.index)
+    seen.clear()
+    training.other_splits()
+    for seed, calls in zip(pipeline.SPLIT_SEEDS, (seen[0:3], seen[3:6], seen[6:9]), strict=True):
+        assert calls == [set(pipeline.fitting.split(training.loans, seed).training.index)] * 3
+
+
 def test_archive_says_what_it_was_made_from(trained: tuple[Training, Path], book_path: Path) -> None:
     """The metadata holds data, seed, cleaning, ranges, cut-off, figures, checks and versions."""
     training, path = trained
@@ -125,8 +155,8 @@ def test_reports_show_no_borrowers_row(trained: tuple[Training, Path], loans: pd
 def test_model_worse_than_the_baseline_is_refused(trained: tuple[Training, Path], tmp_path: Path) -> None:
     """A model that ranks worse than LightGBM's defaults on the 16 fields is not packaged."""
     worse = repackage(trained[0], output=tmp_path / "1.zip")
-    worse.metrics = {**worse.metrics, "test": {**worse.metrics["test"], "auc": 0.6}}
-    with pytest.raises(ModelRefusedError, match=r"test AUC 0\.6000 is below .* of LightGBM's defaults"):
+    worse.metrics = {**worse.metrics, "test": {**worse.metrics["test"], "out_of_fold_auc": 0.6}}
+    with pytest.raises(ModelRefusedError, match=r"out-of-fold AUC 0\.6000 is below .* of LightGBM's defaults"):
         worse.package()
     assert not list(tmp_path.iterdir())
 
@@ -134,15 +164,15 @@ def test_model_worse_than_the_baseline_is_refused(trained: tuple[Training, Path]
 def test_model_worse_than_the_one_it_follows_is_refused(trained: tuple[Training, Path], tmp_path: Path) -> None:
     """A model that ranks clearly worse than the last archive of its folder, on the same data, is not packaged."""
     training, path = trained
-    former = training.metrics["test"]["auc"]
+    former = training.metrics["test"]["out_of_fold_auc"]
     (tmp_path / "4.zip").write_bytes(path.read_bytes())
     following = repackage(training, output=tmp_path / "5.zip")
-    following._figures = {"baseline": {"auc": 0.5}}
-    following.metrics = {**training.metrics, "test": {**training.metrics["test"], "auc": former - 0.006}}
+    following._figures = {"baseline": {"out_of_fold_auc": 0.5}}
+    following.metrics = {**training.metrics, "test": {**training.metrics["test"], "out_of_fold_auc": former - 0.006}}
     with pytest.raises(ModelRefusedError, match=r"of 4\.zip, which it would follow"):
         following.package()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["4.zip"]
-    following.metrics["test"]["auc"] = former - 0.004
+    following.metrics["test"]["out_of_fold_auc"] = former - 0.004
     assert following.package() == tmp_path / "5.zip"
 
 
@@ -151,9 +181,10 @@ def test_model_of_other_data_is_compared_on_the_same_loans(trained: tuple[Traini
     training, _ = trained
     former = archive.read(archive_path)
     assert former.metadata.metrics == {}
-    auc = training._auc_of(former)
+    mine, theirs = training._comparable_aucs(archive_path)
+    assert mine == training.metrics["test"]["auc"]
     # It was trained on these very loans, whole: it must rank them well.
-    assert 0.8 < auc < 1
+    assert 0.8 < theirs < 1
 
 
 def test_former_archive_that_can_not_be_compared_stops_nothing(
