@@ -1,6 +1,7 @@
 """`model_files/<n>.zip`: a trained model with all that is needed to trust it, written whole and verified before use."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -113,8 +114,13 @@ _GOLDEN_LOANS = TypeAdapter(Annotated[tuple[GoldenLoan, ...], Field(min_length=1
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Archive:
-    """A verified archive, ready to predict."""
+    """A verified archive, ready to predict.
 
+    Attributes:
+        sha256: Digest of the whole file, in hexadecimal.
+    """
+
+    sha256: str
     metadata: Metadata
     booster: Booster
     golden: tuple[GoldenLoan, ...]
@@ -187,30 +193,26 @@ def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -
         raise
 
 
-def read(path: Path) -> Archive:
+def read(path: Path, pinned: str | None = None) -> Archive:
     """Read an archive, verify all of it, and reproduce the trained model's answers.
 
+    Args:
+        path: The archive.
+        pinned: SHA-256 of the archive that is meant, in hexadecimal; any other is refused before it is parsed.
+
     Raises:
-        ModelArchiveError: It is missing, damaged, of an unknown format or at odds with the contract, or this process
-            does not reproduce the golden loans' probabilities.
+        ModelArchiveError: It is missing, not the one that is meant, damaged, of an unknown format or at odds with the
+            contract, or this process does not reproduce the golden loans' probabilities.
     """
-    contents = _unpack(path)
-    metadata = _parse_metadata(path, contents[METADATA])
-    for name in CONTENTS:
-        if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
-            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
-    _check_features(path, metadata, contents[MODEL])
-    booster = Booster(contents[MODEL].decode(errors="replace"))
-    archive = Archive(metadata, booster, _parse_golden(path, contents[GOLDEN]))
-    _replay(path, archive)
-    return archive
+    content = _load(path)
+    return _verify(path, content, _check_pin(path, content, pinned))
 
 
 _shared: WeakValueDictionary[str, Archive] = WeakValueDictionary()
 _shared_lock = threading.Lock()
 
 
-def read_shared(path: Path) -> Archive:
+def read_shared(path: Path, pinned: str | None = None) -> Archive:
     """Read an archive as `read` does, or give the one that this process has read already and still uses.
 
     The file's content decides, not its name: one that was replaced is read anew.
@@ -219,21 +221,56 @@ def read_shared(path: Path) -> Archive:
         ModelArchiveError: As from `read`.
     """
     with _shared_lock:
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return read(path)
+        content = _load(path)
+        digest = _check_pin(path, content, pinned)
         archive = _shared.get(digest)
         if archive is None:
-            archive = _shared[digest] = read(path)
+            archive = _shared[digest] = _verify(path, content, digest)
         return archive
 
 
-def _unpack(path: Path) -> dict[str, bytes]:
+def _load(path: Path) -> bytes:
+    """Give the file's content; all that follows is about these very bytes, whatever becomes of the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
+    except OSError as error:
+        raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
+    if len(content) > _LARGEST:
+        raise ModelArchiveError(f"{path.name}: larger than {_LARGEST:,} bytes. {_CURE}")
+    return content
+
+
+def _check_pin(path: Path, content: bytes, pinned: str | None) -> str:
+    """Give the content's digest, if it is the one that is pinned."""
+    digest = sha256(content)
+    if pinned is not None and digest != pinned.lower():
+        raise ModelArchiveError(
+            f"{path.name}: its SHA-256 is {digest}, the configuration pins {pinned[:64]}. "
+            "Restore the archive that is meant, or pin this one if you trust it."
+        )
+    return digest
+
+
+def _verify(path: Path, content: bytes, digest: str) -> Archive:
+    contents = _unpack(path, content)
+    metadata = _parse_metadata(path, contents[METADATA])
+    for name in CONTENTS:
+        if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
+            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
+    _check_features(path, metadata, contents[MODEL])
+    booster = Booster(contents[MODEL].decode(errors="replace"))
+    archive = Archive(digest, metadata, booster, _parse_golden(path, contents[GOLDEN]))
+    _replay(path, archive)
+    return archive
+
+
+def _unpack(path: Path, content: bytes) -> dict[str, bytes]:
     """Take the expected files out of the zip, and refuse whatever is not a plain archive of just those."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if sorted(names) != sorted(CONTENTS):
@@ -242,14 +279,11 @@ def _unpack(path: Path) -> dict[str, bytes]:
             if sum(entry.file_size for entry in entries) > _LARGEST:
                 raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {_CURE}")
             return {entry.filename: archive.read(entry) for entry in entries}
-    except FileNotFoundError:
-        raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
-    except OSError as error:
-        raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
     except (
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
+        OSError,
         ValueError,
         RuntimeError,
         NotImplementedError,

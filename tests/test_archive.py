@@ -76,6 +76,35 @@ def test_other_users_can_read_it(archive_path: Path) -> None:
     assert archive_path.stat().st_mode & 0o777 == 0o644
 
 
+def test_pinned_archive_is_read(archive_path: Path) -> None:
+    """The archive whose digest is pinned is read, and says its digest, in whatever case it is pinned."""
+    digest = archive.sha256(archive_path.read_bytes())
+    assert archive.read(archive_path, digest.upper()).sha256 == digest
+    assert archive.read_shared(archive_path, digest).sha256 == digest
+
+
+@pytest.mark.parametrize("read", [archive.read, archive.read_shared])
+def test_archive_that_is_not_the_pinned_one_is_refused_unread(
+    read: Any, archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other archive, also a valid one that was read before, is refused before anything in it is parsed."""
+    archive.read_shared(archive_path)
+    for content in (archive_path.read_bytes(), b"anything"):
+        path = tmp_path / "1.zip"
+        path.write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.delattr(archive.zipfile, "ZipFile")
+            with pytest.raises(ModelArchiveError, match=rf"SHA-256 is {archive.sha256(content)}.* pins {'0' * 64}"):
+                read(path, "0" * 64)
+
+
+def test_file_larger_than_any_archive_is_refused(archive_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that no archive is as large as is not read to its end."""
+    monkeypatch.setattr(archive, "_LARGEST", 1000)
+    with pytest.raises(ModelArchiveError, match=r"1\.zip: larger than 1,000 bytes"):
+        archive.read(archive_path)
+
+
 def test_missing_archive_is_named(tmp_path: Path) -> None:
     """The error names the file and what to do."""
     with pytest.raises(ModelArchiveError, match=r"7\.zip: no such file.*make train"):

@@ -5,7 +5,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import CONFIGURATION, ROOT
 
 from credit_risk_model import archive
 from credit_risk_model.training.loans import file_sha256
@@ -24,6 +25,15 @@ def test_archive_is_of_real_loans_and_small(shipped: archive.Archive) -> None:
     """It was trained on loans, not on made-up ones, and takes at most 20 MB."""
     assert shipped.metadata.data.kind == "loans"
     assert PATH.stat().st_size <= 20_000_000
+
+
+def test_configuration_pins_it() -> None:
+    """Every model of the shipped configuration answers from this archive, and from no other in its place."""
+    models = yaml.safe_load(CONFIGURATION.read_text())["models"]
+    assert len(models) == 3
+    for model in models:
+        assert ROOT / model["configuration"]["archive"] == PATH
+        assert model["configuration"]["sha256"] == archive.sha256(PATH.read_bytes())
 
 
 def test_figures_reach_what_is_promised(shipped: archive.Archive) -> None:

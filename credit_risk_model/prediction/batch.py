@@ -24,6 +24,7 @@ class CreditRiskBatch(MLModel):
     """Predicts each loan as `CreditRiskModel` does, from the same loaded archive, on all cores.
 
     Attributes:
+        archive: What it answers from.
         cut_off: A loan is risky from this probability on.
     """
 
@@ -36,18 +37,19 @@ class CreditRiskBatch(MLModel):
     takes_long = True  # milliseconds, so the service calls it on a thread of its own
     largest_body = 1_000_000  # bytes: a thousand loans, indented
 
-    def __init__(self, archive: str | None = None, cut_off: float | None = None) -> None:
+    def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
         """Load a model archive, or share the one that is loaded.
 
         Args:
             archive: Path of the archive; by default the package's own with the highest number.
+            sha256: Digest that the archive must have, in hexadecimal; by default any.
             cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1.
+            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
         """
-        self._archive, self.cut_off = load(archive, cut_off)
+        self.archive, self.cut_off = load(archive, sha256, cut_off)
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
@@ -68,4 +70,4 @@ class CreditRiskBatch(MLModel):
         return chain.from_iterable(predict(self._predict_part, parts))
 
     def _predict_part(self, loans: tuple[CreditRiskModelInput, ...]) -> Iterable[float]:
-        return self._archive.booster.predict_rows(array("d", chain.from_iterable(map(features.row, loans))))
+        return self.archive.booster.predict_rows(array("d", chain.from_iterable(map(features.row, loans))))

@@ -27,6 +27,7 @@ class CreditRiskExplanation(MLModel):
     """Predicts as `CreditRiskModel` does, from the same loaded archive, and says what moved the score.
 
     Attributes:
+        archive: What it answers from.
         cut_off: A loan is risky from this probability on.
         max_reasons: How many reasons are named where a request does not say.
     """
@@ -40,36 +41,42 @@ class CreditRiskExplanation(MLModel):
     takes_long = True  # milliseconds, so the service calls it on a thread of its own
 
     def __init__(
-        self, archive: str | None = None, cut_off: float | None = None, max_reasons: int = REASONS_FOR_A_DECISION
+        self,
+        archive: str | None = None,
+        sha256: str | None = None,
+        cut_off: float | None = None,
+        max_reasons: int = REASONS_FOR_A_DECISION,
     ) -> None:
         """Load a model archive, or share the one that is loaded.
 
         Args:
             archive: Path of the archive; by default the package's own with the highest number.
+            sha256: Digest that the archive must have, in hexadecimal; by default any.
             cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
             max_reasons: How many reasons are named where a request does not say, at least 1.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1, or the number of reasons is not one.
+            ConfigurationError: The cut-off is not a number between 0 and 1, the digest is none, or the number of
+                reasons is not one.
         """
-        self._archive, self.cut_off = load(archive, cut_off)
+        self.archive, self.cut_off = load(archive, sha256, cut_off)
         if isinstance(max_reasons, bool) or not isinstance(max_reasons, int) or max_reasons < 1:
             logger.error("The credit risk explanation is not loaded: max_reasons is no whole number above 0.")
             raise ConfigurationError(f"max_reasons is {max_reasons!r}: set a whole number above 0, or leave it out.")
         self.max_reasons = max_reasons
         self._ranges = tuple(
             (record.name, record.minimum, record.maximum)
-            for record in self._archive.metadata.features
+            for record in self.archive.metadata.features
             if record.minimum is not None and record.maximum is not None
         )
 
     def predict(self, data: CreditRiskExplanationInput) -> CreditRiskExplanationOutput:
         """Predict one loan and explain it; safe to call from any thread."""
         row = features.row(data)
-        probability = self._archive.booster.predict_row(row)
+        probability = self.archive.booster.predict_row(row)
         decision = decide(probability, self.cut_off)
-        *contributions, baseline = self._archive.booster.contributions(row)
+        *contributions, baseline = self.archive.booster.contributions(row)
         values = {
             feature.name: getattr(data, feature.name).value if feature.levels else getattr(data, feature.name)
             for feature in features.CONTRACT_FEATURES

@@ -1,6 +1,7 @@
 """The model that `rest_model_service` serves."""
 
 import logging
+import re
 from pathlib import Path
 
 from ml_base import MLModel
@@ -17,8 +18,8 @@ class CreditRiskModel(MLModel):
     """Predicts whether a loan on the book is safe or risky.
 
     Attributes:
+        archive: What it answers from.
         cut_off: A loan is risky from this probability on.
-        metadata: What the archive says of the model.
     """
 
     display_name = "Credit Risk Model"
@@ -28,20 +29,20 @@ class CreditRiskModel(MLModel):
     input_schema = CreditRiskModelInput
     output_schema = CreditRiskModelOutput
 
-    def __init__(self, archive: str | None = None, cut_off: float | None = None) -> None:
+    def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
         """Load a model archive and reproduce its golden loans.
 
         Args:
             archive: Path of the archive; by default the package's own with the highest number.
+            sha256: Digest that the archive must have, in hexadecimal; by default any.
             cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1.
+            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
         """
-        self._archive, self.cut_off = load(archive, cut_off)
-        self.metadata = self._archive.metadata
-        self._booster = self._archive.booster
+        self.archive, self.cut_off = load(archive, sha256, cut_off)
+        self._booster = self.archive.booster
 
     def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
         """Predict one loan; safe to call from any thread."""
@@ -49,11 +50,12 @@ class CreditRiskModel(MLModel):
         return CreditRiskModelOutput(credit_risk=decide(probability, self.cut_off), risk_probability=probability)
 
 
-def load(archive: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
+def load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
     """Load what every model of this package answers from, once in a process; log in one line why it can't be.
 
     Args:
         archive: Path of the archive; None for the package's own with the highest number.
+        sha256: Digest that the archive must have, in hexadecimal; None for any.
         cut_off: A probability, above 0 and below 1; None for the one that training chose.
 
     Returns:
@@ -61,10 +63,11 @@ def load(archive: str | None, cut_off: float | None) -> tuple[archives.Archive, 
 
     Raises:
         ModelArchiveError: The archive can't be trusted.
-        ConfigurationError: The cut-off is not a number between 0 and 1.
+        ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
     """
     try:
-        loaded = archives.read_shared(Path(archive) if archive is not None else archives.newest())
+        path = Path(archive) if archive is not None else archives.newest()
+        loaded = archives.read_shared(path, _valid_digest(sha256))
         return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
     except CreditRiskError as error:
         # The framework logs a traceback when a model can't be made; this is the line to read.
@@ -75,6 +78,13 @@ def load(archive: str | None, cut_off: float | None) -> tuple[archives.Archive, 
 def decide(probability: float, cut_off: float) -> CreditRisk:
     """Call a loan risky from the cut-off on."""
     return CreditRisk.risky if probability >= cut_off else CreditRisk.safe
+
+
+def _valid_digest(sha256: object) -> str | None:
+    if sha256 is None or (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
+        return sha256
+    # A YAML that holds digits only is read as a number.
+    raise ConfigurationError(f"sha256 is {str(sha256)[:80]!r}: set the 64 digits that `sha256sum` gives, in quotes.")
 
 
 def valid_cut_off(cut_off: object) -> float:

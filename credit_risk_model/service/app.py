@@ -33,7 +33,7 @@ from credit_risk_model.service.settings import ServiceSettings, configuration_pa
 logger = logging.getLogger(__name__)
 
 _OF_A_MODEL = re.compile(r"/api/models/([^/]+)/(prediction|metadata)")
-_PROBES = "/api/health"
+_PROBES = ("/api/health",)
 _KINDS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -48,6 +48,7 @@ class Application:
         self._framework = framework
         self._settings = settings
         self._status = StatusManager()
+        self._unlogged = () if settings.log_probes else _PROBES
         self._was_ready = False
         self._endpoints: dict[str, PredictionEndpoint] = {}
         self._bodies = BodyReader(settings.body_seconds)
@@ -74,15 +75,16 @@ class Application:
         except ClientGone:
             return
         path = scope["path"]
-        if not path.startswith(_PROBES):
-            milliseconds = round((perf_counter() - began) * 1000, 3)
+        if not path.startswith(self._unlogged):
+            endpoint = self._endpoints.get(path)
             log_request(
                 {
                     "request_id": identity,
                     "method": scope["method"],
                     "path": path[:200],
                     "status": status,
-                    "milliseconds": milliseconds,
+                    "milliseconds": round((perf_counter() - began) * 1000, 3),
+                    "model_version": endpoint and endpoint.model_version,
                 }
             )
 
@@ -156,10 +158,16 @@ class Application:
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
             metrics.ready.set(seconds)
             for model in ModelManager().get_models():
-                metadata = getattr(ModelManager().get_model(model["qualified_name"]), "metadata", None)
-                if metadata is not None:
-                    metrics.loaded.info({"name": model["qualified_name"], "version": metadata.model_version})
+                self._tell_archive(model["qualified_name"])
             logger.info("ready", extra={"fields": {"seconds": round(seconds, 3)}})
+
+    @staticmethod
+    def _tell_archive(name: str) -> None:
+        archive = getattr(ModelManager().get_model(name), "archive", None)
+        if archive is not None:  # a foreign model may have none
+            told = {"version": archive.metadata.model_version, "sha256": archive.sha256}
+            metrics.loaded.labels(name).info(told)
+            logger.info("loaded", extra={"fields": {"model": name, **told}})
 
     def _refuse_traffic(self) -> None:
         self._was_ready = self._ready()

@@ -25,7 +25,7 @@ evaluation = Histogram(
 )
 refused = Counter("credit_risk_refused_requests", "Requests answered with an error, by reason.", ["reason"])
 ready = Gauge("credit_risk_ready_seconds", "Time from the process's start until its models were loaded.")
-loaded = Info("credit_risk_model", "The loaded model archive.")
+loaded = Info("credit_risk_model", "The archive that a model answers from.", ["model"])
 
 
 class AnswerCount:

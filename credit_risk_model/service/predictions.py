@@ -21,7 +21,11 @@ from credit_risk_model.service.settings import ServiceSettings
 
 
 class PredictionEndpoint:
-    """Answers the predictions of one model."""
+    """Answers the predictions of one model.
+
+    Attributes:
+        model_version: Version of the archive that it answers from, or of the model where it has none.
+    """
 
     def __init__(
         self, model: MLModel, settings: ServiceSettings, bodies: BodyReader, long_predictions: CapacityLimiter
@@ -40,6 +44,8 @@ class PredictionEndpoint:
         self._limiter = long_predictions
         self._largest_body = getattr(model, "largest_body", settings.largest_body)
         self._bodies = bodies
+        archive = getattr(model, "archive", None)
+        self.model_version = archive.metadata.model_version if archive is not None else model.version
         name = model.qualified_name
         self._evaluation = metrics.evaluation.labels(name)
         self._count = metrics.AnswerCount(name)

@@ -31,6 +31,7 @@ class ServiceSettings(_Strict):
     drain_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )
+    log_probes: bool = Field(default=False, description="Whether requests for health endpoints are logged too.")
 
 
 class _Decorator(framework.ModelDecorator, _Strict):

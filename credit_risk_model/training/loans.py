@@ -105,7 +105,8 @@ def _open(path: Path) -> Iterator[_Binary]:
             yield file
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".csv")]
+            # macOS puts a file of its own beside each, in a folder of that name.
+            names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
             if len(names) != 1:
                 raise DataError(f"{path.name}: holds {len(names)} CSV files, one is needed. {_CURE}")
             with archive.open(names[0]) as file:
@@ -116,7 +117,10 @@ def _open(path: Path) -> Iterator[_Binary]:
 
 
 def _read_header(path: Path, file: _Binary) -> list[str]:
-    header = next(csv.reader([file.readline(_LAST_LINE_BYTES).decode("utf-8-sig", errors="replace")]), [])
+    try:
+        header = next(csv.reader([file.readline(_LAST_LINE_BYTES).decode("utf-8-sig", errors="replace")]), [])
+    except csv.Error as error:
+        raise DataError(f"{path.name}: its first line is no CSV ({error}). {_CURE}") from None
     if not header:
         raise DataError(f"{path.name}: empty. {_CURE}")
     missing = [column for column in NAMES if column not in header]
@@ -170,6 +174,7 @@ def _read_parts(stream: _LastBytes, columns: list[str]) -> dict[str, list[pd.Ser
     for chunk in pd.read_csv(
         io.BufferedReader(stream, 1 << 20),
         usecols=columns,
+        index_col=False,  # else pandas takes the first column for an index where rows have a field too many
         dtype={column: "float64" if column in _NUMBERS else "category" for column in columns},
         keep_default_na=False,
         na_values=_MISSING,
@@ -195,6 +200,7 @@ def _unparsable_number(path: Path) -> DataError:
         reader = pd.read_csv(
             file,
             usecols=_NUMBERS,
+            index_col=False,
             dtype=str,
             keep_default_na=False,
             na_values=_MISSING,

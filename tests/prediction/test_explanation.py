@@ -195,7 +195,7 @@ def test_archive_is_loaded_once(archive_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "1.zip"
     copy.write_bytes(archive_path.read_bytes())
     first = CreditRiskModel(archive=str(archive_path))
-    assert CreditRiskExplanation(archive=str(copy))._archive is first._archive
+    assert CreditRiskExplanation(archive=str(copy)).archive is first.archive
     copy.write_bytes(archive_path.read_bytes()[:-1])
     with pytest.raises(ModelArchiveError, match="damaged"):
         CreditRiskExplanation(archive=str(copy))

@@ -53,6 +53,21 @@ def test_impossible_cut_off_is_refused(cut_off: Any, archive_path: Path) -> None
         CreditRiskModel(archive=str(archive_path), cut_off=cut_off)
 
 
+@pytest.mark.parametrize("sha256", ["", "0" * 63, "g" * 64, 12345, "0" * 64 + "\n"])
+def test_digest_that_is_none_is_refused(sha256: Any, archive_path: Path) -> None:
+    """A pinned SHA-256 has 64 hexadecimal digits."""
+    with pytest.raises(ConfigurationError, match=r"sha256 is .*: set the 64 digits"):
+        CreditRiskModel(archive=str(archive_path), sha256=sha256)
+
+
+def test_archive_that_is_not_the_pinned_one_is_not_served(archive_path: Path) -> None:
+    """A model with a pinned digest answers from that archive alone."""
+    digest = archive.sha256(archive_path.read_bytes())
+    assert CreditRiskModel(archive=str(archive_path), sha256=digest).archive.sha256 == digest
+    with pytest.raises(ModelArchiveError, match="the configuration pins"):
+        CreditRiskModel(archive=str(archive_path), sha256="0" * 64)
+
+
 def test_refused_archive_is_one_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is wrong with the archive stands in one line of the log."""
     with caplog.at_level(logging.ERROR), pytest.raises(ModelArchiveError):
@@ -71,6 +86,9 @@ def test_many_threads_get_the_same_answers(model: CreditRiskModel, archive_path:
     assert [answer.risk_probability for answer in answers] == [example.risk_probability for example in golden]
 
 
-def test_shipped_archive_is_the_default() -> None:
+def test_newest_archive_is_the_default(archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an argument the package's own archive with the highest number is served."""
-    assert CreditRiskModel().metadata == archive.read(archive.newest()).metadata
+    (tmp_path / "9.zip").write_bytes(archive.newest().read_bytes())
+    (tmp_path / "10.zip").write_bytes(archive_path.read_bytes())
+    monkeypatch.setattr(archive, "MODEL_FILES", tmp_path)
+    assert CreditRiskModel().archive.sha256 == archive.sha256(archive_path.read_bytes())

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from conftest import Service
 
+from credit_risk_model import archive
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
@@ -216,13 +217,22 @@ def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
         line = requests[name]
         assert (line["level"], line["method"], line["path"], line["status"]) == ("INFO", "POST", PREDICTION, status)
         assert 0 < line["milliseconds"] < 10_000
+        assert line["model_version"] == "test"
     assert not [line for line in lines if line.get("path", "").startswith("/api/health")]
     text = service.log.read_text()
     assert "71234" not in text
     assert "1234.56" not in text
 
 
-def test_metrics_count_answers_and_refusals(service: Service) -> None:
+def test_probes_are_logged_where_the_setting_says_so(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """With `log_probes`, health endpoints leave lines as all others do."""
+    service = start_service(settings={"log_probes": True}, archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    time.sleep(0.2)
+    assert ("/api/health/ready", 200) in {(line.get("path"), line.get("status")) for line in lines_of(service)}
+
+
+def test_metrics_count_answers_and_refusals(service: Service, archive_path: Path) -> None:
     """Predictions by decision, probabilities, evaluation times, refusals by reason and the start can be scraped."""
 
     def scrape() -> dict[str, float]:
@@ -245,8 +255,23 @@ def test_metrics_count_answers_and_refusals(service: Service) -> None:
     ):
         assert total(after, name) == total(before, name) + 1, name
     assert 0 < after["credit_risk_ready_seconds"] < 60
-    assert after['credit_risk_model_info{name="credit_risk_model",version="test"}'] == 1
+    digest = archive.sha256(archive_path.read_bytes())
+    assert after[f'credit_risk_model_info{{model="credit_risk_model",sha256="{digest}",version="test"}}'] == 1
     assert "http_requests_total" in str(after.keys())
+
+
+def test_pinned_archive_is_loaded_and_any_other_refused(
+    start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """With a digest in the YAML, the service gets ready on that archive, and stays unready with any other."""
+    digest = archive.sha256(archive_path.read_bytes())
+    good = start_service(archive=str(archive_path), sha256=digest)
+    good.wait_for("/api/health/ready")
+    assert [line["sha256"] for line in lines_of(good) if line["event"] == "loaded"] == [digest]
+    bad = start_service(archive=str(archive_path), sha256="0" * 64)
+    bad.wait_for("/api/health", status=503)
+    assert bad.get("/api/health/ready")[0] == 503
+    assert f"its SHA-256 is {digest}, the configuration pins" in bad.log.read_text()
 
 
 def test_model_not_loaded_is_a_503_to_come_back_to(

@@ -203,6 +203,21 @@ def test_empty_file_is_refused(content: bytes, words: str, tmp_path: Path) -> No
         read_loans(tmp_path / "loan.csv")
 
 
+@pytest.mark.parametrize("content", [b"a\rb", b"\x00\r\x1f\x8b", b"PK\x03\x04\r\x00"])
+def test_file_that_is_no_csv_is_refused(content: bytes, tmp_path: Path) -> None:
+    """Old Macintosh line ends and binary content are refused as no CSV."""
+    (tmp_path / "loan.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"^loan\.csv: its first line is no CSV"):
+        read_loans(tmp_path / "loan.csv")
+
+
+def test_field_too_many_shifts_nothing(tmp_path: Path) -> None:
+    """Rows that all end in a comma are read by their columns, as the header names them."""
+    path = tmp_path / "loan.csv"
+    path.write_text(",".join(VALUES) + "\n" + (",".join(VALUES.values()) + ",\n") * 2)
+    assert read_loans(path)["loan_amount"].tolist() == [12000, 12000]
+
+
 def test_header_without_rows_is_refused(tmp_path: Path) -> None:
     """A header alone is no loan book."""
     (tmp_path / "loan.csv").write_text(",".join(VALUES) + "\n")
@@ -250,6 +265,15 @@ def test_zip_of_many_files_is_refused(tmp_path: Path) -> None:
         archive.writestr("b.csv", "")
     with pytest.raises(DataError, match="holds 2 CSV files, one is needed"):
         read_loans(path)
+
+
+def test_zip_made_on_a_macintosh_is_read(tmp_path: Path) -> None:
+    """The file that macOS adds beside each in a .zip is not taken for a second one."""
+    plain = write(tmp_path / "loan.csv", {})
+    with zipfile.ZipFile(tmp_path / "loan.zip", "w") as archive:
+        archive.write(plain, "loan.csv")
+        archive.writestr("__MACOSX/._loan.csv", b"\x00\x05\x16\x07")
+    assert len(read_loans(tmp_path / "loan.zip")) == 1
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
