@@ -71,5 +71,6 @@ EXPOSE 8000
 # has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
 # together. The service writes a log line of its own for each request.
 CMD ["python", "-m", "uvicorn", "credit_risk_model.service.app:app", \
+     "--http", "credit_risk_model.service.connections:BoundedConnection", \
      "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", \
      "--no-access-log", "--no-server-header", "--no-proxy-headers"]

@@ -55,7 +55,13 @@ def usual_wrapper() -> Contender:
 
 CONSTANT_MODEL = {"class_path": "benchmarks.contenders.constant.ConstantModel", "create_endpoint": True}
 
-SERVICE = Contender("credit_risk_model.service.app:app", options=("--no-server-header", "--no-proxy-headers"))
+SERVICE = Contender(
+    "credit_risk_model.service.app:app",
+    options=(
+        *("--http", "credit_risk_model.service.connections:BoundedConnection"),
+        *("--no-server-header", "--no-proxy-headers"),
+    ),
+)
 BARE_FASTAPI = Contender("benchmarks.contenders.constant:app")
 FRAMEWORK = Contender("rest_model_service.main:app")
 FRAMEWORK_CONSTANT = Contender("rest_model_service.main:app", CONSTANT_MODEL)

@@ -28,6 +28,12 @@ from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
+HARDENED = "credit_risk_model.service.app:app"
+# As the image starts it.
+OPTIONS = (
+    *("--http", "credit_risk_model.service.connections:BoundedConnection"),
+    *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
+)
 
 
 @pytest.fixture
@@ -158,15 +164,16 @@ class Service:
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """Start services from the shipped configuration with other models; they end with the session.
 
-    The returned function takes the application to serve, settings of its own, more models by class path, and the
-    credit risk model's `configuration:` as keyword arguments.
+    The returned function takes the application to serve, settings of its own, more models by class path, uvicorn's
+    options in place of the image's, and the credit risk model's `configuration:` as keyword arguments.
     """
     running: list[Service] = []
 
     def start(
-        application: str = "credit_risk_model.service.app:app",
+        application: str = HARDENED,
         settings: dict[str, Any] | None = None,
         more_models: tuple[str, ...] = (),
+        options: tuple[str, ...] | None = None,
         **model: Any,
     ) -> Service:
         folder = tmp_path_factory.mktemp("service")
@@ -177,7 +184,9 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         configuration["service"] |= settings or {}
         path = folder / "rest_configuration.yaml"
         path.write_text(yaml.safe_dump(configuration))
-        running.append(Service(path, application, folder / "log"))
+        if options is None:
+            options = OPTIONS if application == HARDENED else ()
+        running.append(Service(path, application, folder / "log", options))
         return running[-1]
 
     yield start

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import re
+import sys
 from time import perf_counter, time
 
 from anyio import CapacityLimiter
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _OF_A_MODEL = re.compile(r"/api/models/([^/]+)/(prediction|metadata)")
 _PROBES = ("/api/health",)
+_CONNECTIONS = "credit_risk_model.service.connections"
 _KINDS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -45,13 +47,15 @@ class Application:
         framework.add_exception_handler(RequestValidationError, _answer_invalid)
         framework.add_exception_handler(HTTPException, _answer_http_error)
         framework.add_exception_handler(Exception, _answer_fault)
+        # A path with a slash too many is not there: a redirect would lead to whatever host the request names.
+        framework.router.redirect_slashes = False
         self._framework = framework
         self._settings = settings
         self._status = StatusManager()
         self._unlogged = () if settings.log_probes else _PROBES
         self._was_ready = False
         self._endpoints: dict[str, PredictionEndpoint] = {}
-        self._bodies = BodyReader(settings.body_seconds)
+        self._bodies = BodyReader(settings.body_seconds, settings.predictions)
         self._long_predictions = CapacityLimiter(settings.long_predictions)
         self._drain = Drain(settings.drain_seconds, on_begin=self._refuse_traffic)
 
@@ -60,6 +64,9 @@ class Application:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 self._drain.install()
+                scope.setdefault("state", {})["service_settings"] = self._settings
+                if _CONNECTIONS not in sys.modules:  # the server imports its protocol before its application
+                    logger.warning(f"connections are not bounded: start with --http {_CONNECTIONS}:BoundedConnection")
                 # Held, since the event loop holds its tasks weakly only.
                 self._tasks = [asyncio.create_task(work) for work in (self._announce(), self._bodies.watch())]
             await self._framework(scope, receive, send)

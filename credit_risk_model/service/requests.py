@@ -41,9 +41,10 @@ class BodyReader:
 
     _WATCH_SECONDS = 0.5
 
-    def __init__(self, seconds: float) -> None:
-        """Bound the time in which a body must arrive, give or take half a second."""
+    def __init__(self, seconds: float, most: int) -> None:
+        """Bound the time in which a body must arrive, give or take half a second, and how many may be arriving."""
         self._seconds = seconds
+        self._most = most
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         self._overdue: set[asyncio.Task[Any]] = set()
 
@@ -61,7 +62,7 @@ class BodyReader:
 
         Raises:
             Refusal: It says that it is no JSON; it has more than `largest` bytes, of which no more is read than shows
-                that; or it did not arrive in time.
+                that; it did not arrive in time; or too many others are arriving.
             ClientGone: The client went away.
         """
         for name, value in scope["headers"]:
@@ -70,6 +71,10 @@ class BodyReader:
                 raise _too_large(largest)
             if name == b"content-type" and value != b"application/json" and not _JSON_TYPE.fullmatch(value.strip()):
                 raise Refusal(415, "media_type", "UnsupportedMediaType", ["Send the loan as JSON: application/json."])
+        if len(self._deadlines) >= self._most:
+            raise Refusal(
+                503, "busy", "ServiceBusy", ["Too many predictions at once."], [(b"retry-after", b"1"), *_CLOSE]
+            )
         task = asyncio.current_task()
         assert task is not None
         self._deadlines[task] = monotonic() + self._seconds

@@ -25,8 +25,18 @@ class ServiceSettings(_Strict):
 
     largest_body: int = Field(default=65_536, ge=1024, description="Bytes of a request's body; more is refused.")
     body_seconds: float = Field(default=10, gt=0, description="Time in which a request's body must have arrived.")
+    predictions: int = Field(
+        default=64, ge=1, description="Predictions whose bodies are arriving at once; more are refused."
+    )
     long_predictions: int = Field(
         default=4, ge=1, description="Predictions of models that take long at work at once; more are refused."
+    )
+    header_seconds: float = Field(default=10, gt=0, description="Time in which a request's headers must have arrived.")
+    largest_headers: int = Field(
+        default=16_384, ge=1024, description="Bytes of a request's line and headers; more is refused."
+    )
+    connections: int = Field(
+        default=1000, ge=1, description="Connections at once; for one more, the one idle longest is closed."
     )
     drain_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."

@@ -1,0 +1,311 @@
+"""Connections within bounds: `uvicorn --http credit_risk_model.service.connections:BoundedConnection ...`.
+
+uvicorn bounds neither the time in which a request's headers arrive, nor their size, nor the number of connections; it
+closes on clients that still send, who then see a reset in place of the answer; and its own errors are plain text. All
+that is mended here and costs a request a few comparisons: one watchdog looks after all connections, and their order in
+one dictionary tells which of them has been idle longest.
+"""
+
+import asyncio
+import logging
+import resource
+from random import getrandbits
+from time import monotonic
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from credit_risk_model.service import metrics
+from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.logs import log_request
+from credit_risk_model.service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 0.5
+_MOST_HEADERS = 100
+_LONGEST_URL = 4096
+# Requests that wait on one connection for the answer to the one before them.
+_MOST_PIPELINED = 128
+# Of what a refused client still sends. It is dropped unread, but read it must be.
+_MOST_DISCARDED = 64 * 2**20
+# Files that a process has open besides its connections.
+_OTHER_FILES = 64
+_AGAIN = [(b"retry-after", b"1")]
+
+_MALFORMED = Refusal(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
+_SLOW = Refusal(408, "slow", "RequestTimeout", ["The headers did not arrive in time."])
+_LONG_URL = Refusal(414, "long_url", "URITooLong", [f"The URL is longer than {_LONGEST_URL} bytes."])
+_LARGE_HEADERS = Refusal(431, "large_headers", "HeadersTooLarge", ["The headers are too many or too large."])
+_PIPELINED = Refusal(503, "busy", "ServiceBusy", ["Too many requests at once on one connection."], _AGAIN)
+_FULL = Refusal(503, "busy", "ServiceBusy", ["Too many connections."], _AGAIN)
+
+
+class Connections:
+    """The connections of one server.
+
+    Attributes:
+        largest_headers: Bytes of a request's line and headers.
+        idle: Those that have no request at work, the one that has been so longest first, with the time since when the
+            client has been expected to do something.
+    """
+
+    def __init__(self, settings: ServiceSettings, server_state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        """Make room for as many as the settings allow."""
+        self.largest_headers = settings.largest_headers
+        self.idle: dict[BoundedConnection, float] = {}
+        self._open = server_state.connections
+        self._most = settings.connections
+        self._seconds = settings.header_seconds
+        self._loop = loop
+        self._watching = False
+        _allow_open_files(settings.connections + _OTHER_FILES)
+
+    def admit(self, connection: "BoundedConnection") -> None:
+        """Let a new connection in: where there are too many in place of the one that has been idle longest."""
+        if len(self._open) > self._most:
+            longest = next(iter(self.idle), None)
+            if longest is None:
+                connection.refuse(_FULL)
+                return
+            longest.hang_up()
+        self.idle[connection] = monotonic()
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(_WATCH_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        """Close those whose time is over; goes on as long as there are any."""
+        latest = monotonic() - self._seconds
+        for connection in [connection for connection, since in self.idle.items() if since < latest]:
+            connection.end_wait()
+        self._watching = bool(self._open)
+        if self._watching:
+            self._loop.call_later(_WATCH_SECONDS, self._watch)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """uvicorn's connection, within bounds."""
+
+    transport: "_LingeringTransport"  # stands before the one that uvicorn is given
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Make a connection; `app_state` may hold the service's settings under `service_settings`."""
+        super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = None  # a request to change over to WebSockets is answered like any other
+        if "connections" not in app_state:
+            settings = app_state.get("service_settings") or ServiceSettings()
+            app_state["connections"] = Connections(settings, server_state, self.loop)
+        self._all: Connections = app_state["connections"]
+        self._largest = self._all.largest_headers
+        # Bytes received while the headers at hand were not complete; more than they have, if others came before them.
+        self._unfinished = 0
+        self._invalid = _MALFORMED
+        self._refusing = False
+        self._owed: Refusal | None = None
+        self._discarded = 0
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take the connection up, or refuse it."""
+        super().connection_made(transport)
+        self.transport = _LingeringTransport(transport, self)
+        self._all.admit(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._all.idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, in pieces no larger than headers may be."""
+        if len(data) > self._largest:
+            for start in range(0, len(data), self._largest):
+                self.data_received(data[start : start + self._largest])
+        elif self._refusing or self.transport.lingering:
+            self._discarded += len(data)
+            if self._discarded > _MOST_DISCARDED:
+                self.transport.abort()
+        else:
+            super().data_received(data)
+            # uvicorn puts the method in when the headers are complete.
+            if self.scope is not None and "method" not in self.scope and not self._refusing:
+                self._await_headers(len(data))
+
+    def _await_headers(self, received: int) -> None:
+        if not self._unfinished and self in self._all.idle:
+            self._all.idle[self] = monotonic()
+        self._unfinished += received
+        if self._unfinished > 2 * self._largest:
+            self.refuse(_LONG_URL if len(self.url) > _LONGEST_URL else _LARGE_HEADERS)
+
+    def on_headers_complete(self) -> None:
+        """Start a request, unless it breaks a bound: then the parser stops and calls for `send_400_response`."""
+        if len(self.url) > _LONGEST_URL:
+            self._invalid = _LONG_URL
+        # Headers that came in one piece are no larger than a piece.
+        elif len(self.headers) > _MOST_HEADERS or (self._unfinished and self._headers_size() > self._largest):
+            self._invalid = _LARGE_HEADERS
+        elif len(self.pipeline) >= _MOST_PIPELINED:
+            self._invalid = _PIPELINED
+        if self._invalid is not _MALFORMED:
+            raise httptools.HttpParserError
+        self._unfinished = 0
+        super().on_headers_complete()
+        self._all.idle.pop(self, None)
+
+    def _headers_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or answer what can't be one."""
+        another = bool(self.pipeline)
+        super().on_response_complete()
+        if not another:
+            self._all.idle[self] = monotonic()
+            if self._owed is not None and not self.transport.is_closing():
+                self._answer(self._owed)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser could not read, or was not to."""
+        self.refuse(self._invalid)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Read nothing more; answer with an error once all answers are given that are owed, and close."""
+        self._refusing = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._answer(refusal)
+        elif cycle.more_body and not self.pipeline:  # the error lies within the body that is being read
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+            else:
+                self._answer(refusal)
+        else:
+            if cycle.more_body:
+                self.pipeline.popleft()
+            self._owed = refusal
+
+    def _answer(self, refusal: Refusal) -> None:
+        identity = f"{getrandbits(64):016x}"
+        metrics.refused.labels(refusal.reason).inc()
+        log_request({"request_id": identity, "status": refusal.status, "reason": refusal.reason})
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(refusal.body)).encode()),
+            (b"x-request-id", identity.encode()),
+            (b"connection", b"close"),
+            *refusal.headers,
+        ]
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", refusal.body]))
+        self.transport.close()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn always closes, so it returns nothing
+        """Answer a client that has ended its side after whole requests; otherwise let the connection close."""
+        self._ended = True
+        cycle = self.cycle
+        if self.transport.lingering or cycle is None or cycle.response_complete or cycle.more_body:
+            return None
+        cycle.keep_alive = False
+        return True
+
+    def expects_more(self) -> bool:
+        """Say whether the client may still be sending what nobody will read."""
+        cycle = self.cycle
+        return not self._ended and (self._refusing or bool(self.pipeline) or (cycle is not None and cycle.more_body))
+
+    def wait_for_close(self) -> None:
+        """Read what the client still sends, until it closes."""
+        self._all.idle[self] = monotonic()
+        self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Note a client that does not read: it counts as idle."""
+        super().pause_writing()
+        self._all.idle[self] = monotonic()
+
+    def resume_writing(self) -> None:
+        """Note that it reads again."""
+        super().resume_writing()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._all.idle.pop(self, None)
+
+    def end_wait(self) -> None:
+        """Close, since the client did not do in time what it was expected to do."""
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif self.timeout_keep_alive_task is None:  # else uvicorn counts the time between two requests
+            if self.scope is not None and "method" not in self.scope:
+                self.refuse(_SLOW)
+            else:
+                self.transport.abort()
+
+    def hang_up(self) -> None:
+        """Close for another connection's sake."""
+        since = self._all.idle.pop(self)
+        # An answer of a moment ago may still be on its way to the socket.
+        if monotonic() - since < 1:
+            self.transport.close_at_once()
+        else:
+            self.transport.abort()
+
+
+class _LingeringTransport(asyncio.Transport):
+    """A transport that closes only when the client can have read the answer.
+
+    Closing a socket that holds unread data makes the system reset the connection, and the client's answer is lost with
+    it. So where more may come, only the sending side is closed, and what comes is dropped until the client closes, or
+    has sent too much or waited too long.
+
+    Attributes:
+        lingering: Whether that goes on.
+    """
+
+    def __init__(self, transport: asyncio.Transport, connection: BoundedConnection) -> None:
+        """Stand before a connection's transport."""
+        super().__init__()
+        self.lingering = False
+        self._transport = transport
+        self._connection = connection
+        # Bound, not passed through: they are called for each answer.
+        self.write = transport.write  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
+        self.close_at_once = transport.close
+        self.get_write_buffer_size = transport.get_write_buffer_size  # type: ignore[method-assign]
+
+    def is_closing(self) -> bool:
+        """Say whether nothing more is to be written."""
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, or linger; when called again while lingering, close."""
+        if self.lingering or not self._connection.expects_more():
+            self._transport.close()
+            return
+        self.lingering = True
+        self._connection.wait_for_close()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the process's own limit, which is often 1,024, as far as the system lets it."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < number:
+        wanted = number if most == resource.RLIM_INFINITY else min(number, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        if wanted < number:
+            logger.warning("fewer open files allowed than connections", extra={"fields": {"limit": wanted}})
