@@ -26,6 +26,7 @@ from starlette.responses import Response
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Headers, Refusal, internal_error, invalid
 from credit_risk_model.service.draining import Drain
+from credit_risk_model.service.keys import ApiKeys
 from credit_risk_model.service.logs import log_fault, log_request
 from credit_risk_model.service.predictions import PredictionEndpoint
 from credit_risk_model.service.requests import BodyReader, ClientGone, Message, Receive, Scope, Send, request_id
@@ -42,7 +43,7 @@ _KINDS = {404: "NotFound", 405: "MethodNotAllowed"}
 class Application:
     """The ASGI application that stands before the framework's."""
 
-    def __init__(self, framework: FastAPI, settings: ServiceSettings) -> None:
+    def __init__(self, framework: FastAPI, settings: ServiceSettings, keys: ApiKeys | None) -> None:
         """Put the project's error handlers into the framework's application and stand before it."""
         framework.add_exception_handler(RequestValidationError, _answer_invalid)
         framework.add_exception_handler(HTTPException, _answer_http_error)
@@ -50,6 +51,10 @@ class Application:
         # A path with a slash too many is not there: a redirect would lead to whatever host the request names.
         framework.router.redirect_slashes = False
         self._framework = framework
+        if keys is not None:
+            openapi = framework.openapi
+            framework.openapi = lambda: keys.describe(openapi())  # type: ignore[method-assign]  # as FastAPI has it done
+        self._keys = keys
         self._settings = settings
         self._status = StatusManager()
         self._unlogged = () if settings.log_probes else _PROBES
@@ -63,12 +68,7 @@ class Application:
         """Serve a request; what is no request is the framework's."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
-                self._drain.install()
-                scope.setdefault("state", {})["service_settings"] = self._settings
-                if _CONNECTIONS not in sys.modules:  # the server imports its protocol before its application
-                    logger.warning(f"connections are not bounded: start with --http {_CONNECTIONS}:BoundedConnection")
-                # Held, since the event loop holds its tasks weakly only.
-                self._tasks = [asyncio.create_task(work) for work in (self._announce(), self._bodies.watch())]
+                self._begin(scope)
             await self._framework(scope, receive, send)
             return
         began = perf_counter()
@@ -95,9 +95,24 @@ class Application:
                 }
             )
 
+    def _begin(self, scope: Scope) -> None:
+        """Prepare what needs the server's event loop; `scope` is that of its lifespan."""
+        self._drain.install()
+        scope.setdefault("state", {})["service_settings"] = self._settings
+        if _CONNECTIONS not in sys.modules:  # the server imports its protocol before its application
+            logger.warning(f"connections are not bounded: start with --http {_CONNECTIONS}:BoundedConnection")
+        if self._keys is None:
+            logger.info("api keys are off: whoever reaches the service may ask")
+        else:
+            self._keys.announce()
+        # Held, since the event loop holds its tasks weakly only.
+        self._tasks = [asyncio.create_task(work) for work in (self._announce(), self._bodies.watch())]
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> int:
         """Answer, and give the answer's status."""
         try:
+            if self._keys is not None:
+                self._keys.check(scope)
             endpoint = self._endpoint(scope)
             if endpoint is None:
                 return await self._pass_on(scope, receive, send, headers)
@@ -219,12 +234,14 @@ def create_application() -> Application:
     """Check the whole YAML, then let the framework make its application of it, and stand before that.
 
     Raises:
-        ConfigurationError: The YAML is missing, or holds an unknown key or an impossible value.
+        ConfigurationError: The YAML is missing, or holds an unknown key or an impossible value; or it names a file of
+            API keys that can't be used.
     """
     settings = read_settings(configuration_path())
+    keys = ApiKeys(settings.api_keys) if settings.api_keys is not None else None
     from rest_model_service.main import app as framework  # noqa: PLC0415  # importing it starts the loading
 
-    return Application(framework, settings)
+    return Application(framework, settings, keys)
 
 
 app = create_application()

@@ -5,7 +5,7 @@ The framework ignores keys that it does not know, so a misspelt one would go unn
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,17 @@ from credit_risk_model.errors import ConfigurationError
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiKeySettings(_Strict):
+    """What may stand under `api_keys:`; health endpoints are never guarded."""
+
+    model_config = ConfigDict(strict=True)
+
+    file: str = Field(min_length=1, description="Holds one key a line; read again when it changes.")
+    guard: list[Literal["predictions", "metadata", "docs", "metrics"]] = Field(
+        default=["predictions", "metadata", "docs", "metrics"], min_length=1, description="What needs a key."
+    )
 
 
 class ServiceSettings(_Strict):
@@ -38,6 +49,7 @@ class ServiceSettings(_Strict):
     connections: int = Field(
         default=1000, ge=1, description="Connections at once; for one more, the one idle longest is closed."
     )
+    api_keys: ApiKeySettings | None = Field(default=None, description="Who may ask; everybody where it is left out.")
     drain_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )

@@ -1,5 +1,6 @@
 """The manifests, as the files stand and as kustomize puts them together."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -47,7 +48,7 @@ def render(folder: str) -> Objects:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed: it holds kustomize")
-    command = [kubectl, "kustomize", str(ROOT / folder)]
+    command = [kubectl, "kustomize", str(ROOT / folder)]  # an absolute path stands for itself
     return Objects(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
@@ -75,3 +76,12 @@ def minikube() -> Objects:
 def production() -> Objects:
     """What is applied to a real cluster."""
     return render("kubernetes_overlays/production")
+
+
+@pytest.fixture
+def production_with_api_keys(tmp_path: Path) -> Objects:
+    """What is applied to a real cluster where the service asks for API keys."""
+    content = yaml.safe_dump({"resources": [os.path.relpath(ROOT / "kubernetes_overlays" / "production", tmp_path)]})
+    component = os.path.relpath(ROOT / "kubernetes_overlays" / "api_keys", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(content + yaml.safe_dump({"components": [component]}))
+    return render(str(tmp_path))

@@ -287,3 +287,29 @@ def test_production_pulls_from_a_registry_and_spreads(production: Any) -> None:
     assert production.one("HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 3
     nodes, _ = production.pod["spec"]["topologySpreadConstraints"]
     assert (nodes["topologyKey"], nodes["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+
+
+def test_api_keys_are_mounted_from_a_secret(production_with_api_keys: Any) -> None:
+    """With the component a pod has the Secret's keys, readable and whole, where the configuration's comment says."""
+    objects = production_with_api_keys
+    kubernetes_validate.validate(objects.one("Deployment"), "1.30", strict=True)
+    (volume,) = (volume for volume in objects.pod["spec"]["volumes"] if volume["name"] == "keys")
+    assert volume["secret"] == {"secretName": "credit-risk-model-api-keys", "defaultMode": 0o444}
+    (mount,) = (mount for mount in objects.container["volumeMounts"] if mount["name"] == "keys")
+    assert mount == {"name": "keys", "mountPath": "/service/keys", "readOnly": True}
+    configuration = (ROOT / "configuration" / "rest_configuration.yaml").read_text()
+    assert f"#   file: {mount['mountPath']}/api_keys\n" in configuration
+    component = (ROOT / "kubernetes_overlays" / "api_keys" / "kustomization.yaml").read_text()
+    assert f"file: {mount['mountPath']}/api_keys\n" in component
+    assert "--from-file=api_keys\n" in component
+
+
+def test_api_keys_of_the_comment_can_be_switched_on(tmp_path: Path) -> None:
+    """The configuration's commented lines are valid when the comment signs are taken away."""
+    text = (ROOT / "configuration" / "rest_configuration.yaml").read_text()
+    path = tmp_path / "rest_configuration.yaml"
+    path.write_text(re.sub(r"(?m)^  # (api_keys:|  file:|  guard:)", r"  \1", text))
+    keys = read_settings(path).api_keys
+    assert keys is not None
+    assert keys.file == "/service/keys/api_keys"
+    assert set(keys.guard) == {"predictions", "metadata", "docs", "metrics"}

@@ -41,6 +41,12 @@ def test_settings_may_be_left_out(tmp_path: Path) -> None:
         ),
         pytest.param(lambda content: content["service"].update(drain_seconds=True), "service.drain_seconds", id="bool"),
         pytest.param(lambda content: content["service"].update(body_seconds=0), "service.body_seconds", id="bound"),
+        pytest.param(lambda content: content["service"].update(api_keys={}), "service.api_keys.file", id="no file"),
+        pytest.param(
+            lambda content: content["service"].update(api_keys={"file": "keys", "guard": ["health"]}),
+            "service.api_keys.guard.0",
+            id="health is never guarded",
+        ),
         pytest.param(lambda content: content.update(modls=[]), "modls", id="framework"),
         pytest.param(
             lambda content: content["models"][0].update(qualified_name="x"), "models.0.qualified_name", id="model"
