@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.lingering import LingeringTransport
 from credit_risk_model.service.logs import log_request
 from credit_risk_model.service.settings import ServiceSettings
 
@@ -90,7 +91,7 @@ class Connections:
 class BoundedConnection(HttpToolsProtocol):
     """uvicorn's connection, within bounds."""
 
-    transport: "_LingeringTransport"  # stands before the one that uvicorn is given
+    transport: LingeringTransport  # stands before the one that uvicorn is given
 
     def __init__(
         self,
@@ -113,12 +114,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._refusing = False
         self._owed: Refusal | None = None
         self._discarded = 0
+        self._unsent = 0
         self._ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection up, or refuse it."""
         super().connection_made(transport)
-        self.transport = _LingeringTransport(transport, self)
+        self.transport = LingeringTransport(transport, self._expects_more, self._wait_for_close)
         self._all.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -222,12 +224,12 @@ class BoundedConnection(HttpToolsProtocol):
         cycle.keep_alive = False
         return True
 
-    def expects_more(self) -> bool:
+    def _expects_more(self) -> bool:
         """Say whether the client may still be sending what nobody will read."""
         cycle = self.cycle
         return not self._ended and (self._refusing or bool(self.pipeline) or (cycle is not None and cycle.more_body))
 
-    def wait_for_close(self) -> None:
+    def _wait_for_close(self) -> None:
         """Read what the client still sends, until it closes."""
         self._all.idle[self] = monotonic()
         self.flow.resume_reading()
@@ -245,7 +247,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def end_wait(self) -> None:
         """Close, since the client did not do in time what it was expected to do."""
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent != self._unsent:  # it reads, if slowly
+            self._unsent = unsent
+            self._all.idle[self] = monotonic()
+        elif unsent or self.transport.is_closing():
             self.transport.abort()
         elif self.timeout_keep_alive_task is None:  # else uvicorn counts the time between two requests
             if self.scope is not None and "method" not in self.scope:
@@ -261,44 +267,6 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close_at_once()
         else:
             self.transport.abort()
-
-
-class _LingeringTransport(asyncio.Transport):
-    """A transport that closes only when the client can have read the answer.
-
-    Closing a socket that holds unread data makes the system reset the connection, and the client's answer is lost with
-    it. So where more may come, only the sending side is closed, and what comes is dropped until the client closes, or
-    has sent too much or waited too long.
-
-    Attributes:
-        lingering: Whether that goes on.
-    """
-
-    def __init__(self, transport: asyncio.Transport, connection: BoundedConnection) -> None:
-        """Stand before a connection's transport."""
-        super().__init__()
-        self.lingering = False
-        self._transport = transport
-        self._connection = connection
-        # Bound, not passed through: they are called for each answer.
-        self.write = transport.write  # type: ignore[method-assign]
-        self.abort = transport.abort  # type: ignore[method-assign]
-        self.close_at_once = transport.close
-        self.get_write_buffer_size = transport.get_write_buffer_size  # type: ignore[method-assign]
-
-    def is_closing(self) -> bool:
-        """Say whether nothing more is to be written."""
-        return self.lingering or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close, or linger; when called again while lingering, close."""
-        if self.lingering or not self._connection.expects_more():
-            self._transport.close()
-            return
-        self.lingering = True
-        self._connection.wait_for_close()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
 
 
 def _allow_open_files(number: int) -> None:

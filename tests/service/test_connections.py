@@ -150,6 +150,17 @@ def test_trickled_headers_are_a_408(service: Service, already: bytes, begin: byt
     assert refusal(answer)[0] == 408
 
 
+def test_kept_connection_may_wait_between_requests(service: Service) -> None:
+    """The time for headers does not count while a client that was answered has nothing to ask."""
+    with connected(service, HEALTH) as connection:
+        one_answer(connection)
+        time.sleep(2)
+        connection.sendall(HEALTH[:30])
+        time.sleep(0.6)
+        connection.sendall(HEALTH[30:])
+        assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
 def test_headers_in_pieces_within_the_time_are_read(service: Service) -> None:
     """Headers may come slowly, if they come."""
     with connected(service) as connection:
@@ -305,6 +316,24 @@ def test_client_that_does_not_read_is_cut_off(service: Service) -> None:
     assert service.get("/api/health")[0] == 200
 
 
+def test_client_that_reads_slowly_gets_all(service: Service) -> None:
+    """Answers that take longer than the time for headers are waited for as long as some of them goes out."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
+    received = bytearray()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", service.port))
+        connection.settimeout(10)
+        connection.sendall((request + b"\r\n") * 120 + request + b"Connection: close\r\n\r\n")
+        began = time.monotonic()
+        while part := connection.recv(16384):
+            received += part
+            if time.monotonic() - began < 3:
+                time.sleep(0.1)
+    assert received.count(b"HTTP/1.1 200 ") == 121
+    assert received.endswith(b"}")
+
+
 def test_too_many_predictions_at_once_are_sent_away(service: Service) -> None:
     """With the limit filled by half-sent bodies a further prediction is told to come again; probes are answered."""
     with ExitStack() as stack:
@@ -384,6 +413,20 @@ def test_ten_thousand_connections_leave_probes_their_place(
         assert httpx.post(service.address + PREDICTION, json=EXAMPLE_LOAN).status_code == 200
     assert slowest < 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_open_files_suffice_for_the_connections(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """A process that may open fewer files than it may have connections raises its own limit."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+    try:
+        service = start_service(archive=str(archive_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    service.wait_for("/api/health")
+    limits = Path(f"/proc/{service.process.pid}/limits").read_text().splitlines()
+    (line,) = [line for line in limits if line.startswith("Max open files")]
+    assert int(line.split()[3]) == 1064
 
 
 def test_drain_answers_over_bounded_connections(start_service: Callable[..., Service], archive_path: Path) -> None:
