@@ -61,7 +61,7 @@ format: $(TRAINING)/.installed ## Bring the code into its format
 	$(TRAINING)/bin/ruff format .
 
 contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
-	$(TRAINING)/bin/generate_openapi --configuration_file=$(CONFIG) --output_file=service_contract.yaml
+	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.contract --output service_contract.yaml
 
 image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPTIONS=...)
 	$(ENGINE) build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) \

@@ -309,7 +309,9 @@ class CreditRiskExplanationOutput(CreditRiskModelOutput):
 class CreditRiskBatchInput(BaseModel):
     """Loans on the book, to be answered together or not at all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"loans": [EXAMPLE_LOAN, EXAMPLE_LOAN]}]}
+    )
 
     loans: tuple[CreditRiskModelInput, ...] = Field(min_length=1, max_length=1000)
 

@@ -22,15 +22,19 @@ from rest_model_service.status_manager import StatusManager
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Headers, Refusal, internal_error, invalid
+from credit_risk_model.service.contract import describe
+from credit_risk_model.service.cors import allow_origins
 from credit_risk_model.service.draining import Drain
 from credit_risk_model.service.keys import ApiKeys
 from credit_risk_model.service.logs import log_fault, log_request
+from credit_risk_model.service.pages import put_pages
 from credit_risk_model.service.predictions import PredictionEndpoint
 from credit_risk_model.service.requests import BodyReader, ClientGone, Message, Receive, Scope, Send, request_id
-from credit_risk_model.service.settings import ServiceSettings, configuration_path, read_settings
+from credit_risk_model.service.settings import ServiceSettings, configuration_path, read_configuration
 
 logger = logging.getLogger(__name__)
 
@@ -171,8 +175,6 @@ class Application:
         """Note when the models are loaded."""
         while self._status.get_startup_status() is not StartupStatus.STARTED:
             await asyncio.sleep(0.02)
-        # A document that was asked for before lacks the prediction routes, and the framework would keep it.
-        self._framework.openapi_schema = None
         # What is loaded stays: the garbage collector need not walk through it again and again.
         gc.collect()
         gc.freeze()
@@ -230,18 +232,21 @@ async def _answer_fault(_: Request, error: Exception) -> Response:
     return _response(internal_error(log_fault(error)))
 
 
-def create_application() -> Application:
+def create_application() -> ASGIApp:
     """Check the whole YAML, then let the framework make its application of it, and stand before that.
 
     Raises:
         ConfigurationError: The YAML is missing, or holds an unknown key or an impossible value; or it names a file of
             API keys that can't be used.
     """
-    settings = read_settings(configuration_path())
+    configuration = read_configuration(configuration_path())
+    settings = configuration.service
     keys = ApiKeys(settings.api_keys) if settings.api_keys is not None else None
     from rest_model_service.main import app as framework  # noqa: PLC0415  # importing it starts the loading
 
-    return Application(framework, settings, keys)
+    describe(framework, configuration)
+    put_pages(framework)
+    return allow_origins(Application(framework, settings, keys), settings.cors_origins)
 
 
 app = create_application()

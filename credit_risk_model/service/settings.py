@@ -5,7 +5,7 @@ The framework ignores keys that it does not know, so a misspelt one would go unn
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -54,6 +54,10 @@ class ServiceSettings(_Strict):
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )
     log_probes: bool = Field(default=False, description="Whether requests for health endpoints are logged too.")
+    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s*]+)$")]] = Field(
+        default=[],
+        description="Web origins whose pages may call the service from a browser, as https://host[:port]; * for any.",
+    )
 
 
 class _Decorator(framework.ModelDecorator, _Strict):
@@ -68,21 +72,23 @@ class _Metrics(framework.MetricsConfiguration, _Strict):
     pass
 
 
-class _File(framework.ServiceConfiguration, _Strict):
+class Configuration(framework.ServiceConfiguration, _Strict):
+    """The whole file."""
+
     models: list[_Model] = []
     metrics: _Metrics | None = None
     service: ServiceSettings = ServiceSettings()
 
 
-def read_settings(path: Path) -> ServiceSettings:
-    """Read the service's settings, and check the framework's part of the file on the way.
+def read_configuration(path: Path) -> Configuration:
+    """Read the whole file, and check the framework's part on the way.
 
     Raises:
         ConfigurationError: The file is missing or no YAML, or holds an unknown key or an impossible value.
     """
     try:
         content: Any = yaml.safe_load(path.read_text())
-        return _File.model_validate(content).service
+        return Configuration.model_validate(content)
     except OSError as error:
         raise ConfigurationError(
             f"{path}: can't be read ({error.strerror}). Set REST_CONFIG to the configuration's path."
@@ -92,6 +98,11 @@ def read_settings(path: Path) -> ServiceSettings:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors(include_input=False)]
         raise ConfigurationError(f"{path}: {'; '.join(wrong)}.") from None
+
+
+def read_settings(path: Path) -> ServiceSettings:
+    """Read the service's own settings; errors as those of `read_configuration`."""
+    return read_configuration(path).service
 
 
 def configuration_path() -> Path:

@@ -2,7 +2,7 @@
 
 import time
 
-from ml_base import MLModel
+from ml_base import MLModel, MLModelDecorator
 from ml_base.ml_model import MLModelSchemaValidationException
 from pydantic import BaseModel
 
@@ -79,3 +79,60 @@ class LateModel(SlowModel):
     def __init__(self) -> None:
         """Load slowly."""
         time.sleep(4)
+
+
+class FormalModel(MLModel):
+    """Tells its names and schemas by properties, as ml_base's guide has it, and can't be loaded."""
+
+    def __init__(self) -> None:
+        """Fail."""
+        raise RuntimeError("not to be loaded")
+
+    @property
+    def display_name(self) -> str:
+        """Name to read."""
+        return "Formal"
+
+    @property
+    def qualified_name(self) -> str:
+        """Name in paths."""
+        return "formal"
+
+    @property
+    def description(self) -> str:
+        """What it does."""
+        return "Does nothing."
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return "1"
+
+    @property
+    def input_schema(self) -> type[BaseModel]:
+        """What it takes."""
+        return Wish
+
+    @property
+    def output_schema(self) -> type[BaseModel]:
+        """What it answers."""
+        return Done
+
+    def predict(self, data: Wish) -> Done:
+        """Do it."""
+        return Done()
+
+
+class Doubling(MLModelDecorator):
+    """Answers twice."""
+
+    class Twice(BaseModel):
+        """Two answers."""
+
+        first: Done
+        second: Done
+
+    @property
+    def output_schema(self) -> type[BaseModel]:
+        """Two answers."""
+        return self.Twice

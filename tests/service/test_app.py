@@ -287,20 +287,8 @@ def test_model_not_loaded_is_a_503_to_come_back_to(
     answer = httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert httpx.get(f"{service.address}/api/models/credit_risk_model/metadata").status_code == 503
-    early = httpx.get(f"{service.address}/openapi.json").json()
-    assert PREDICTION not in early["paths"]
     pipe.unlink()
     service.process.kill()
-
-
-def test_contract_asked_for_early_is_whole_later(start_service: Callable[..., Service], archive_path: Path) -> None:
-    """The document of a ready service has all predictions, also where it was asked for before they were there."""
-    late = "/api/models/late/prediction"
-    service = start_service(more_models=("models_for_tests.LateModel",), archive=str(archive_path))
-    service.wait_for("/api/health")
-    assert late not in httpx.get(f"{service.address}/openapi.json").json()["paths"]
-    service.wait_for("/api/health/ready")
-    assert late in httpx.get(f"{service.address}/openapi.json").json()["paths"]
 
 
 def test_answer_that_is_no_json_is_a_fault_too(service: Service) -> None:

@@ -47,6 +47,14 @@ def test_settings_may_be_left_out(tmp_path: Path) -> None:
             "service.api_keys.guard.0",
             id="health is never guarded",
         ),
+        pytest.param(
+            lambda content: content["service"].update(cors_origins="*"), "service.cors_origins", id="origins: no list"
+        ),
+        pytest.param(
+            lambda content: content["service"].update(cors_origins=["https://bank.example/app"]),
+            "service.cors_origins.0",
+            id="origin with a path",
+        ),
         pytest.param(lambda content: content.update(modls=[]), "modls", id="framework"),
         pytest.param(
             lambda content: content["models"][0].update(qualified_name="x"), "models.0.qualified_name", id="model"

@@ -1,0 +1,178 @@
+"""The contract: the OpenAPI document of what the service answers, in full from the first second.
+
+The framework's document has a prediction only once its model is loaded, and tells nothing of what stands before the
+framework: the service's own refusals, their statuses and headers. This one comes from the configuration and the models'
+classes, so that no archive need be loaded. `python -m credit_risk_model.service.contract` writes it to a file.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from ml_base import MLModel
+from rest_model_service.configuration import Model, ServiceConfiguration
+from rest_model_service.helpers import load_type
+from rest_model_service.routes import router
+from rest_model_service.schemas import Error
+from starlette.responses import JSONResponse, Response
+
+from credit_risk_model.service.settings import configuration_path, read_configuration
+
+_EVERYWHERE = """\
+Every error is `{"type": ..., "messages": [...]}`. A path that is not listed here answers 404, a method that is not
+listed for its path 405. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64
+letters, digits, `.`, `_` or `-`, else a new one."""
+
+_HEADERS = {
+    "X-Request-ID": {
+        "description": "The request's id, which the service's log has too.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "Location": {"description": "Where to look.", "schema": {"type": "string"}},
+}
+
+_Responses = dict[int | str, dict[str, Any]]
+
+
+def _error(description: str, *headers: str) -> dict[str, Any]:
+    return {"model": Error, "description": description, "headers": _headers(*headers)}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+_NOT_LOADED = "The models are not loaded."
+_FAULT: _Responses = {500: _error("A fault of the service, under an id by which its log tells more.")}
+_OF_PREDICTIONS: _Responses = {
+    200: {"description": "The answer."},
+    400: _error("The body is no JSON, or breaks the contract: a message for each field."),
+    408: _error("The body did not arrive in time."),
+    413: _error("The body is too large."),
+    415: _error("The body is said to be something other than JSON."),
+    **_FAULT,
+    503: _error(f"{_NOT_LOADED[:-1]}, or too much is at work.", "Retry-After"),
+}
+# Of the framework's routes, what is answered in truth.
+_OF_PATHS: dict[str, _Responses] = {
+    "/": {307: {"description": "To the page that documents the service.", "headers": _headers("Location")}},
+    "/api/health": {200: {"description": "Healthy."}, 503: {"description": "A model could not be loaded."}},
+    "/api/health/ready": {
+        200: {"description": "Ready."},
+        503: {"description": "Not loaded yet, not to be loaded, or about to end."},
+    },
+    "/api/health/startup": {200: {"description": "Started."}, 503: {"description": "The models are being loaded."}},
+    "/api/models": {200: {"description": "The models that are loaded."}, **_FAULT},
+    "/api/models/{model_qualified_name}/metadata": {
+        200: {"description": "The model's metadata."},
+        404: _error("There is no such model."),
+        **_FAULT,
+        503: _error(_NOT_LOADED, "Retry-After"),
+    },
+}
+
+
+def describe(framework: FastAPI, configuration: ServiceConfiguration) -> None:
+    """Let the framework's application serve this document in the place of its own, made when first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if framework.openapi_schema is None:
+            framework.openapi_schema = document(configuration)
+        return framework.openapi_schema
+
+    framework.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI has for it
+
+
+def document(configuration: ServiceConfiguration) -> dict[str, Any]:
+    """Give the OpenAPI document of a configuration, without loading its models."""
+    predictions = [_prediction(_unloaded(model)) for model in configuration.models if model.create_endpoint]
+    contract = get_openapi(
+        title=configuration.service_title,
+        version=configuration.version,
+        description=f"{configuration.description}\n\n{_EVERYWHERE}",
+        routes=[*predictions, *(_as_answered(route) for route in router.routes if isinstance(route, APIRoute))],
+    )
+    # FastAPI gives a 422 to whatever takes a parameter; here that is the 400.
+    for name in ("HTTPValidationError", "ValidationError"):
+        contract["components"]["schemas"].pop(name, None)
+    for operation in (operation for path in contract["paths"].values() for operation in path.values()):
+        operation["responses"].pop("422", None)
+        for response in operation["responses"].values():
+            response["headers"] = _headers("X-Request-ID") | response.get("headers", {})
+    contract["components"]["headers"] = _HEADERS
+    # The place for a scheme by which clients show who they are: `contract["components"]["securitySchemes"]`, with its
+    # name in each prediction's `security` and a 401 in `_OF_PREDICTIONS`.
+    return contract
+
+
+def _unloaded(model: Model) -> MLModel:
+    """Make a model with its decorators, but without loading anything: enough to ask it for its names and schemas.
+
+    Names and schemas are attributes of ml_base's classes, or properties that give constants.
+    """
+    made = _unmade(model.class_path)
+    for decorator in model.decorators or ():
+        made = _unmade(decorator.class_path).set_model(made)
+    return made
+
+
+def _unmade(class_path: str) -> Any:
+    made_from = load_type(class_path)
+    return made_from.__new__(made_from)
+
+
+def _prediction(model: MLModel) -> APIRoute:
+    def predict(data: Any) -> None:
+        """Stand for the endpoint, whose signature is all that is read."""
+
+    predict.__annotations__["data"] = model.input_schema
+    return APIRoute(
+        f"/api/models/{model.qualified_name}/prediction",
+        predict,
+        methods=["POST"],
+        summary=model.display_name,
+        description=model.description,
+        operation_id=f"{model.qualified_name}_prediction",
+        tags=["predictions"],
+        response_model=model.output_schema,
+        responses=_OF_PREDICTIONS,
+    )
+
+
+def _as_answered(route: APIRoute) -> APIRoute:
+    """Give a route of the framework's with the answers that it has in truth."""
+    told = _OF_PATHS[route.path]
+    answered = APIRoute(
+        route.path,
+        route.endpoint,
+        methods=route.methods,
+        summary=route.description.partition("\n")[0].rstrip("."),
+        operation_id=route.name,
+        status_code=min(map(int, told)),
+        tags=["health" if "health" in route.path else "models"],
+        response_model=route.response_model,
+        response_class=Response if route.path == "/" else JSONResponse,
+        responses={status: {**route.responses.get(status, {}), **answer} for status, answer in told.items()},
+    )
+    answered.description = ""  # the framework's words on statuses, which a drain belies
+    return answered
+
+
+def write(path: Path) -> None:
+    """Write the contract of the configuration that `REST_CONFIG` names."""
+    configuration = read_configuration(configuration_path())
+    path.write_text(yaml.safe_dump(document(configuration), sort_keys=False, allow_unicode=True, width=120))
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="Write the service's OpenAPI document.")
+    arguments.add_argument("--output", type=Path, default=Path("service_contract.yaml"), help="file to write")
+    write(arguments.parse_args().output)
