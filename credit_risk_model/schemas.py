@@ -258,7 +258,7 @@ class CreditRiskModelOutput(BaseModel):
 class CreditRiskExplanationInput(CreditRiskModelInput):
     """A loan on the book, and how much of the decision's account is wanted."""
 
-    max_reasons: Annotated[int, Field(ge=1), WholeNumber()] | None = Field(
+    max_reasons: Annotated[int, Field(ge=1, le=100), WholeNumber()] | None = Field(
         default=None,
         description="Most reasons to name; without it the service's setting. Up to 4 are those that speak most for the "
         "decision; more are the strongest of either direction, up to all features.",

@@ -93,7 +93,8 @@ def describe(framework: FastAPI, configuration: ServiceConfiguration) -> None:
 
 def document(configuration: ServiceConfiguration) -> dict[str, Any]:
     """Give the OpenAPI document of a configuration, without loading its models."""
-    predictions = [_prediction(_unloaded(model)) for model in configuration.models if model.create_endpoint]
+    models = [(_unloaded(model), model.create_endpoint) for model in configuration.models]
+    predictions = [_prediction(model) for model, has_endpoint in models if has_endpoint]
     contract = get_openapi(
         title=configuration.service_title,
         version=configuration.version,
@@ -107,6 +108,8 @@ def document(configuration: ServiceConfiguration) -> dict[str, Any]:
         operation["responses"].pop("422", None)
         for response in operation["responses"].values():
             response["headers"] = _headers("X-Request-ID") | response.get("headers", {})
+    (name_of_model,) = contract["paths"]["/api/models/{model_qualified_name}/metadata"]["get"]["parameters"]
+    name_of_model["schema"]["enum"] = [model.qualified_name for model, _ in models]
     contract["components"]["headers"] = _HEADERS
     # The place for a scheme by which clients show who they are: `contract["components"]["securitySchemes"]`, with its
     # name in each prediction's `security` and a 401 in `_OF_PREDICTIONS`.
