@@ -22,7 +22,7 @@ COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint format contract image manifests deploy undeploy bench train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers lint format contract screenshot image manifests deploy undeploy bench train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,6 +62,10 @@ format: $(TRAINING)/.installed ## Bring the code into its format
 
 contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
 	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.contract --output service_contract.yaml
+
+screenshot: $(TRAINING)/.installed ## Take the README's picture of the documentation page anew (needs chromium)
+	SCREENSHOT=docs/try_it_out.png BROWSER_TESTS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \
+		-k example_loan
 
 image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPTIONS=...)
 	$(ENGINE) build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) \

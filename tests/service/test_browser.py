@@ -1,0 +1,99 @@
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Service
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+
+from credit_risk_model.schemas import EXAMPLE_LOAN
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium without a network: no name is resolved, so that only the service's address can be reached."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        reason = "Chromium is not installed: apt-get install chromium, or your system's package"
+        if os.environ.get("BROWSER_TESTS") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=found, args=["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, shipped: Service) -> Iterator[Page]:
+    """A new page, which may neither ask another address for anything nor complain."""
+    page = browser.new_page(base_url=shipped.address, viewport={"width": 900, "height": 1000})
+    requests: list[str] = []
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    yield page
+    page.close()
+    assert complaints == []
+    assert requests
+    assert not [url for url in requests if not url.startswith((f"{shipped.address}/", "data:"))]
+
+
+def send_example(page: Page, model: str) -> Locator:
+    """Expand a model's prediction, try it out with the example as it stands, and give the operation with its answer."""
+    operation = page.locator(f"#operations-predictions-{model}_prediction")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+    operation.locator(".live-responses-table").wait_for()
+    return operation
+
+
+@pytest.mark.parametrize("model", ["credit_risk_model", "credit_risk_explanation", "credit_risk_batch"])
+def test_example_is_answered_from_the_page(model: str, page: Page) -> None:
+    """On /docs a prediction's example can be sent as it stands, and its answer is shown."""
+    page.goto("/docs")
+    answer = send_example(page, model).locator(".live-responses-table")
+    assert answer.locator("tbody td.response-col_status").inner_text().strip() == "200"
+    assert '"credit_risk": "safe"' in answer.inner_text()
+
+
+def test_page_shows_the_example_loan(page: Page) -> None:
+    """The loan that /docs offers is the contract's example; SCREENSHOT names a file to keep the page's picture in."""
+    page.goto("/docs")
+    operation = send_example(page, "credit_risk_model")
+    assert json.loads(operation.locator("textarea").input_value()) == EXAMPLE_LOAN
+    if picture := os.environ.get("SCREENSHOT"):
+        keep_picture(page, operation, Path(picture))
+
+
+def keep_picture(page: Page, operation: Locator, path: Path) -> None:
+    """Keep the operation's picture from its name to its answer, without the command line between."""
+    operation.locator(".curl-command, .request-url").evaluate_all("parts => parts.forEach(part => part.remove())")
+    top = operation.bounding_box()
+    answer = operation.locator(".live-responses-table .highlight-code").first.bounding_box()
+    assert top
+    assert answer
+    clip = {key: top[key] for key in ("x", "y", "width")} | {"height": answer["y"] + answer["height"] + 16 - top["y"]}
+    page.screenshot(path=path, clip=clip, full_page=True)  # type: ignore[arg-type]
+
+
+def test_reference_is_drawn(page: Page) -> None:
+    """/redoc shows each prediction with the loan's fields and their bounds."""
+    page.goto("/redoc")
+    for path in ("credit_risk_model", "credit_risk_explanation", "credit_risk_batch"):
+        page.get_by_text(f"/api/models/{path}/prediction").first.wait_for()
+    amount = page.locator("tr", has_text="loan_amount").first
+    assert "[ 500 .. 35000 ]" in amount.inner_text()
