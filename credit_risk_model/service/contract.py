@@ -23,9 +23,9 @@ from starlette.responses import JSONResponse, Response
 from credit_risk_model.service.settings import configuration_path, read_configuration
 
 _EVERYWHERE = """\
-Every error is `{"type": ..., "messages": [...]}`. A path that is not listed here answers 404, a method that is not
-listed for its path 405. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64
-letters, digits, `.`, `_` or `-`, else a new one."""
+Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
+does not take 405. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64 letters,
+digits, `.`, `_` or `-`, else a new one."""
 
 _HEADERS = {
     "X-Request-ID": {
@@ -50,6 +50,8 @@ def _headers(*names: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
+# FastAPI describes a 422 of its own wherever none is described; this one holds its place, and is taken out.
+_NO_422: _Responses = {422: {}}
 _NOT_LOADED = "The models are not loaded."
 _FAULT: _Responses = {500: _error("A fault of the service, under an id by which its log tells more.")}
 _OF_PREDICTIONS: _Responses = {
@@ -101,11 +103,8 @@ def document(configuration: ServiceConfiguration) -> dict[str, Any]:
         description=f"{configuration.description}\n\n{_EVERYWHERE}",
         routes=[*predictions, *(_as_answered(route) for route in router.routes if isinstance(route, APIRoute))],
     )
-    # FastAPI gives a 422 to whatever takes a parameter; here that is the 400.
-    for name in ("HTTPValidationError", "ValidationError"):
-        contract["components"]["schemas"].pop(name, None)
     for operation in (operation for path in contract["paths"].values() for operation in path.values()):
-        operation["responses"].pop("422", None)
+        del operation["responses"]["422"]
         for response in operation["responses"].values():
             response["headers"] = _headers("X-Request-ID") | response.get("headers", {})
     (name_of_model,) = contract["paths"]["/api/models/{model_qualified_name}/metadata"]["get"]["parameters"]
@@ -146,7 +145,7 @@ def _prediction(model: MLModel) -> APIRoute:
         operation_id=f"{model.qualified_name}_prediction",
         tags=["predictions"],
         response_model=model.output_schema,
-        responses=_OF_PREDICTIONS,
+        responses=_OF_PREDICTIONS | _NO_422,
     )
 
 
@@ -163,7 +162,7 @@ def _as_answered(route: APIRoute) -> APIRoute:
         tags=["health" if "health" in route.path else "models"],
         response_model=route.response_model,
         response_class=Response if route.path == "/" else JSONResponse,
-        responses={status: {**route.responses.get(status, {}), **answer} for status, answer in told.items()},
+        responses={status: route.responses.get(status, {}) | answer for status, answer in told.items()} | _NO_422,
     )
     answered.description = ""  # the framework's words on statuses, which a drain belies
     return answered

@@ -49,6 +49,7 @@ _SWAGGER_START = (
     "validatorUrl: null})"
 )
 _STYLE = "body { margin: 0; }"
+# Its search would run in a worker made from a blob, which the policy doesn't let in.
 _REDOC_START = 'Redoc.init("openapi.json", {disableSearch: true}, document.getElementById("page"))'
 # What Redoc puts into the page: a style element that it fills later, and the one of its scroll bar.
 _REDOC_STYLES = (
