@@ -20,7 +20,7 @@ def report(shipped: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
         f"--url={shipped.address}",
         "--checks=all",
         "--mode=all",
-        "--max-examples=1000",
+        "--max-examples=800",
         "--generation-deterministic",
         "--continue-on-failure",
         "--no-color",
@@ -40,7 +40,7 @@ def test_thousands_of_requests_are_answered_as_the_contract_says(report: str) ->
     cases = CASES.search(report)
     assert cases, report
     generated, passed = map(int, cases.groups())
-    assert generated == passed >= 4000
+    assert generated == passed >= 3000
 
 
 def test_every_operation_is_asked(report: str) -> None:
