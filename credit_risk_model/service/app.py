@@ -55,9 +55,6 @@ class Application:
         # A path with a slash too many is not there: a redirect would lead to whatever host the request names.
         framework.router.redirect_slashes = False
         self._framework = framework
-        if keys is not None:
-            openapi = framework.openapi
-            framework.openapi = lambda: keys.describe(openapi())  # type: ignore[method-assign]  # as FastAPI has it done
         self._keys = keys
         self._settings = settings
         self._status = StatusManager()

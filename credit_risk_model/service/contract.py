@@ -14,18 +14,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from ml_base import MLModel
-from rest_model_service.configuration import Model, ServiceConfiguration
+from rest_model_service.configuration import Model
 from rest_model_service.helpers import load_type
 from rest_model_service.routes import router
 from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
-from credit_risk_model.service.settings import configuration_path, read_configuration
+from credit_risk_model.service.keys import SECURITY_SCHEMES, guards
+from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
 _EVERYWHERE = """\
 Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
-does not take 405. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64 letters,
-digits, `.`, `_` or `-`, else a new one."""
+does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400. Every answer
+has a request id in `X-Request-ID`: the request's own, where it is 1 to 64 letters, digits, `.`, `_` or `-`, else a new
+one."""
 
 _HEADERS = {
     "X-Request-ID": {
@@ -36,6 +38,7 @@ _HEADERS = {
         "description": "Seconds after which to try again.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
     "Location": {"description": "Where to look.", "schema": {"type": "string"}},
 }
 
@@ -63,6 +66,11 @@ _OF_PREDICTIONS: _Responses = {
     **_FAULT,
     503: _error(f"{_NOT_LOADED[:-1]}, or too much is at work.", "Retry-After"),
 }
+_NO_KEY = {
+    "description": "No API key, or an unknown one.",
+    "headers": _headers("WWW-Authenticate"),
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
 # Of the framework's routes, what is answered in truth.
 _OF_PATHS: dict[str, _Responses] = {
     "/": {307: {"description": "To the page that documents the service.", "headers": _headers("Location")}},
@@ -82,7 +90,7 @@ _OF_PATHS: dict[str, _Responses] = {
 }
 
 
-def describe(framework: FastAPI, configuration: ServiceConfiguration) -> None:
+def describe(framework: FastAPI, configuration: Configuration) -> None:
     """Let the framework's application serve this document in the place of its own, made when first asked for."""
 
     def openapi() -> dict[str, Any]:
@@ -93,7 +101,7 @@ def describe(framework: FastAPI, configuration: ServiceConfiguration) -> None:
     framework.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI has for it
 
 
-def document(configuration: ServiceConfiguration) -> dict[str, Any]:
+def document(configuration: Configuration) -> dict[str, Any]:
     """Give the OpenAPI document of a configuration, without loading its models."""
     models = [(_unloaded(model), model.create_endpoint) for model in configuration.models]
     predictions = [_prediction(model) for model, has_endpoint in models if has_endpoint]
@@ -103,6 +111,13 @@ def document(configuration: ServiceConfiguration) -> dict[str, Any]:
         description=f"{configuration.description}\n\n{_EVERYWHERE}",
         routes=[*predictions, *(_as_answered(route) for route in router.routes if isinstance(route, APIRoute))],
     )
+    if configuration.service.api_keys is not None:
+        contract["components"]["securitySchemes"] = SECURITY_SCHEMES
+        for path, operations in contract["paths"].items():
+            if guards(path, configuration.service.api_keys.guard):
+                for operation in operations.values():
+                    operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+                    operation["responses"]["401"] = _NO_KEY
     for operation in (operation for path in contract["paths"].values() for operation in path.values()):
         del operation["responses"]["422"]
         for response in operation["responses"].values():
@@ -110,8 +125,6 @@ def document(configuration: ServiceConfiguration) -> dict[str, Any]:
     (name_of_model,) = contract["paths"]["/api/models/{model_qualified_name}/metadata"]["get"]["parameters"]
     name_of_model["schema"]["enum"] = [model.qualified_name for model, _ in models]
     contract["components"]["headers"] = _HEADERS
-    # The place for a scheme by which clients show who they are: `contract["components"]["securitySchemes"]`, with its
-    # name in each prediction's `security` and a 401 in `_OF_PREDICTIONS`.
     return contract
 
 

@@ -14,6 +14,6 @@ def allow_origins(application: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         application,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Content-Type", "X-Request-ID"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
         expose_headers=["Retry-After", "X-Request-ID"],
     )

@@ -6,9 +6,9 @@ The file is read again when it changes, so that the keys of a mounted Kubernetes
 import hashlib
 import hmac
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.service.answers import Refusal
@@ -22,11 +22,6 @@ SECURITY_SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer"},
 }
 _UNAUTHORIZED = "Send a valid API key as X-API-Key, or as Authorization: Bearer."
-_ERROR = {
-    "type": "object",
-    "required": ["type", "messages"],
-    "properties": {"type": {"type": "string"}, "messages": {"type": "array", "items": {"type": "string"}}},
-}
 _SHORTEST = 32
 _LOOK_SECONDS = 1.0
 
@@ -57,7 +52,10 @@ class ApiKeys:
             Refusal: It needs one.
         """
         # Browsers ask what is allowed (OPTIONS) before they send a key.
-        if not self._guards(scope["path"].removeprefix(scope.get("root_path", ""))) or scope["method"] == "OPTIONS":
+        if (
+            not guards(scope["path"].removeprefix(scope.get("root_path", "")), self._guard)
+            or scope["method"] == "OPTIONS"
+        ):
             return
         if monotonic() >= self._next_look:
             self._look()
@@ -69,20 +67,6 @@ class ApiKeys:
         # The rest of a body is not read: the connection can't be used again.
         headers = [(b"www-authenticate", b'Bearer realm="credit risk model"'), (b"connection", b"close")]
         raise Refusal(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
-
-    def describe(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Write into an OpenAPI document which operations need a key."""
-        document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-        refused = {"description": "API Key Missing Or Unknown", "content": {"application/json": {"schema": _ERROR}}}
-        for path, operations in document["paths"].items():
-            if self._guards(path):
-                for operation in operations.values():
-                    operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
-                    operation["responses"]["401"] = refused
-        return document
-
-    def _guards(self, path: str) -> bool:
-        return not _is_below(path, "/api/health") and _group(path) in self._guard
 
     def _knows(self, given: bytes) -> bool:
         """Compare with all keys, so that the time tells nothing of them."""
@@ -102,6 +86,11 @@ class ApiKeys:
             logger.error("api keys not renewed, the last ones hold", extra={"fields": {"reason": str(error)}})
         else:
             logger.info("api keys renewed", extra={"fields": {"keys": len(self._digests)}})
+
+
+def guards(path: str, groups: Collection[str]) -> bool:
+    """Say whether a path is among these parts of the service; health endpoints are in none."""
+    return not _is_below(path, "/api/health") and _group(path) in groups
 
 
 def _group(path: str) -> str:
