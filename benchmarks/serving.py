@@ -70,7 +70,15 @@ def write_bodies(folder: Path) -> Path:
     return path
 
 
-def load(server: Server, bodies: Path, connections: int, seconds: float, *, pinned: bool = True) -> dict[str, float]:
+def load(
+    server: Server,
+    bodies: Path,
+    connections: int,
+    seconds: float,
+    *,
+    path: str = PREDICTION,
+    pinned: bool = True,
+) -> dict[str, float]:
     """Load a server; give wrk's figures and the server's CPU milliseconds a request."""
     cpus = LOAD_CPU if pinned else os.sched_getaffinity(0)
     before = server.cpu_seconds()
@@ -78,7 +86,7 @@ def load(server: Server, bodies: Path, connections: int, seconds: float, *, pinn
         [
             *("taskset", "-c", ",".join(map(str, cpus)), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"),
             *("-s", str(Path(__file__).with_name("load.lua")), f"http://127.0.0.1:{server.port}"),
-            *("--", str(bodies), PREDICTION),
+            *("--", str(bodies), path),
         ],
         check=True,
         capture_output=True,

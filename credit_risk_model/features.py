@@ -5,7 +5,7 @@ Python floats and for NumPy arrays on every machine (powers and logarithms do no
 """
 
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from annotated_types import Ge, Le
@@ -105,7 +105,7 @@ NAMES = tuple(feature.name for feature in FEATURES)
 CATEGORIES = tuple(feature.name for feature in FEATURES if feature.levels)
 
 
-def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any) -> LoanArithmetic:
+def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any) -> tuple[Any, ...]:
     """Derive what the loan's terms and payments say of each other.
 
     Args:
@@ -116,7 +116,8 @@ def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any
         payments: Payments to date in US dollars.
 
     Returns:
-        Floats for floats, arrays for arrays, the same to the last bit.
+        The derived features in the order of `LoanArithmetic`, whose making would cost more than the arithmetic: floats
+        for floats, arrays for arrays, the same to the last bit.
     """
     monthly_rate = rate / 1200.0
     growth = 1.0 + monthly_rate
@@ -127,29 +128,30 @@ def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any
     growth_over_term = growth_24 * growth_12 * (1.0 + sixty_months * (growth_24 - 1.0))
     instalment = amount * monthly_rate * growth_over_term / (growth_over_term - 1.0)
     payments_in_instalments = payments / instalment
-    return LoanArithmetic(
-        payments_in_instalments=payments_in_instalments,
-        share_of_schedule_paid=payments_in_instalments / (36.0 + sixty_months * 24.0),
-        share_of_amount_repaid=payments / amount,
-        last_payment_in_instalments=last_payment / instalment,
-        earlier_payments_in_instalments=(payments - last_payment) / instalment,
-        part_of_an_instalment=payments_in_instalments % 1.0,
+    share_of_schedule_paid = payments_in_instalments / (36.0 + sixty_months * 24.0)
+    share_of_amount_repaid = payments / amount
+    last_payment_in_instalments = last_payment / instalment
+    earlier_payments_in_instalments = (payments - last_payment) / instalment
+    part_of_an_instalment = payments_in_instalments % 1.0
+    return (
+        payments_in_instalments,
+        share_of_schedule_paid,
+        share_of_amount_repaid,
+        last_payment_in_instalments,
+        earlier_payments_in_instalments,
+        part_of_an_instalment,
     )
 
 
 _values_of = attrgetter(*(f"{feature.name}.code" if feature.levels else feature.name for feature in CONTRACT_FEATURES))
-_operands_of = attrgetter(
-    "loan_amount",
-    "interest_rate",
-    "term.code",
-    "last_payment_amount",
-    "total_payments_to_date",
-)
+_OPERANDS = ("loan_amount", "interest_rate", "term", "last_payment_amount", "total_payments_to_date")
+_operands_of = itemgetter(*(NAMES.index(name) for name in _OPERANDS))
 
 
 def row(loan: CreditRiskModelInput) -> tuple[float, ...]:
     """Turn one loan into the model's row, in the order of `FEATURES`; categories become their codes."""
-    return (*_values_of(loan), *loan_arithmetic(*_operands_of(loan)))
+    values: tuple[float, ...] = _values_of(loan)
+    return values + loan_arithmetic(*_operands_of(values))
 
 
 def derived_columns(loans: Any) -> dict[str, Any]:
@@ -169,4 +171,4 @@ def derived_columns(loans: Any) -> dict[str, Any]:
         last_payment=loans["last_payment_amount"],
         payments=loans["total_payments_to_date"],
     )
-    return arithmetic._asdict()
+    return dict(zip(LoanArithmetic._fields, arithmetic, strict=True))

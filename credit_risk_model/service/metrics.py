@@ -4,19 +4,57 @@ The framework's own metrics come from its middleware, which predictions do not p
 `credit_risk_evaluation_seconds`.
 """
 
-from prometheus_client import Counter, Gauge, Histogram, Info
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from threading import Lock
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
 from credit_risk_model.schemas import CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
 
+_TENTHS = [tenth / 10 for tenth in range(1, 11)]
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
+
+class ProbabilityHistogram(Collector):
+    """The distribution of probabilities by tenths; a batch is counted in one step.
+
+    The library's own histogram counts one by one, at a microsecond each, which is a tenth of all that a loan of a batch
+    takes.
+    """
+
+    def __init__(self, name: str, documentation: str) -> None:
+        """Begin with nothing counted."""
+        self._name, self._documentation = name, documentation
+        self._counts = [0] * (len(_TENTHS) + 1)
+        self._sum = 0.0
+        self._lock = Lock()
+
+    def observe(self, probabilities: Sequence[float]) -> None:
+        """Count some more; safe to call from any thread."""
+        with self._lock:
+            for value in probabilities:
+                self._counts[bisect_left(_TENTHS, value)] += 1
+            self._sum += sum(probabilities)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Tell what has been counted."""
+        with self._lock:
+            counts, total = list(accumulate(self._counts)), self._sum
+        buckets = zip([*map(str, _TENTHS), "+Inf"], counts, strict=True)
+        yield HistogramMetricFamily(self._name, self._documentation, buckets=list(buckets), sum_value=total)
+
+
 answers = Counter("credit_risk_predictions", "Loans answered, by decision.", ["model", "credit_risk"])
-probability = Histogram(
+probability = ProbabilityHistogram(
     "credit_risk_probability",
     "Risk probabilities answered: their drift tells that the book is no longer the one of the training.",
-    buckets=[tenth / 10 for tenth in range(1, 10)] + [1.0],
 )
+REGISTRY.register(probability)
 evaluation = Histogram(
     "credit_risk_evaluation_seconds",
     "Time from a request's whole body to its answer: validation, model, JSON.",
@@ -39,7 +77,9 @@ class AnswerCount:
         """Count an answer, or each of a batch's; answers of foreign models hold no decision to count."""
         if isinstance(answer, CreditRiskModelOutput):
             self._answers[answer.credit_risk].inc()
-            probability.observe(answer.risk_probability)
+            probability.observe((answer.risk_probability,))
         elif isinstance(answer, CreditRiskBatchOutput):
-            for one in answer.predictions:
-                self.add(one)
+            decisions = [one.credit_risk for one in answer.predictions]
+            for risk, counter in self._answers.items():
+                counter.inc(decisions.count(risk))
+            probability.observe([one.risk_probability for one in answer.predictions])

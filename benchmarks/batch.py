@@ -1,0 +1,99 @@
+"""Loans a second in batches of a thousand against one by one: `python -m benchmarks.batch [--quick]`.
+
+One client sends over one connection, first loans one by one, then in batches, to the same process on the same core, and
+so on in turns. The loans are synthetic and all different, as a book's are: trees answer loans that they have just seen
+faster, since the processor remembers their ways.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.processes import BATCH, SERVICE, serving
+from benchmarks.scoring import synthetic_loans
+from benchmarks.serving import SERVER_CPU, load
+from credit_risk_model.schemas import CreditRiskModelInput
+
+LOANS_OF_A_BATCH = 1000
+BATCHES = 5
+
+
+def main() -> None:
+    """Measure, and write the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
+    quick = parser.parse_args().quick
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    rounds, seconds = (1, 1) if quick else (7, 3)
+    report.write(
+        "batch_quick" if quick else "batch",
+        "Loans in batches",
+        "python -m benchmarks.batch" + " --quick" * quick,
+        {"One client, one connection, one core": measure(rounds, seconds)},
+        [
+            f"Medians of {rounds} rounds in turns, with their range; batches of {LOANS_OF_A_BATCH:,} loans; the ratio "
+            "is taken round by round.",
+        ],
+    )
+
+
+def measure(rounds: int, seconds: float) -> list[dict[str, str]]:
+    """Load one process with single loans and with batches in turns."""
+    singles: list[dict[str, float]] = []
+    batches: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        single_bodies, batch_bodies = write_bodies(folder)
+        with serving(SERVICE, folder, SERVER_CPU) as server:
+            load(server, single_bodies, 1, 1)  # warm
+            for _ in range(rounds):
+                singles.append(load(server, single_bodies, 1, seconds))
+                batches.append(load(server, batch_bodies, 1, seconds, path=BATCH))
+    ways = {"one by one": (singles, 1), f"{LOANS_OF_A_BATCH:,} a request": (batches, LOANS_OF_A_BATCH)}
+    ratios = [many["rate"] * LOANS_OF_A_BATCH / one["rate"] for one, many in zip(singles, batches, strict=True)]
+    return [
+        {
+            "loans": way,
+            "loans/s": spread([found["rate"] * loans for found in measured]),
+            "us a loan": spread([1e6 / found["rate"] / loans for found in measured]),
+            "CPU us a loan": spread([found["cpu_ms"] * 1000 / loans for found in measured]),
+            "times as many": spread(ratios) if loans > 1 else "",
+        }
+        for way, (measured, loans) in ways.items()
+    ]
+
+
+def write_bodies(folder: Path) -> tuple[Path, Path]:
+    """Write some thousand loans as bodies of single requests and of batches, a line each."""
+    table = synthetic_loans(folder).slice(0, LOANS_OF_A_BATCH * BATCHES).drop_columns("id")
+    loans = [_loan(row) for row in table.to_pylist()]
+    singles, batches = folder / "singles", folder / "batches"
+    singles.write_text("".join(f"{_compact(loan)}\n" for loan in loans))
+    starts = range(0, len(loans), LOANS_OF_A_BATCH)
+    batches.write_text("".join(f"{_compact({'loans': loans[start : start + LOANS_OF_A_BATCH]})}\n" for start in starts))
+    return singles, batches
+
+
+def spread(values: list[float]) -> str:
+    """Give the median with the range."""
+    return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
+
+
+def _loan(row: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: row[name] for name in CreditRiskModelInput.model_fields}
+    return CreditRiskModelInput.model_validate(fields).model_dump(mode="json")
+
+
+def _compact(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    main()
