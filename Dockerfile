@@ -1,7 +1,7 @@
 # The image of the service: `make image`, or
 #     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.1.0 .
-# Docker, Buildah and Podman build it alike. Both stages start from the same base, so that what the first one installs
-# runs in the second.
+# Docker, Buildah and Podman build it alike. All stages start from the same base, so that what one installs runs in the
+# others. With `--target scoring` (`make scoring-image`) it is the image that scores files.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 
@@ -21,11 +21,25 @@ RUN grep -vE '^(numpy|scipy|narwhals)==' service_requirements.txt > image_requir
 
 COPY configuration configuration
 COPY credit_risk_model credit_risk_model
+# Scoring stands aside, for its own image.
 RUN python -m compileall -q --invalidation-mode unchecked-hash packages credit_risk_model \
+    && mv credit_risk_model/scoring scoring \
     && chmod -R a+rX .
 
 
-FROM ${BASE_IMAGE}
+# What reads and writes files of loans, by the same pins as everywhere; without its tests and C headers.
+FROM build AS scoring-build
+
+COPY scoring_requirements.txt ./
+RUN grep -E '^(numpy|pyarrow|tqdm)==' scoring_requirements.txt > image_requirements.txt \
+    && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
+        --no-deps --target scoring_packages --requirement image_requirements.txt \
+    && rm -rf scoring_packages/bin scoring_packages/pyarrow/include scoring_packages/pyarrow/tests \
+    && python -m compileall -q --invalidation-mode unchecked-hash scoring_packages \
+    && chmod -R a+rX .
+
+
+FROM ${BASE_IMAGE} AS service
 
 # LightGBM's library is linked with GCC's OpenMP runtime, which slim images lack. The public Python images come without
 # the standard library's byte code; where it is there, compileall leaves it alone. What the service never imports, some
@@ -74,3 +88,20 @@ CMD ["python", "-m", "uvicorn", "credit_risk_model.service.app:app", \
      "--http", "credit_risk_model.service.connections:BoundedConnection", \
      "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", \
      "--no-access-log", "--no-server-header", "--no-proxy-headers"]
+
+
+FROM service AS scoring
+
+COPY --from=scoring-build /service/scoring_packages scoring_packages
+COPY --from=scoring-build /service/scoring credit_risk_model/scoring
+ENV PYTHONPATH=/service:/service/packages:/service/scoring_packages
+LABEL org.opencontainers.image.title="Credit Risk Model Scoring" \
+      org.opencontainers.image.description="Scores files of loans on the book, whole or in shards."
+
+# An image that lacks a package for it is not built.
+RUN python -m credit_risk_model.scoring --help > /dev/null
+CMD ["python", "-m", "credit_risk_model.scoring", "--help"]
+
+
+# The last stage is what is built where none is asked for.
+FROM service

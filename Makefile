@@ -22,7 +22,7 @@ COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint format contract screenshot image manifests deploy undeploy bench train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -71,6 +71,10 @@ image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPT
 	$(ENGINE) build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) \
 		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_service:$(VERSION) .
 
+scoring-image: ## Build credit_risk_model_scoring:<version>, which scores files (docker or podman; BUILD_OPTIONS=...)
+	$(ENGINE) build $(BUILD_OPTIONS) --target scoring --build-arg VERSION=$(VERSION) \
+		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_scoring:$(VERSION) .
+
 manifests: $(TRAINING)/.installed ## Copy configuration/ into the ConfigMap
 	$(TRAINING)/bin/python kubernetes/embed_configuration.py
 
@@ -81,10 +85,19 @@ deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is s
 undeploy: ## Take it away again, with its namespace
 	kubectl delete -k kubernetes_overlays/$(OVERLAY) --ignore-not-found
 
+score-job: ## Score the loans on the cluster's volume, a pod a shard, and join the shards (kubernetes/README.md)
+	kubectl apply -f kubernetes/scoring_namespace.yaml
+	kubectl -n model-scoring delete job credit-risk-scoring credit-risk-scoring-join --ignore-not-found
+	kubectl apply -f kubernetes/scoring_job.yaml
+	kubectl -n model-scoring wait --for=condition=complete --timeout=2h job/credit-risk-scoring
+	kubectl apply -f kubernetes/scoring_join.yaml
+	kubectl -n model-scoring wait --for=condition=complete --timeout=1h job/credit-risk-scoring-join
+
 bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
 	@command -v wrk >/dev/null || { echo "wrk is not installed: apt-get install wrk, or your system's package." >&2; exit 1; }
 	$(TRAINING)/bin/python -m benchmarks.serving $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.operation $(if $(QUICK),--quick)
+	$(TRAINING)/bin/python -m benchmarks.batch $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.evaluation $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.training $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.training --steps)
@@ -112,6 +125,7 @@ synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS lo
 requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --extra training --extra scoring --extra tests --output-file requirements.txt pyproject.toml
 	$(COMPILE) --upgrade --constraint requirements.txt --output-file service_requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --constraint requirements.txt --extra scoring --output-file scoring_requirements.txt pyproject.toml
 
 clean: ## Remove environments, caches and built files; data/ stays
 	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

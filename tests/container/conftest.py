@@ -15,6 +15,7 @@ from credit_risk_model import __version__
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"localhost/credit_risk_model_service:{__version__}"
+SCORING_IMAGE = f"localhost/credit_risk_model_scoring:{__version__}"
 MEASUREMENTS = ROOT / "build" / "container_measurements.json"
 
 
@@ -61,6 +62,13 @@ def image(podman: Podman, base: str, build_date: str) -> str:
     """The image of the service."""
     podman.build(IMAGE, ROOT, f"--build-arg=BASE_IMAGE={base}", f"--build-arg=BUILD_DATE={build_date}")
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def scoring_image(podman: Podman, base: str, image: str) -> str:
+    """The image that scores files, on top of the service's."""
+    podman.build(SCORING_IMAGE, ROOT, "--target=scoring", f"--build-arg=BASE_IMAGE={base}")
+    return SCORING_IMAGE
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ def deployment() -> dict[str, Any]:
     return next(document for document in documents if document["kind"] == "Deployment")
 
 
-def instruction(name: str) -> str:
-    """Give what follows the last instruction of this name, its lines joined."""
+def stage(name: str) -> str:
+    """Give the instructions of a stage, each on one line."""
     joined = DOCKERFILE.replace("\\\n", " ")
-    return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)[-1]
+    return re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM )", joined, re.MULTILINE | re.DOTALL)[1]
+
+
+def instruction(name: str) -> str:
+    """Give what follows the service's last instruction of this name."""
+    return re.findall(rf"^{name} (.*)$", stage("service"), re.MULTILINE)[-1]
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -93,7 +99,37 @@ def test_configuration_has_the_same_place_in_image_and_pod(deployment: dict[str,
 def test_build_stages_start_from_the_base_that_is_asked_for() -> None:
     """One argument replaces the base image everywhere."""
     assert re.search("^ARG BASE_IMAGE=python:3.11-slim-bookworm$", DOCKERFILE, re.MULTILINE)
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE_IMAGE}"] * 2
+    bases = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+    assert bases[:3] == [("${BASE_IMAGE}", "build"), ("build", "scoring-build"), ("${BASE_IMAGE}", "service")]
+
+
+def test_the_service_is_what_is_built_by_default() -> None:
+    """The last stage is the service's and adds nothing; scoring is built where it is asked for."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    *_, scoring, last = re.findall(r"^FROM .*$", joined, re.MULTILINE)
+    assert (scoring, last) == ("FROM service AS scoring", "FROM service")
+    assert joined.rstrip().endswith(last)
+
+
+def test_scoring_stays_out_of_the_service() -> None:
+    """The service's image takes neither scoring nor its packages from the stages that build."""
+    assert "mv credit_risk_model/scoring scoring" in stage("build")
+    assert re.findall("^COPY --from=(.*)$", stage("service"), re.MULTILINE) == [
+        f"build /service/{name} {name}" for name in ("packages", "configuration", "credit_risk_model")
+    ]
+
+
+def test_scoring_is_pinned_as_everything_is() -> None:
+    """The scoring image's packages are those of the extra, at the versions that the tests run with."""
+    pins = [
+        dict(re.findall(r"^([\w-]+)==(.+)$", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("scoring_requirements.txt", "requirements.txt")
+    ]
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["scoring"]
+    names = [re.match(r"[\w-]+", requirement)[0] for requirement in extra]
+    assert f"grep -E '^({'|'.join(names)})=='" in stage("scoring-build")
+    assert pins[0].items() <= pins[1].items()
+    assert set(names) <= pins[0].keys()
 
 
 def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
@@ -103,6 +139,7 @@ def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
     assert {line for line in lines if line.startswith("!")} == {
         "!configuration",
         "!credit_risk_model",
+        "!scoring_requirements.txt",
         "!service_requirements.txt",
     }
-    assert {"credit_risk_model/scoring", "credit_risk_model/training"} <= set(lines)
+    assert "credit_risk_model/training" in lines
