@@ -252,23 +252,26 @@ def test_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("source", ["csv", "parquet"])
 def test_killed_shard_runs_again(
-    book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
+    source: str, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
 ) -> None:
-    """A shard that was killed has left no file of the output's name; run again, it gives what it would have given."""
-    part, again = tmp_path / "part-2.csv", tmp_path / "again.csv"
-    with on_a_terminal([*scoring_command, str(book / "loans.csv"), "--output", str(part), "--shard", "2/3"]) as (
+    """A killed shard has left no file of the output's name; run again, it gives with the others what one run gives."""
+    loans, whole = book / f"loans.{source}", tmp_path / "whole.csv"
+    parts = {number: tmp_path / f"part-{number}.csv" for number in (1, 2, 3)}
+    with on_a_terminal([*scoring_command, str(loans), "--output", str(parts[2]), "--shard", "2/3"]) as (
         process,
         reader,
     ):
         os.read(reader, 1)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert not part.exists()
-    for output in (part, again):
-        assert run_scoring(book / "loans.csv", "--output", output, "--shard", "2/3").returncode == 3
-    assert part.read_bytes() == again.read_bytes()
-    assert part.stat().st_size > 100_000
+    assert not parts[2].exists()
+    assert run_scoring(loans, "--output", whole).returncode == 3
+    for number, part in parts.items():
+        assert run_scoring(loans, "--output", part, "--shard", f"{number}/3").returncode == 3
+    assert b"".join(part.read_bytes() for part in parts.values()) == whole.read_bytes()
+    assert parts[2].stat().st_size > 100_000
 
 
 def test_progress_is_shown_on_a_terminal(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
