@@ -64,6 +64,8 @@ def test_pods_give_together_what_one_run_gives(
     indexes = range(scoring.spec["completions"])
     shards = len(indexes)
     killed = scoring.start(1)
+    (container,) = scoring.pod_spec["containers"]
+    assert f"THREADS={container['resources']['limits']['cpu']}" in podman.inspect(killed.container)["Config"]["Env"]
     killed.kill_when_it_reads("loans.parquet")
     assert killed.wait() == 137
     assert not [path.name for path in (volume / "scores").glob("*") if not path.name.endswith(".unfinished")]
