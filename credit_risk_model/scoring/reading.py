@@ -26,8 +26,8 @@ from credit_risk_model.scoring.checking import MISSING_TEXTS
 
 OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "model_version")
 
-CHUNK_ROWS = 32_768
-"""Loans of a chunk from a Parquet file: their matrix fits into a core's cache."""
+CHUNK_ROWS = 16_384
+"""Loans of a chunk from a Parquet file: their matrix fits into a core's cache, and small files occupy all cores."""
 
 BLOCK_BYTES = 1 << 22
 """Bytes of a chunk from a CSV file."""
