@@ -118,6 +118,28 @@ class WholeNumber:
         return handler(schema["steps"][-1])
 
 
+@dataclass(frozen=True, slots=True)
+class CountedFirst:
+    """Bounds how many items a list has before any of them is looked at.
+
+    Pydantic's own bounds count valid items only: 300,000 empty objects would be as many times 16 errors, half a minute
+    and 4.8 GB of them, and a list of one wrong item would also be too short. Both steps run in pydantic's compiled
+    core.
+    """
+
+    minimum: int
+    maximum: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate as a list of anything, then as what it should be."""
+        counted = core_schema.list_schema(min_length=self.minimum, max_length=self.maximum)
+        return core_schema.chain_schema([counted, handler(source)])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe what it should be, with the bounds."""
+        return {**handler(schema["steps"][-1]), "minItems": self.minimum, "maxItems": self.maximum}
+
+
 EXAMPLE_LOAN: dict[str, Any] = {
     "annual_income": 65000,
     "collections_in_last_12_months": 0,
@@ -313,7 +335,7 @@ class CreditRiskBatchInput(BaseModel):
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"loans": [EXAMPLE_LOAN, EXAMPLE_LOAN]}]}
     )
 
-    loans: tuple[CreditRiskModelInput, ...] = Field(min_length=1, max_length=1000)
+    loans: Annotated[tuple[CreditRiskModelInput, ...], CountedFirst(minimum=1, maximum=1000)]
 
 
 class CreditRiskBatchOutput(BaseModel):

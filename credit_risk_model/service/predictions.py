@@ -2,7 +2,8 @@
 
 The framework's own endpoint hops to a pool of 40 worker threads, which fight over one interpreter lock, and passes body
 and answer through generic layers. A prediction takes microseconds and needs neither. Models that take long (they say so
-with `takes_long = True`) are called on a worker thread, a bounded number at a time, so that the event loop stays free.
+with `takes_long = True`) are called on a worker thread, a bounded number at a time, so that the event loop stays free;
+so are their requests validated, which may be large.
 """
 
 from time import perf_counter
@@ -18,6 +19,8 @@ from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.requests import BodyReader, Receive, Scope
 from credit_risk_model.service.settings import ServiceSettings
+
+_MOST_ERRORS = 20_000  # more than a thousand loans without a field have: from there on errors are counted, not told
 
 
 class PredictionEndpoint:
@@ -59,8 +62,7 @@ class PredictionEndpoint:
         """
         body = await self._bodies.read(scope, receive, self._largest_body)
         began = perf_counter()
-        loan = self._validate(body)
-        content = await self._predict_on_thread(loan) if self._takes_long else self._predict(loan)
+        content = await self._answer_on_thread(body) if self._takes_long else self._predict(self._validate(body))
         self._evaluation.observe(perf_counter() - began)
         return content
 
@@ -70,6 +72,9 @@ class PredictionEndpoint:
         try:
             return self._schema.model_validate_json(body)
         except ValidationError as error:
+            if error.error_count() > _MOST_ERRORS:
+                message = f"The body has {error.error_count()} errors."
+                raise Refusal(400, "invalid", "ValidationError", [message]) from None
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise invalid(errors, within=("body",)) from None
 
@@ -84,7 +89,7 @@ class PredictionEndpoint:
         except Exception as error:
             raise internal_error(log_fault(error)) from None
 
-    async def _predict_on_thread(self, loan: BaseModel) -> bytes:
+    async def _answer_on_thread(self, body: bytes) -> bytes:
         try:
             self._limiter.acquire_nowait()
         except WouldBlock:
@@ -92,6 +97,6 @@ class PredictionEndpoint:
                 503, "busy", "ServiceBusy", ["Too many long predictions at work."], [(b"retry-after", b"1")]
             ) from None
         try:
-            return await to_thread.run_sync(self._predict, loan)
+            return await to_thread.run_sync(lambda: self._predict(self._validate(body)))
         finally:
             self._limiter.release()

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from credit_risk_model import archive
 from credit_risk_model.prediction.batch import CreditRiskBatch
@@ -53,6 +54,14 @@ def test_size_is_bounded(count: int, loan: dict[str, Any]) -> None:
     """A batch holds 1 to 1,000 loans."""
     with pytest.raises(ValidationError, match="loans"):
         CreditRiskBatchInput.model_validate({"loans": [loan] * count})
+
+
+def test_loans_are_counted_before_they_are_validated() -> None:
+    """Too many loans are one error, whatever they hold, and too few are none of a batch that holds a bad one."""
+    for loans, kinds in (([{}] * 100_000, ["too_long"]), ([1], ["model_type"])):
+        with pytest.raises(ValidationError) as refused:
+            CreditRiskBatchInput.model_validate_json(to_json({"loans": loans}))
+        assert [error["type"] for error in refused.value.errors()] == kinds
 
 
 def test_every_bad_loan_is_named(loan: dict[str, Any]) -> None:
