@@ -177,6 +177,15 @@ class BoundedConnection(HttpToolsProtocol):
             if self._owed is not None and not self.transport.is_closing():
                 self._answer(self._owed)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request to change protocols as if it were none, and read nothing after it.
+
+        The parser ends such a request with its headers. What follows may be its body, for a proxy that knows nothing of
+        other protocols, and must not be taken for a request of its own.
+        """
+        self._refusing = True
+        self.cycle.keep_alive = False
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser could not read, or was not to."""
         self.refuse(self._invalid)
