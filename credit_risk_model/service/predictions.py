@@ -3,9 +3,11 @@
 The framework's own endpoint hops to a pool of 40 worker threads, which fight over one interpreter lock, and passes body
 and answer through generic layers. A prediction takes microseconds and needs neither. Models that take long (they say so
 with `takes_long = True`) are called on a worker thread, a bounded number at a time, so that the event loop stays free;
-so are their requests validated, which may be large.
+so are their requests validated, which may be large, on a thread of its own.
 """
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 from anyio import CapacityLimiter, WouldBlock, to_thread
@@ -49,6 +51,9 @@ class PredictionEndpoint:
         self._bodies = bodies
         archive = getattr(model, "archive", None)
         self.model_version = archive.metadata.model_version if archive is not None else model.version
+        # One thread: the errors of a large body that is all wrong take 70 MB, most of which a thread that has had them
+        # keeps for its next ones.
+        self._validator = ThreadPoolExecutor(1, "validation") if self._takes_long else None
         name = model.qualified_name
         self._evaluation = metrics.evaluation.labels(name)
         self._count = metrics.AnswerCount(name)
@@ -72,11 +77,8 @@ class PredictionEndpoint:
         try:
             return self._schema.model_validate_json(body)
         except ValidationError as error:
-            if error.error_count() > _MOST_ERRORS:
-                message = f"The body has {error.error_count()} errors."
-                raise Refusal(400, "invalid", "ValidationError", [message]) from None
-            errors = error.errors(include_url=False, include_context=False, include_input=False)
-            raise invalid(errors, within=("body",)) from None
+            refusal = _refusal(error)
+        raise refusal  # out here, so that it does not keep the errors alive
 
     def _predict(self, loan: BaseModel) -> bytes:
         try:
@@ -97,6 +99,13 @@ class PredictionEndpoint:
                 503, "busy", "ServiceBusy", ["Too many long predictions at work."], [(b"retry-after", b"1")]
             ) from None
         try:
-            return await to_thread.run_sync(lambda: self._predict(self._validate(body)))
+            data = await asyncio.get_running_loop().run_in_executor(self._validator, self._validate, body)
+            return await to_thread.run_sync(self._predict, data)
         finally:
             self._limiter.release()
+
+
+def _refusal(error: ValidationError) -> Refusal:
+    if error.error_count() > _MOST_ERRORS:
+        return Refusal(400, "invalid", "ValidationError", [f"The body has {error.error_count()} errors."])
+    return invalid(error.errors(include_url=False, include_context=False, include_input=False), within=("body",))
