@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from credit_risk_model.service import metrics
+from credit_risk_model.service.accepting import Backlog
 from credit_risk_model.service.answers import Refusal
 from credit_risk_model.service.lingering import LingeringTransport
 from credit_risk_model.service.logs import log_request
@@ -63,10 +64,14 @@ class Connections:
         self._seconds = settings.header_seconds
         self._loop = loop
         self._watching = False
+        self._backlog: Backlog | None = None
         _allow_open_files(settings.connections + _OTHER_FILES)
 
     def admit(self, connection: "BoundedConnection") -> None:
         """Let a new connection in: where there are too many in place of the one that has been idle longest."""
+        if self._backlog is None:
+            self._backlog = Backlog(self._loop, connection.server[1] or 0 if connection.server else 0)
+        self._backlog.accept(connection.another)
         if len(self._open) > self._most:
             longest = next(iter(self.idle), None)
             if longest is None:
@@ -122,6 +127,10 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self.transport = LingeringTransport(transport, self._expects_more, self._wait_for_close)
         self._all.admit(self)
+
+    def another(self) -> "BoundedConnection":
+        """Make a connection of the same server."""
+        return BoundedConnection(self.config, self.server_state, self.app_state, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

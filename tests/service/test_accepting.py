@@ -1,0 +1,58 @@
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from socket import create_connection
+
+import pytest
+from conftest import Service
+
+from credit_risk_model.schemas import EXAMPLE_LOAN
+
+
+@pytest.fixture(scope="module")
+def service(start_service: Callable[..., Service], archive_path: Path) -> Service:
+    """A ready service."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    return service
+
+
+def test_probe_does_not_wait_behind_a_rush_of_connections(service: Service) -> None:
+    """While requests on open connections keep the service busy, 900 new connections do not hold up the probe."""
+    over = threading.Event()
+    body = json.dumps(EXAMPLE_LOAN).encode()
+    head = f"POST /api/models/credit_risk_model/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def converse() -> None:
+        # A hundred requests at once, so that not the client but the service is busy.
+        with create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+            while not over.is_set():
+                connection.sendall((head.encode() + body) * 100)
+                received = b""
+                while received.count(b"risk_probability") < 100:
+                    received += connection.recv(65536)
+
+    threads = [threading.Thread(target=converse) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    with ExitStack() as stack:
+        for _ in range(900):
+            stack.enter_context(create_connection(("127.0.0.1", service.port)))
+        began = time.monotonic()
+        assert service.get("/api/health")[0] == 200
+        assert time.monotonic() - began < 1
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_connections_are_refused_once_the_service_has_ended(service: Service) -> None:
+    """The service leaves nothing listening: a client learns at once that it must go elsewhere."""
+    assert service.get("/api/health")[0] == 200
+    service.stop()
+    with pytest.raises(ConnectionRefusedError):
+        create_connection(("127.0.0.1", service.port))
