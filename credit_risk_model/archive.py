@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import stat
 import tempfile
 import threading
 import zipfile
@@ -278,7 +279,10 @@ def _unpack(path: Path, content: bytes) -> dict[str, bytes]:
                 raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {_CURE}")
             if sum(entry.file_size for entry in entries) > _LARGEST:
                 raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {_CURE}")
-            return {entry.filename: archive.read(entry) for entry in entries}
+            for entry in entries:
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {_CURE}")
+            return {entry.filename: _read_entry(archive, entry) for entry in entries}
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -292,6 +296,12 @@ def _unpack(path: Path, content: bytes) -> dict[str, bytes]:
         # What zipfile raises for damage: its own error, the decompressor's, a bad offset, an encryption or
         # compression flag that is not set by `write`.
         raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {_CURE}") from None
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Unpack a file; `ZipFile.read` would unpack all of one that states less than it has before it noticed."""
+    with archive.open(entry) as file:
+        return file.read(entry.file_size + 1)
 
 
 def _parse_metadata(path: Path, content: bytes) -> Metadata:

@@ -1,15 +1,22 @@
 import json
+import pickle
+import re
+import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import lightgbm as lgb
 import numpy as np
 import pytest
+from conftest import Service
 
 from credit_risk_model import archive, features
 from credit_risk_model.errors import ModelArchiveError
+from credit_risk_model.schemas import EXAMPLE_LOAN
 
 Contents = tuple[dict[str, Any], dict[str, bytes]]
 
@@ -133,11 +140,61 @@ def test_missing_file_is_named(name: str, archive_path: Path, tmp_path: Path) ->
         archive.read(path)
 
 
-def test_unknown_file_is_refused(archive_path: Path, tmp_path: Path) -> None:
-    """A file that no archive has is refused with its name."""
-    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({"../evil": b""}))
-    with pytest.raises(ModelArchiveError, match=r"unknown or repeated: \.\./evil"):
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/evil", "..\\evil", "C:\\evil", "./model.txt", "a/../model.txt", "MODEL.TXT", "more/"]
+)
+def test_unknown_file_is_refused(name: str, archive_path: Path, tmp_path: Path) -> None:
+    """A file that no archive has is refused with its name, wherever it would lead, and none is written anywhere."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({name: b""}))
+    with pytest.raises(ModelArchiveError, match=f"unknown or repeated: {re.escape(name)}"):
         archive.read(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["../model.txt", "/model.txt", "model.txt/", "model.txt "])
+def test_file_under_another_name_is_refused(name: str, archive_path: Path, tmp_path: Path) -> None:
+    """A name that only resembles that of a file is not that file."""
+    path = rewrite(
+        archive_path, tmp_path / "1.zip", lambda contents: contents.update({name: contents.pop(archive.MODEL)})
+    )
+    with pytest.raises(ModelArchiveError, match="missing, unknown or repeated"):
+        archive.read(path)
+
+
+def test_link_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """A symbolic link in a file's place is refused, even where the metadata vouches for where it leads."""
+    path = rewrite(archive_path, tmp_path / "1.zip", change_metadata)
+    with zipfile.ZipFile(path) as source:
+        contents = {name: source.read(name) for name in source.namelist()}
+    contents[archive.CARD] = b"/etc/passwd"
+    change_metadata(contents)
+    with zipfile.ZipFile(path, "w") as target:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name)
+            if name == archive.CARD:
+                entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+            target.writestr(entry, content)
+    with pytest.raises(ModelArchiveError, match=r"model_card\.md is a link"):
+        archive.read(path)
+
+
+def test_bomb_that_lies_about_its_size_is_refused(
+    archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that unpacks to more than it states is refused, and no more of it is unpacked than it states."""
+    monkeypatch.setattr(archive, "_LARGEST", 1_000_000)
+    bomb = b"\0" * 200_000_000
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: bomb}))
+    size = len(bomb).to_bytes(4, "little")
+    assert path.read_bytes().count(size) == 2  # in the file's own header, and in the directory
+    path.write_bytes(path.read_bytes().replace(size, (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelArchiveError, match="damaged, or not a zip file"):
+            archive.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_repeated_file_is_refused(archive_path: Path, tmp_path: Path) -> None:
@@ -267,6 +324,17 @@ def test_wrong_golden_loans_are_refused(content: bytes, archive_path: Path, tmp_
         archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
 
 
+def structure(path: Path) -> tuple[list[int], dict[str, range]]:
+    """Give the places of the zip's own structure in an archive's file, and of each content's packed bytes."""
+    with zipfile.ZipFile(path) as source:
+        packed = {}
+        for entry in source.infolist():
+            start = entry.header_offset + zipfile.sizeFileHeader + len(entry.filename)
+            packed[entry.filename] = range(start, start + entry.compress_size)
+    contents = {place for places in packed.values() for place in places}
+    return [place for place in range(path.stat().st_size) if place not in contents], packed
+
+
 def test_any_damaged_byte_is_refused_or_harmless(archive_path: Path, tmp_path: Path) -> None:
     """Whichever byte of the file is damaged: the archive is refused, or answers as before; nothing else is raised."""
     whole = archive_path.read_bytes()
@@ -274,8 +342,12 @@ def test_any_damaged_byte_is_refused_or_harmless(archive_path: Path, tmp_path: P
     answers = [undamaged.booster.predict_row(features.row(golden.loan)) for golden in undamaged.golden]
     path = tmp_path / "1.zip"
     rng = np.random.default_rng(1)
-    # All of the zip's own structure at the end, and a sample of what lies before.
-    places = [*range(len(whole) - 800, len(whole)), *rng.integers(0, len(whole) - 800, 400).tolist()]
+    headers, packed = structure(archive_path)
+    assert len(headers) > 9 * (30 + 46) + 22  # nine files' headers, each twice, and the end
+    assert list(packed) == list(archive.CONTENTS)
+    places = [*headers]
+    for content in packed.values():
+        places += rng.choice(content, min(len(content), 50), replace=False).tolist()
     refused = 0
     for place in places:
         damaged = bytearray(whole)
@@ -313,6 +385,27 @@ def test_poisoned_estimator_is_never_unpickled(archive_path: Path, tmp_path: Pat
 
     archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
     assert not trap.exists()
+
+
+def test_service_does_not_unpickle_a_poisoned_estimator(
+    archive_path: Path, tmp_path: Path, start_service: Callable[..., Service]
+) -> None:
+    """A whole service answers from an archive whose model.joblib is a trap, and the trap stays shut."""
+    trap = tmp_path / "trap"
+    poison = f"cbuiltins\nopen\n(V{trap}\nVw\ntR.".encode()
+
+    def exchange(contents: dict[str, bytes]) -> None:
+        contents[archive.ESTIMATOR] = poison
+        change_metadata(contents)
+
+    path = rewrite(archive_path, tmp_path / "1.zip", exchange)
+    service = start_service(archive=str(path))
+    service.wait_for("/api/health/ready")
+    answer = httpx.post(f"{service.address}/api/models/credit_risk_model/prediction", json=EXAMPLE_LOAN)
+    assert answer.status_code == 200
+    assert not trap.exists()
+    pickle.loads(poison).close()  # noqa: S301  # that it is a trap: loading it makes the file
+    assert trap.exists()
 
 
 def test_newest_archive_has_the_highest_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
