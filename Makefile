@@ -13,6 +13,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' credit_risk_model/__i
 BUILD_OPTIONS ?=
 OVERLAY ?= minikube
 ROWS ?= 887379
+SECONDS ?= 600
 TIME_BUDGET ?= 1200
 OUTPUT ?=
 
@@ -22,7 +23,7 @@ COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -101,6 +102,9 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into
 	$(TRAINING)/bin/python -m benchmarks.evaluation $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.training $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.training --steps)
+
+soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with good and bad traffic for SECONDS (600) and judge it
+	$(TRAINING)/bin/python -m benchmarks.soak --seconds $(SECONDS)
 
 train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA=..., TIME_BUDGET=seconds, OUTPUT=archive)
 	@mkdir -p build

@@ -99,6 +99,14 @@ class Server:
         """Give the memory that is its own, and its share of what it shares (PSS)."""
         return sum(_pss(pid) for pid in self.pids()) / 1024
 
+    def open_files(self) -> int:
+        """Give how many files and sockets are open."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
+
+    def threads(self) -> int:
+        """Give how many threads there are."""
+        return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids())
+
     def pids(self) -> list[int]:
         """Give the process and its children."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
