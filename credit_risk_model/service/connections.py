@@ -14,8 +14,9 @@ from time import monotonic
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from credit_risk_model.service import metrics
@@ -121,6 +122,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._discarded = 0
         self._unsent = 0
         self._ended = False
+        self._at_work: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take the connection up, or refuse it."""
@@ -135,6 +137,8 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._all.idle.pop(self, None)
+        if self._at_work is not None:  # uvicorn tells the last of several pipelined requests only
+            self._at_work.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -185,6 +189,11 @@ class BoundedConnection(HttpToolsProtocol):
             self._all.idle[self] = monotonic()
             if self._owed is not None and not self.transport.is_closing():
                 self._answer(self._owed)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Note which of several pipelined requests is at work."""
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer a request to change protocols as if it were none, and read nothing after it.
