@@ -1,7 +1,7 @@
 """Loans a second in batches of a thousand against one by one: `python -m benchmarks.batch [--quick]`.
 
-One client sends over one connection, first loans one by one, then in batches, to the same process on the same core, and
-so on in turns. The loans are synthetic and all different, as a book's are: trees answer loans that they have just seen
+One client sends over one connection, first loans one by one, then in batches, to the same process, and so on in turns:
+on all cores, as it ships, and on one core. A batch uses all of them, one loan can't. The loans are synthetic and all different, as a book's are: trees answer loans that they have just seen
 faster, since the processor remembers their ways.
 """
 
@@ -36,7 +36,10 @@ def main() -> None:
         "batch_quick" if quick else "batch",
         "Loans in batches",
         "python -m benchmarks.batch" + " --quick" * quick,
-        {"One client, one connection, one core": measure(rounds, seconds)},
+        {
+            "One client, one connection, all cores": measure(rounds, seconds, None),
+            "The same with one core for the service": measure(rounds, seconds, SERVER_CPU),
+        },
         [
             f"Medians of {rounds} rounds in turns, with their range; batches of {LOANS_OF_A_BATCH:,} loans; "
             "ratios are taken round by round. Where others use the machine, single loans wait for them at every turn "
@@ -45,18 +48,19 @@ def main() -> None:
     )
 
 
-def measure(rounds: int, seconds: float) -> list[dict[str, str]]:
-    """Load one process with single loans and with batches in turns."""
+def measure(rounds: int, seconds: float, cpus: set[int] | None) -> list[dict[str, str]]:
+    """Load one process with single loans and with batches in turns; on these cores, or with None on all."""
+    pinned = cpus is not None
     singles: list[dict[str, float]] = []
     batches: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         single_bodies, batch_bodies = write_bodies(folder)
-        with serving(SERVICE, folder, SERVER_CPU) as server:
-            load(server, single_bodies, 1, 1)  # warm
+        with serving(SERVICE, folder, cpus) as server:
+            load(server, single_bodies, 1, 1, pinned=pinned)  # warm
             for _ in range(rounds):
-                singles.append(load(server, single_bodies, 1, seconds))
-                batches.append(load(server, batch_bodies, 1, seconds, path=BATCH))
+                singles.append(load(server, single_bodies, 1, seconds, pinned=pinned))
+                batches.append(load(server, batch_bodies, 1, seconds, pinned=pinned, path=BATCH))
     ways = {"one by one": (singles, 1), f"{LOANS_OF_A_BATCH:,} a request": (batches, LOANS_OF_A_BATCH)}
     rounds_of_both = list(zip(singles, batches, strict=True))
     ratios = [many["rate"] * LOANS_OF_A_BATCH / one["rate"] for one, many in rounds_of_both]

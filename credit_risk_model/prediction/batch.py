@@ -10,9 +10,14 @@ from ml_base import MLModel
 
 from credit_risk_model import __version__, features
 from credit_risk_model.prediction.model import decide, load
-from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput, CreditRiskModelInput
+from credit_risk_model.schemas import (
+    LOANS_OF_A_BATCH,
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskModelInput,
+)
 
-_LOANS_WORTH_A_THREAD = 100
+_LOANS_OF_A_PART = 100
 _pack_row = Struct(f"{len(features.FEATURES)}d").pack
 
 
@@ -32,6 +37,7 @@ class CreditRiskBatch(MLModel):
     output_schema = CreditRiskBatchOutput
     takes_long = True  # milliseconds, so the service calls it on a thread of its own
     largest_body = 1_000_000  # bytes: a thousand loans, indented
+    most_objects = 2 * LOANS_OF_A_BATCH  # some more than are taken, so that a list a little too long is told as such
 
     def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
         """Load a model archive, or share the one that is loaded.
@@ -46,8 +52,8 @@ class CreditRiskBatch(MLModel):
             ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
         """
         self.archive, self.cut_off = load(archive, sha256, cut_off)
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._threads)
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(threads)
 
     def predict(self, data: CreditRiskBatchInput) -> CreditRiskBatchOutput:
         """Predict the loans in their order; safe to call from any thread."""
@@ -59,9 +65,12 @@ class CreditRiskBatch(MLModel):
         return CreditRiskBatchOutput.model_validate({"predictions": predictions})
 
     def _probabilities(self, loans: tuple[CreditRiskModelInput, ...]) -> Iterable[float]:
-        """Give each loan's probability; a thread's share of them is one call of LightGBM's."""
-        share = max(_LOANS_WORTH_A_THREAD, -(-len(loans) // self._threads))
-        parts = [loans[start : start + share] for start in range(0, len(loans), share)]
+        """Give each loan's probability; a part of them is one call of LightGBM's.
+
+        The parts are small, so that a thread encodes one, holding the interpreter lock, while the others are in the
+        trees without it.
+        """
+        parts = [loans[start : start + _LOANS_OF_A_PART] for start in range(0, len(loans), _LOANS_OF_A_PART)]
         predict = self._pool.map if len(parts) > 1 else map
         return chain.from_iterable(predict(self._predict_part, parts))
 

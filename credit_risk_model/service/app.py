@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 _OF_A_MODEL = re.compile(r"/api/models/([^/]+)/(prediction|metadata)")
 _PROBES = ("/api/health",)
 _CONNECTIONS = "credit_risk_model.service.connections"
+_YOUNG_OBJECTS = 20_000
 _KINDS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -175,6 +176,8 @@ class Application:
         # What is loaded stays: the garbage collector need not walk through it again and again.
         gc.collect()
         gc.freeze()
+        # A batch's thousand loans are alive at once, and no reason to look for cycles among them.
+        gc.set_threshold(_YOUNG_OBJECTS)
         if self._ready():
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
             metrics.ready.set(seconds)

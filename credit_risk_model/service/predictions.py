@@ -48,6 +48,7 @@ class PredictionEndpoint:
         self._takes_long = getattr(model, "takes_long", False)
         self._limiter = long_predictions
         self._largest_body = getattr(model, "largest_body", settings.largest_body)
+        self._most_objects = getattr(model, "most_objects", None)
         self._bodies = bodies
         archive = getattr(model, "archive", None)
         self.model_version = archive.metadata.model_version if archive is not None else model.version
@@ -74,6 +75,10 @@ class PredictionEndpoint:
     def _validate(self, body: bytes) -> BaseModel:
         if not body:
             raise invalid([{"loc": (), "type": "missing", "msg": "Field required"}], within=("body",))
+        if self._most_objects is not None and (found := body.count(b"{")) > self._most_objects:
+            # Before pydantic sees them: 300,000 empty loans are 16 errors each, half a minute and 4.8 GB of them.
+            message = f"The body has {found} JSON objects, of which {self._most_objects} are taken at most."
+            raise Refusal(400, "invalid", "ValidationError", [message])
         try:
             return self._schema.model_validate_json(body)
         except ValidationError as error:

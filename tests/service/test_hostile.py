@@ -199,7 +199,8 @@ BATCHES = {
     "1,001 loans": (post(batch(*[LOAN] * 1001), BATCH), 400, "'body, loans' has error 'too_long'"),
     "good and bad loans": (post(batch(LOAN, b"{}", LOAN), BATCH), 400, "'body, loans, 1, annual_income'"),
     "only bad loans": (post(batch(loan("term", "1")), BATCH), 400, "'body, loans, 0, term'"),
-    "300,000 empty loans": (post(batch(*[b"{}"] * 300_000), BATCH), 400, "'body, loans' has error 'too_long'"),
+    "300,000 empty loans": (post(batch(*[b"{}"] * 300_000), BATCH), 400, "300001 JSON objects"),
+    "1,999 empty loans": (post(batch(*[b"{}"] * 1999), BATCH), 400, "31984 errors"),
     "1,000 loans of 150 names": (
         post(batch(*[b"{" + b",".join(b'"%x":0' % name for name in range(150)) + b"}"] * 850), BATCH),
         400,
