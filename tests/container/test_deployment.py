@@ -16,6 +16,7 @@ from container.engine import Podman
 from container.kubelet import Pod, running
 from container.load import Load
 
+from credit_risk_model import __version__
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
 pytestmark = pytest.mark.container
@@ -200,15 +201,16 @@ def test_second_version_takes_over_without_a_failed_request(
     podman: Podman, image: str, start_load: Callable[..., Load]
 ) -> None:
     """A rollout by the Deployment's rules (the new pod ready first) is not noticed by those who ask."""
-    podman.run("tag", image, "localhost/credit_risk_model_service:0.2.0")
+    podman.run("tag", image, "localhost/credit_risk_model_service:next")
 
     def to_second_version(data: dict[str, str]) -> None:
-        data["rest_configuration.yaml"] = data["rest_configuration.yaml"].replace("version: 0.1.0", "version: 0.2.0")
+        name = "rest_configuration.yaml"
+        data[name] = data[name].replace(f"version: {__version__}", "version: next")
 
     with running(podman, "first", image) as first, ThreadPoolExecutor() as pool:
         first.wait_until(lambda: first.ready, 60)
         loads = [start_load(first.address, seconds=22, connections=8, reuse=reuse) for reuse in (True, False)]
-        second_image = "localhost/credit_risk_model_service:0.2.0"
+        second_image = "localhost/credit_risk_model_service:next"
         with running(podman, "second", second_image, change=to_second_version) as second:
             second.wait_until(lambda: second.ready, 60)
             for load in loads:
@@ -219,7 +221,7 @@ def test_second_version_takes_over_without_a_failed_request(
             for load in loads:
                 load.direct_to(second.address)
             assert ending.result() == 0
-            assert ask(second, "/openapi.json")[1]["info"]["version"] == "0.2.0"
+            assert ask(second, "/openapi.json")[1]["info"]["version"] == "next"
             for load in loads:
                 outcomes = load.finish()
                 assert outcomes.keys() == {"200"}
