@@ -2,7 +2,7 @@
 
 One client sends over one connection, first loans one by one, then in batches, to the same process, and so on in turns:
 on all cores, as it ships, and on one core. A batch uses all of them, one loan can't. The loans are synthetic and all
-different, as a book's are: trees answer loans that they have just seen faster, since the processor remembers their ways.
+different, as a book's are: trees answer loans that they have just seen faster, for the processor remembers their ways.
 """
 
 import argparse
