@@ -142,7 +142,8 @@ def _ask_and_check(
 def bad(port: int, loans: Loans) -> Iterator[str]:
     """Send what is refused, in rotation; the outcome is right where the status is the refusal's own."""
     loan = loans[0][0]
-    unknown = ",".join(f'"{number}":0' for number in range(80_000))
+    # The costliest that is validated, and one that is refused before it.
+    unknown, too_many = (",".join(f'"{number}":0' for number in range(count)) for count in (19_900, 80_000))
     refused = [
         (post(PREDICTION, b"{"), 400),
         (post(PREDICTION, b"[" * 50_000), 400),
@@ -152,6 +153,7 @@ def bad(port: int, loans: Loans) -> Iterator[str]:
         (post(BATCH, b'{"loans":[' + b",".join([b"{}"] * 1000) + b"]}"), 400),
         (post(BATCH, b'{"loans":[' + b",".join([b"{}"] * 300_000) + b"]}"), 400),
         (post(BATCH, f'{{"loans":[{{{unknown}}}]}}'.encode()), 400),
+        (post(BATCH, f'{{"loans":[{{{too_many}}}]}}'.encode()), 400),
         (post(PREDICTION, b"a=b", "Content-Type: application/x-www-form-urlencoded"), 415),
         (post("/api/models/unknown/prediction", b"{}"), 404),
         (post("/api/health", b"{}"), 405),
