@@ -134,9 +134,7 @@ def count_lines(path: Path, words: bytes) -> int:
 
 def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> list[Check]:
     """Judge what the server used, from its first to its last tenth once it was warm."""
-    growth, more_files = (
-        (_GROWTH_OF_A_SHORT_ONE_MB, _MORE_FILES_OF_A_SHORT_ONE) if short else (_GROWTH_MB, _MORE_FILES)
-    )
+    growth, more_files = (_GROWTH_OF_A_SHORT_ONE_MB, _MORE_FILES_OF_A_SHORT_ONE) if short else (_GROWTH_MB, _MORE_FILES)
     tenth = max(1, len(warm) // 10)
     first, last = warm[:tenth], warm[-tenth:]
     memory = [min(found.memory_mb for found in part) for part in (first, last)]
