@@ -106,6 +106,10 @@ class Booster:
         self._contributions = self._bind_fast(_CONTRIBUTIONS)
         self._predict_row = library.fast.LGBM_BoosterPredictForMatSingleRowFast
         self._row_type = ctypes.c_double * self.feature_count
+        # A row with room behind it for its probability: one object to make for a prediction instead of three.
+        self._row_and_answer = ctypes.c_double * (self.feature_count + 1)
+        self._answer_at = self.feature_count * ctypes.sizeof(ctypes.c_double)
+        self._always_one = ctypes.byref(ctypes.c_int64())  # where the call tells how many probabilities there are
 
     def _bind_fast(self, kind: int) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()
@@ -133,12 +137,12 @@ class Booster:
 
     def predict_row(self, row: Sequence[float]) -> float:
         """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread."""
-        length, probability = ctypes.c_int64(), ctypes.c_double()
-        row_values = self._row_type(*row)
-        status = self._predict_row(self._probability, row_values, ctypes.byref(length), ctypes.byref(probability))
+        values = self._row_and_answer(*row)
+        answer = ctypes.byref(values, self._answer_at)
+        status = self._predict_row(self._probability, values, self._always_one, answer)
         if status != 0:
             self._library.check(status)
-        return probability.value
+        return values[self.feature_count]
 
     def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
         """Give the positive class's probability for each of many rows, the same to the last bit as one by one.
