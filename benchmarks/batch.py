@@ -18,9 +18,8 @@ from benchmarks import report
 from benchmarks.processes import BATCH, SERVICE, serving
 from benchmarks.scoring import synthetic_loans
 from benchmarks.serving import SERVER_CPU, load
-from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.schemas import LOANS_OF_A_BATCH, CreditRiskModelInput
 
-LOANS_OF_A_BATCH = 1000
 BATCHES = 5
 
 
