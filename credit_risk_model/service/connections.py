@@ -7,8 +7,11 @@ one dictionary tells which of them has been idle longest.
 """
 
 import asyncio
+import fcntl
 import logging
 import resource
+import sys
+import termios
 from random import getrandbits
 from time import monotonic
 from typing import Any
@@ -176,7 +179,8 @@ class BoundedConnection(HttpToolsProtocol):
             raise httptools.HttpParserError
         self._unfinished = 0
         super().on_headers_complete()
-        self._all.idle.pop(self, None)
+        if not self.flow.write_paused:  # else it is waited for that the client reads, whatever it sends meanwhile
+            self._all.idle.pop(self, None)
 
     def _headers_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -274,7 +278,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def end_wait(self) -> None:
         """Close, since the client did not do in time what it was expected to do."""
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._count_unsent()
         if unsent and unsent != self._unsent:  # it reads, if slowly
             self._unsent = unsent
             self._all.idle[self] = monotonic()
@@ -285,6 +289,15 @@ class BoundedConnection(HttpToolsProtocol):
                 self.refuse(_SLOW)
             else:
                 self.transport.abort()
+
+    def _count_unsent(self) -> int:
+        """Count the bytes of answers that the client has not taken, those that the system holds for it, too.
+
+        The system may hold megabytes, so that only its part tells whether a client reads slowly or not at all.
+        """
+        held = bytearray(4)
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     def hang_up(self) -> None:
         """Close for another connection's sake."""

@@ -36,6 +36,7 @@ class LingeringTransport(asyncio.Transport):
         self.abort = transport.abort  # type: ignore[method-assign]
         self.close_at_once = transport.close
         self.get_write_buffer_size = transport.get_write_buffer_size  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
 
     def is_closing(self) -> bool:
         """Say whether nothing more is to be written."""

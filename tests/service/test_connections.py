@@ -99,8 +99,10 @@ def test_what_is_overridden_has_uvicorns_parameters(name: str) -> None:
 def test_what_is_built_on_is_there() -> None:
     """The methods and attributes that the class relies on are those of the pinned uvicorn."""
     methods = "connection_made connection_lost data_received eof_received on_headers_complete on_response_complete"
-    assert {*methods.split(), "send_400_response", "pause_writing", "resume_writing"} <= vars(BoundedConnection).keys()
-    assert {*methods.split(), "send_400_response", "pause_writing", "resume_writing"} <= vars(HttpToolsProtocol).keys()
+    others = "send_400_response pause_writing resume_writing _start_asgi_task _unsupported_upgrade_warning"
+    overridden = {*methods.split(), *others.split()}
+    assert overridden <= vars(BoundedConnection).keys()
+    assert overridden <= vars(HttpToolsProtocol).keys()
     connection = inspect.getsource(HttpToolsProtocol)
     for attribute in ("pipeline", "scope", "headers", "url", "cycle", "flow", "timeout_keep_alive_task", "connections"):
         assert f"self.{attribute}" in connection, attribute
@@ -316,22 +318,44 @@ def test_client_that_does_not_read_is_cut_off(service: Service) -> None:
     assert service.get("/api/health")[0] == 200
 
 
+def fill(connection: socket.socket, port: int) -> None:
+    """Ask for more than the sockets between have room for: 270 times 17 kB, no more than 128 of which may wait."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", port))
+    connection.settimeout(10)
+    for number in (120, 120, 30):
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * number)
+        time.sleep(0.3)
+
+
 def test_client_that_reads_slowly_gets_all(service: Service) -> None:
-    """Answers that take longer than the time for headers are waited for as long as some of them goes out."""
-    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
+    """Answers that take longer than the time for headers are waited for as long as some of them goes out.
+
+    So slowly that for four times as long as headers may take the service has more to send than it likes to hold.
+    """
     received = bytearray()
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", service.port))
-        connection.settimeout(10)
-        connection.sendall((request + b"\r\n") * 120 + request + b"Connection: close\r\n\r\n")
+        fill(connection, service.port)
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         began = time.monotonic()
-        while part := connection.recv(16384):
+        while part := connection.recv(2048 if time.monotonic() - began < 4 else 16384):
             received += part
-            if time.monotonic() - began < 3:
+            if time.monotonic() - began < 4:
                 time.sleep(0.1)
-    assert received.count(b"HTTP/1.1 200 ") == 121
+    assert received.count(b"HTTP/1.1 200 ") == 271
     assert received.endswith(b"}")
+
+
+def test_client_that_sends_but_does_not_read_is_cut_off(service: Service) -> None:
+    """Further requests are no sign that a client reads."""
+    before = open_files(service)
+    with socket.socket() as connection:
+        fill(connection, service.port)
+        assert open_files(service) > before
+        deadline = time.monotonic() + 5
+        while open_files(service) > before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert open_files(service) <= before
 
 
 def test_too_many_predictions_at_once_are_sent_away(service: Service) -> None:
