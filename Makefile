@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SERVICE := .venv/service
 TRAINING := .venv/training
+SCORING := .venv/scoring
 CONFIG := configuration/rest_configuration.yaml
 NOTEBOOK := notebooks/credit_risk_model.ipynb
 
@@ -37,6 +38,11 @@ $(TRAINING)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(TRAINING)
 	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SCORING)/.installed: scoring_requirements.txt
+	$(PYTHON) -m venv $(SCORING)
+	$(SCORING)/bin/pip install --quiet --disable-pip-version-check -r scoring_requirements.txt
 	@touch $@
 
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
@@ -94,7 +100,7 @@ score-job: ## Score the loans on the cluster's volume, a pod a shard, and join t
 	kubectl apply -f kubernetes/scoring_join.yaml
 	kubectl -n model-scoring wait --for=condition=complete --timeout=1h job/credit-risk-scoring-join
 
-bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
+bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.installed) ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
 	@command -v wrk >/dev/null || { echo "wrk is not installed: apt-get install wrk, or your system's package." >&2; exit 1; }
 	$(TRAINING)/bin/python -m benchmarks.serving $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.operation $(if $(QUICK),--quick)
@@ -102,6 +108,7 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed ## Measure what is fast into
 	$(TRAINING)/bin/python -m benchmarks.evaluation $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.training $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.training --steps)
+	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.scoring)
 
 soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with good and bad traffic for SECONDS (600) and judge it
 	$(TRAINING)/bin/python -m benchmarks.soak --seconds $(SECONDS)

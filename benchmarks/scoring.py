@@ -3,6 +3,8 @@
 Files of synthetic loans are scored by `python -m credit_risk_model.scoring`, as a process of its own, in turns with
 `Booster.predict` of LightGBM's own package on a matrix that lies ready in memory, with as many threads: both meet the
 same machine at the same time, and their ratio is what counts.
+
+The command has the packages of its image (`make .venv/scoring/.installed`): Arrow imports pandas where it finds it.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from benchmarks import report
+from benchmarks.processes import ROOT
 from credit_risk_model import archive
 from credit_risk_model.scoring.checking import check
 from credit_risk_model.scoring.run import cores
@@ -133,9 +136,10 @@ def compare(
 def score(source: Path) -> Run:
     """Run the command on a file and wait for what it cost."""
     output = source.with_name("scores.parquet")
-    command = [sys.executable, "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
+    python = str(ROOT / ".venv" / "scoring" / "bin" / "python")
+    command = [python, "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
     begin = time.perf_counter()
-    process = os.posix_spawn(sys.executable, command, os.environ)
+    process = os.posix_spawn(python, command, os.environ)
     ended, peak = 0, 0
     while not ended:
         # Not the kernel's own ru_maxrss: that begins with the memory of whoever started the process.

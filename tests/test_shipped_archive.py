@@ -12,7 +12,7 @@ from credit_risk_model import archive
 from credit_risk_model.training.loans import file_sha256
 from credit_risk_model.training.pipeline import Settings, Training
 
-PATH = archive.MODEL_FILES / "1.zip"
+PATH = archive.newest()
 
 
 @pytest.fixture(scope="module")

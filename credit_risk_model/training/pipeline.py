@@ -78,8 +78,8 @@ class Settings:
     data: Path | None = None
     output: Path | None = None
     time_budget: float = 1200
-    max_trees: int = 100
-    max_leaves: int = 63
+    max_trees: int = 50
+    max_leaves: int = 127
     seed: int = 42
     synthetic_rows: int = 100_000
     search_log: Path = Path("build/search.log")

@@ -17,6 +17,7 @@ from container.kubelet import Pod, running
 from container.load import Load
 
 from credit_risk_model import __version__
+from credit_risk_model.archive import newest
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
 pytestmark = pytest.mark.container
@@ -148,10 +149,13 @@ def test_busy_pod_is_not_restarted_and_keeps_its_memory_limit(
 
 def test_damaged_archive_is_never_ready_and_is_restarted(podman: Podman, image: str, tmp_path: Path) -> None:
     """A pod that can't load its model gets no traffic, and liveness restarts it."""
-    archive = bytearray((Path(__file__).parents[2] / "credit_risk_model" / "model_files" / "1.zip").read_bytes())
-    archive[len(archive) // 2] ^= 1
-    (tmp_path / "1.zip").write_bytes(archive)
-    (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY 1.zip /service/credit_risk_model/model_files/1.zip\n")
+    shipped = newest()
+    content = bytearray(shipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / shipped.name).write_bytes(content)
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {image}\nCOPY {shipped.name} /service/credit_risk_model/model_files/{shipped.name}\n"
+    )
     podman.build("localhost/damaged:1", tmp_path)
     with running(podman, "damaged", "localhost/damaged:1") as pod:
         pod.wait_until(lambda: pod.of("restarted"), 90)

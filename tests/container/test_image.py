@@ -9,6 +9,7 @@ import pytest
 from container.engine import EngineError, Podman
 
 from credit_risk_model import __version__
+from credit_risk_model.archive import newest
 
 pytestmark = pytest.mark.container
 
@@ -86,11 +87,11 @@ def test_no_image_is_made_of_a_damaged_archive(podman: Podman, base: str, tmp_pa
         shutil.copy(ROOT / name, tmp_path)
     for name in ("configuration", "credit_risk_model"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    archive = tmp_path / "credit_risk_model" / "model_files" / "1.zip"
+    archive = tmp_path / "credit_risk_model" / "model_files" / newest().name
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 1
     archive.write_bytes(content)
-    with pytest.raises(EngineError, match=r"ModelArchiveError: 1\.zip: its SHA-256 is"):
+    with pytest.raises(EngineError, match=r"ModelArchiveError: \d+\.zip: its SHA-256 is"):
         podman.build("localhost/never:1", tmp_path, f"--build-arg=BASE_IMAGE={base}")
 
 
