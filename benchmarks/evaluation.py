@@ -39,6 +39,7 @@ from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import fitting
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import is_synthetic, read_loans
+from credit_risk_model.training.pipeline import Settings
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ MOST_TIMES_OF_C_CALL = 1.5
 MOST_MICROSECONDS = 30.0
 """What evaluating an encoded loan may take of LightGBM's own call, and encoding and evaluating it together."""
 
-DEFAULT_BOUND = (500, 31)
-"""Most trees and leaves of the search, as `pipeline.Settings` has them."""
+DEFAULT_BOUND = (Settings.max_trees, Settings.max_leaves)
+"""Most trees and leaves that the search has by default."""
 SEEDS = (42, 1, 2)
 LOANS = 2000
 """Loans in rotation: each takes other ways through the trees, so that the processor can't learn them by heart."""
@@ -83,7 +84,7 @@ class Grid:
         return tuple(trees for trees in self.trees if trees * leaves <= self.most_leaves)
 
 
-QUICK = Grid(trees=(50, 100, 200, 300, 500), leaves=(7, 31), rates=(0.08,), seeds=(42,))
+QUICK = Grid(trees=(50, 100, 200), leaves=(7, 127), rates=(0.08,), seeds=(42,))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from credit_risk_model import archive
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 PREDICTION = "/api/models/credit_risk_model/prediction"
+EXPLANATION = "/api/models/credit_risk_explanation/prediction"
 BATCH = "/api/models/credit_risk_batch/prediction"
 _TICKS = os.sysconf("SC_CLK_TCK")
 

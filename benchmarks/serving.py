@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.processes import (
     BARE_FASTAPI,
+    EXPLANATION,
     FRAMEWORK,
     FRAMEWORK_CONSTANT,
     PREDICTION,
@@ -173,6 +174,18 @@ def ratios(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
     return rows
 
 
+def explain(bodies: Path, number: int, seconds: float) -> dict[str, str]:
+    """Give how long an explanation takes, asked for one by one."""
+    with tempfile.TemporaryDirectory() as folder, serving(SERVICE, Path(folder), SERVER_CPU) as server:
+        load(server, bodies, 1, 1, path=EXPLANATION)  # warm
+        found = [load(server, bodies, 1, seconds, path=EXPLANATION) for _ in range(number)]
+    columns = {"p50": "p50 ms (to reach: <= 4)", "p99": "p99 ms"}
+    values = {name: [one[name] / 1000 for one in found] for name in columns}
+    return {
+        columns[name]: f"{statistics.median(ms):.3g} ({min(ms):.3g} to {max(ms):.3g})" for name, ms in values.items()
+    }
+
+
 def main() -> None:
     """Measure all contenders and write the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
@@ -180,7 +193,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
-    number, seconds = (1, 2) if quick else (5, 5)
+    number, seconds = (1, 2) if quick else (7, 5)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders()}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder))
@@ -188,11 +201,16 @@ def main() -> None:
             for name, contender in contenders().items():
                 sys.stderr.write(f"round {turn + 1} of {number}: {name}\n")
                 rounds[name].append(measure(name, contender, bodies, seconds))
+        explained = explain(bodies, number, seconds // 2)
     report.write(
         "serving_quick" if quick else "serving",
         "Serving",
         "make bench QUICK=1" if quick else "make bench",
-        {"Medians (and range) of the rounds": summarise(rounds), "Ratios, medians within a round": ratios(rounds)},
+        {
+            "Medians (and range) of the rounds": summarise(rounds),
+            "Ratios, medians within a round": ratios(rounds),
+            "An explanation, over one connection": [explained],
+        },
         [
             f"{number} rounds of {seconds} s each, with 1 and 16 connections; wrk has one core, the server the other.",
             "Everything on: validation, probability, request ids, metrics, structured log of every request.",

@@ -68,7 +68,6 @@ def check(loans: pa.Table) -> CheckedLoans:
 
 def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
     """Give the numbers, and the rules that some of them break; a number breaks one at most."""
-    missing = column.is_null().to_numpy(zero_copy_only=False)
     # Unsafe only in that a whole number beyond 2**53, which no field allows, may lose digits.
     numbers = pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy()
     smallest, largest = feature.bounds or (-np.inf, np.inf)
@@ -78,6 +77,7 @@ def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
         numbers = numbers + 0.0  # a whole number has no negative zero
     if allowed.all():
         return numbers, []
+    missing = column.is_null().to_numpy(zero_copy_only=False)
     finite = np.isfinite(numbers)
     rules = [
         ("missing", missing),

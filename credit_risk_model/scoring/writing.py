@@ -125,7 +125,8 @@ class _ParquetScores:
     """One row group for each table, so that a shard's row groups are those of a whole run."""
 
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(file, schema)
+        # Of the others hardly any value comes twice: a dictionary would only make them slower to write, and larger.
+        self._writer = pq.ParquetWriter(file, schema, use_dictionary=["credit_risk", "model_version"])
 
     def write(self, scores: pa.Table) -> None:
         self._writer.write_table(scores, row_group_size=max(1, scores.num_rows))
