@@ -84,7 +84,7 @@ class Grid:
         return tuple(trees for trees in self.trees if trees * leaves <= self.most_leaves)
 
 
-QUICK = Grid(trees=(50, 100, 200), leaves=(7, 127), rates=(0.08,), seeds=(42,))
+QUICK = Grid(trees=(50, 100), leaves=(7, 127), rates=(0.08,), seeds=(42,))
 
 
 @dataclass(frozen=True)
