@@ -12,6 +12,7 @@ import logging
 import resource
 import sys
 import termios
+from contextlib import suppress
 from random import getrandbits
 from time import monotonic
 from typing import Any
@@ -89,12 +90,12 @@ class Connections:
 
     def _watch(self) -> None:
         """Close those whose time is over; goes on as long as there are any."""
-        latest = monotonic() - self._seconds
-        for connection in [connection for connection, since in self.idle.items() if since < latest]:
-            connection.end_wait()
         self._watching = bool(self._open)
         if self._watching:
             self._loop.call_later(_WATCH_SECONDS, self._watch)
+        latest = monotonic() - self._seconds
+        for connection in [connection for connection, since in self.idle.items() if since < latest]:
+            connection.end_wait()
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -296,7 +297,8 @@ class BoundedConnection(HttpToolsProtocol):
         The system may hold megabytes, so that only its part tells whether a client reads slowly or not at all.
         """
         held = bytearray(4)
-        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        with suppress(OSError, ValueError):  # closed, and not yet told so
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
         return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     def hang_up(self) -> None:
