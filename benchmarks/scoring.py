@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = QUICK_SIZES if options.quick else SIZES
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), sizes, options.rounds)
+        rows = add_further_rows(measure(Path(folder), sizes, options.rounds))
     paths = report.write(
         "scoring_quick" if options.quick else "scoring",
         "Scoring files",
@@ -69,7 +69,8 @@ def main() -> None:
             f"Medians of {options.rounds} rounds in turns (one of ten million rows), memory the largest of them; "
             f"{cores()} threads each; pyarrow {pa.__version__}.",
             "`ratio`: rows a second of the whole run, start of the process included, to those of `Booster.predict` on "
-            f"{MATRIX_ROWS:,} ready rows, round by round.",
+            f"{MATRIX_ROWS:,} ready rows, round by round. `us a further row`: what each row took that the next smaller "
+            "file of the kind has not; so what a row costs without the start of the process.",
         ],
     )
     sys.stdout.write(paths[1].read_text())
@@ -90,6 +91,17 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
             figures = compare(source, size, booster, matrix, rounds if size < 10_000_000 else 1)
             rows.append({"rows": size, "from": suffix, "MB": round(source.stat().st_size / 1e6), **figures})
             source.unlink()
+    return rows
+
+
+def add_further_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add what each row beyond those of the next smaller file takes: a row's cost without that of the start."""
+    smaller: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        before = smaller.get(row["from"])
+        further = (row["s"] - before["s"]) / (row["rows"] - before["rows"]) * 1e6 if before else None
+        row["us a further row"] = "" if further is None else f"{further:.2f}"
+        smaller[row["from"]] = row
     return rows
 
 
