@@ -40,6 +40,7 @@ QUICK_SIZES = (100_000, 300_000)
 BOOK_ROWS = 50_000
 MATRIX_ROWS = 300_000
 ROW_GROUP = 250_000
+PYTHON = ROOT / ".venv" / "scoring" / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small sizes")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each size (default: %(default)s)")
     options = parser.parse_args()
+    if not PYTHON.exists():
+        sys.exit("The packages that files are scored with are not installed: `make .venv/scoring/.installed`.")
     sizes = QUICK_SIZES if options.quick else SIZES
     with tempfile.TemporaryDirectory() as folder:
         rows = add_further_rows(measure(Path(folder), sizes, options.rounds))
@@ -148,10 +151,9 @@ def compare(
 def score(source: Path) -> Run:
     """Run the command on a file and wait for what it cost."""
     output = source.with_name("scores.parquet")
-    python = str(ROOT / ".venv" / "scoring" / "bin" / "python")
-    command = [python, "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
+    command = [str(PYTHON), "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
     begin = time.perf_counter()
-    process = os.posix_spawn(python, command, os.environ)
+    process = os.posix_spawn(PYTHON, command, os.environ)
     ended, peak = 0, 0
     while not ended:
         # Not the kernel's own ru_maxrss: that begins with the memory of whoever started the process.

@@ -28,6 +28,7 @@ from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
+SHIPPED = ROOT / yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"]["archive"]
 HARDENED = "credit_risk_model.service.app:app"
 # As the image starts it.
 OPTIONS = (

@@ -6,25 +6,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONFIGURATION, ROOT
+from conftest import CONFIGURATION, ROOT, SHIPPED
 
 from credit_risk_model import archive
 from credit_risk_model.training.loans import file_sha256
 from credit_risk_model.training.pipeline import Settings, Training
 
-PATH = archive.newest()
-
 
 @pytest.fixture(scope="module")
 def shipped() -> archive.Archive:
     """The archive that ships, verified."""
-    return archive.read(PATH)
+    return archive.read(SHIPPED)
 
 
 def test_archive_is_of_real_loans_and_small(shipped: archive.Archive) -> None:
     """It was trained on loans, not on made-up ones, and takes at most 20 MB."""
     assert shipped.metadata.data.kind == "loans"
-    assert PATH.stat().st_size <= 20_000_000
+    assert SHIPPED.stat().st_size <= 20_000_000
 
 
 def test_configuration_pins_it() -> None:
@@ -32,8 +30,8 @@ def test_configuration_pins_it() -> None:
     models = yaml.safe_load(CONFIGURATION.read_text())["models"]
     assert len(models) == 3
     for model in models:
-        assert ROOT / model["configuration"]["archive"] == PATH
-        assert model["configuration"]["sha256"] == archive.sha256(PATH.read_bytes())
+        assert ROOT / model["configuration"]["archive"] == SHIPPED
+        assert model["configuration"]["sha256"] == archive.sha256(SHIPPED.read_bytes())
 
 
 def test_figures_reach_what_is_promised(shipped: archive.Archive) -> None:
@@ -53,7 +51,7 @@ def test_search_was_bounded(shipped: archive.Archive) -> None:
 
 def test_card_states_the_limit_with_figures(shipped: archive.Archive) -> None:
     """The card gives the out-of-time figures beside the words on a loan's age."""
-    with zipfile.ZipFile(PATH) as contents:
+    with zipfile.ZipFile(SHIPPED) as contents:
         card = contents.read(archive.CARD).decode()
     found = shipped.metadata.metrics["out_of_time"]
     assert f"AUC {found['auc']:.3f}" in card

@@ -192,6 +192,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_response_complete()
         if not another:
             self._all.idle[self] = monotonic()
+            self._unsent = 0
             if self._owed is not None and not self.transport.is_closing():
                 self._answer(self._owed)
 
@@ -274,6 +275,7 @@ class BoundedConnection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Note that it reads again."""
         super().resume_writing()
+        self._unsent = 0
         if self.cycle is not None and not self.cycle.response_complete:
             self._all.idle.pop(self, None)
 
@@ -297,8 +299,10 @@ class BoundedConnection(HttpToolsProtocol):
         The system may hold megabytes, so that only its part tells whether a client reads slowly or not at all.
         """
         held = bytearray(4)
-        with suppress(OSError, ValueError):  # closed, and not yet told so
-            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        open_socket = self.transport.get_extra_info("socket")
+        if open_socket is not None:
+            with suppress(OSError, ValueError):  # closed, and not yet told so; or a system that can't tell
+                fcntl.ioctl(open_socket.fileno(), termios.TIOCOUTQ, held)
         return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
     def hang_up(self) -> None:
@@ -307,6 +311,8 @@ class BoundedConnection(HttpToolsProtocol):
         # An answer of a moment ago may still be on its way to the socket.
         if monotonic() - since < 1:
             self.transport.close_at_once()
+            if self.transport.get_write_buffer_size():  # it closes when that is sent, which may be never
+                self._all.idle[self] = since
         else:
             self.transport.abort()
 

@@ -43,8 +43,8 @@ class LingeringTransport(asyncio.Transport):
         return self.lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close, or linger; when called again while lingering, close."""
-        if self.lingering or not self._expects_more():
+        """Close, or linger; when called again while lingering, or when the connection is lost, close."""
+        if self.lingering or self._transport.is_closing() or not self._expects_more():
             self._transport.close()
             return
         self.lingering = True

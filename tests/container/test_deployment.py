@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SHIPPED
 from container.engine import Podman
 from container.kubelet import Pod, running
 from container.load import Load
 
 from credit_risk_model import __version__
-from credit_risk_model.archive import newest
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
 pytestmark = pytest.mark.container
@@ -149,12 +149,11 @@ def test_busy_pod_is_not_restarted_and_keeps_its_memory_limit(
 
 def test_damaged_archive_is_never_ready_and_is_restarted(podman: Podman, image: str, tmp_path: Path) -> None:
     """A pod that can't load its model gets no traffic, and liveness restarts it."""
-    shipped = newest()
-    content = bytearray(shipped.read_bytes())
+    content = bytearray(SHIPPED.read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / shipped.name).write_bytes(content)
+    (tmp_path / SHIPPED.name).write_bytes(content)
     (tmp_path / "Dockerfile").write_text(
-        f"FROM {image}\nCOPY {shipped.name} /service/credit_risk_model/model_files/{shipped.name}\n"
+        f"FROM {image}\nCOPY {SHIPPED.name} /service/credit_risk_model/model_files/{SHIPPED.name}\n"
     )
     podman.build("localhost/damaged:1", tmp_path)
     with running(podman, "damaged", "localhost/damaged:1") as pod:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SHIPPED
 from container.engine import EngineError, Podman
 
 from credit_risk_model import __version__
-from credit_risk_model.archive import newest
 
 pytestmark = pytest.mark.container
 
@@ -87,7 +87,7 @@ def test_no_image_is_made_of_a_damaged_archive(podman: Podman, base: str, tmp_pa
         shutil.copy(ROOT / name, tmp_path)
     for name in ("configuration", "credit_risk_model"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    archive = tmp_path / "credit_risk_model" / "model_files" / newest().name
+    archive = tmp_path / "credit_risk_model" / "model_files" / SHIPPED.name
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 1
     archive.write_bytes(content)
