@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.processes import EXPLANATION, PREDICTION
+from benchmarks.processes import BATCH, EXPLANATION, PREDICTION
 from benchmarks.serving import known_loans
 from credit_risk_model.archive import GOLDEN_TOLERANCE
 
-BATCH = "/api/models/credit_risk_batch/prediction"
 SHED = "503, to come back"
 _LONGEST_WAIT = 30
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
