@@ -1,5 +1,5 @@
 # The image of the service: `make image`, or
-#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.2.0 .
+#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.3.0 .
 # Docker, Buildah and Podman build it alike. All stages start from the same base, so that what one installs runs in the
 # others. With `--target scoring` (`make scoring-image`) it is the image that scores files.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
@@ -71,7 +71,7 @@ RUN python -c 'import os, yaml; from rest_model_service import configuration, he
 
 ARG BUILD_DATE=1970-01-01T00:00:00Z
 ARG SOURCE_URL=""
-ARG VERSION=0.2.0
+ARG VERSION=0.3.0
 LABEL org.opencontainers.image.title="Credit Risk Model Service" \
       org.opencontainers.image.description="Calls loans on the book safe or risky, with the probability behind it." \
       org.opencontainers.image.version="${VERSION}" \

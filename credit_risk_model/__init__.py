@@ -1,5 +1,5 @@
 """Credit risk of loans on the book: train, package and serve a LightGBM model."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 DESCRIPTION = "Calls a loan on the book safe or risky and says how probable it is that the loan is risky."
