@@ -39,7 +39,7 @@ class CreditRiskBatch(MLModel):
     largest_body = 1_000_000  # bytes: a thousand loans, indented
     # Of JSON; some more than a thousand loans have, so that a list a little too long is told as such.
     most_objects = 2 * LOANS_OF_A_BATCH
-    most_names = 20 * LOANS_OF_A_BATCH
+    most_names = most_commas = 20 * LOANS_OF_A_BATCH
 
     def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
         """Load a model archive, or share the one that is loaded.

@@ -8,6 +8,7 @@ others that wait are accepted too.
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,10 @@ _FILES = Path("/proc/self/fd")
 class Backlog:
     """The connections that wait on the port that another one came by."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, tls: ssl.SSLContext | None) -> None:
         """Find the socket that listens on the port; where there is none to be found, the event loop accepts alone."""
         self._loop = loop
+        self._tls = tls
         self._listening = _listening(port)
         # Held, since the event loop holds its tasks weakly only.
         self._tasks: set[asyncio.Task[object]] = set()
@@ -37,11 +39,16 @@ class Backlog:
                 for _ in range(_MOST_AT_ONCE):
                     accepted, _address = listening.accept()
                     accepted.setblocking(False)
-                    task = self._loop.create_task(self._loop.connect_accepted_socket(protocol, accepted))
+                    task = self._loop.create_task(self._loop.connect_accepted_socket(protocol, accepted, ssl=self._tls))
                     self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    task.add_done_callback(self._done)
             finally:
                 listening.detach()
+
+    def _done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a client's that broke off its handshake: seen, and of no further interest
 
 
 def _listening(port: int) -> int:

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Headers, Refusal, internal_error, invalid
 from credit_risk_model.service.contract import describe
@@ -78,6 +79,8 @@ class Application:
         headers = [(b"x-request-id", identity.encode())]
         if self._drain.under_way:
             self._drain.note_request()
+            # Again, since models that were loaded meanwhile have made the framework welcome traffic.
+            self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)
             headers.append((b"connection", b"close"))
         try:
             status = await self._serve(scope, receive, send, headers)
@@ -113,6 +116,9 @@ class Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> int:
         """Answer, and give the answer's status."""
         try:
+            # The framework's routes also match with a line feed after their end, which neither keys nor bounds expect.
+            if not scope["path"].isprintable():
+                raise Refusal(404, "not_found", "NotFound", ["Not Found"])
             if self._keys is not None:
                 self._keys.check(scope)
             endpoint = self._endpoint(scope)
@@ -178,7 +184,7 @@ class Application:
         gc.freeze()
         # A batch's thousand loans are alive at once, and no reason to look for cycles among them.
         gc.set_threshold(_YOUNG_OBJECTS)
-        if self._ready():
+        if self._ready() and not self._drain.under_way:
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
             metrics.ready.set(seconds)
             for model in ModelManager().get_models():
@@ -249,4 +255,7 @@ def create_application() -> ASGIApp:
     return allow_origins(Application(framework, settings, keys), settings.cors_origins)
 
 
-app = create_application()
+try:
+    app = create_application()
+except ConfigurationError as error:
+    sys.exit(f"The service can't start: {error}")  # in one line: the server would print its own stack before it

@@ -43,7 +43,11 @@ _MOST_DISCARDED = 64 * 2**20
 _OTHER_FILES = 64
 _AGAIN = [(b"retry-after", b"1")]
 
+_HEADERS_OF_A_BODY = (b"content-length", b"transfer-encoding")
+
 _MALFORMED = Refusal(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
+_HOST = Refusal(400, "malformed", "MalformedRequest", ["A request has one Host header."])
+_CODING = Refusal(501, "coding", "NotImplemented", ["Of all transfer codings only chunked is understood."])
 _SLOW = Refusal(408, "slow", "RequestTimeout", ["The headers did not arrive in time."])
 _LONG_URL = Refusal(414, "long_url", "URITooLong", [f"The URL is longer than {_LONGEST_URL} bytes."])
 _LARGE_HEADERS = Refusal(431, "large_headers", "HeadersTooLarge", ["The headers are too many or too large."])
@@ -75,7 +79,8 @@ class Connections:
     def admit(self, connection: "BoundedConnection") -> None:
         """Let a new connection in: where there are too many in place of the one that has been idle longest."""
         if self._backlog is None:
-            self._backlog = Backlog(self._loop, connection.server[1] or 0 if connection.server else 0)
+            port = connection.server[1] or 0 if connection.server else 0
+            self._backlog = Backlog(self._loop, port, connection.config.ssl)
         self._backlog.accept(connection.another)
         if len(self._open) > self._most:
             longest = next(iter(self.idle), None)
@@ -118,8 +123,11 @@ class BoundedConnection(HttpToolsProtocol):
             app_state["connections"] = Connections(settings, server_state, self.loop)
         self._all: Connections = app_state["connections"]
         self._largest = self._all.largest_headers
-        # Bytes received while the headers at hand were not complete; more than they have, if others came before them.
+        # Bytes received while the headers at hand, or the trailers, were not complete; more than they have, if others
+        # came before them.
         self._unfinished = 0
+        self._whole = True  # the last request whose headers are complete
+        self._staying = False
         self._invalid = _MALFORMED
         self._refusing = False
         self._owed: Refusal | None = None
@@ -155,20 +163,56 @@ class BoundedConnection(HttpToolsProtocol):
             if self._discarded > _MOST_DISCARDED:
                 self.transport.abort()
         else:
-            super().data_received(data)
+            self._parse(data)
             # uvicorn puts the method in when the headers are complete.
-            if self.scope is not None and "method" not in self.scope and not self._refusing:
-                self._await_headers(len(data))
+            if not self._refusing and self.scope is not None and not (self._whole and "method" in self.scope):
+                self._await_more(len(data))
 
-    def _await_headers(self, received: int) -> None:
-        if not self._unfinished and self in self._all.idle:
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+        except httptools.HttpParserError:  # or a bound that is broken
+            self.refuse(self._invalid)
+
+    def _await_more(self, received: int) -> None:
+        """Bound headers that are not complete, and whatever of a body is none: extensions of chunks, and trailers."""
+        if self._whole and not self._unfinished and self in self._all.idle:
             self._all.idle[self] = monotonic()
         self._unfinished += received
         if self._unfinished > 2 * self._largest:
             self.refuse(_LONG_URL if len(self.url) > _LONGEST_URL else _LARGE_HEADERS)
 
+    def _stay(self, rest: bytes) -> None:
+        """Go on after a request to change over to another protocol as if it were none, as any server may.
+
+        The parser takes such a request to end with its headers. So another one, told only how long the body is, reads
+        from there on.
+        """
+        if self.scope["method"] == "CONNECT":
+            self._refusing = True
+            self.cycle.keep_alive = False
+            return
+        framing = [b"%s: %s\r\n" % header for header in self.scope["headers"] if header[0] in _HEADERS_OF_A_BODY]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._staying = True
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        self._staying = False
+        if rest:
+            self._parse(rest)
+
+    def on_message_begin(self) -> None:
+        """Start reading a request's headers."""
+        if not self._staying:
+            super().on_message_begin()
+
     def on_headers_complete(self) -> None:
-        """Start a request, unless it breaks a bound: then the parser stops and calls for `send_400_response`."""
+        """Start a request, unless it breaks a bound: then the parser stops, and the request is refused."""
+        if self._staying:
+            return
         if len(self.url) > _LONGEST_URL:
             self._invalid = _LONG_URL
         # Headers that came in one piece are no larger than a piece.
@@ -176,12 +220,43 @@ class BoundedConnection(HttpToolsProtocol):
             self._invalid = _LARGE_HEADERS
         elif len(self.pipeline) >= _MOST_PIPELINED:
             self._invalid = _PIPELINED
+        else:
+            self._check_headers()
         if self._invalid is not _MALFORMED:
             raise httptools.HttpParserError
         self._unfinished = 0
         super().on_headers_complete()
+        self._whole = False
+        self.headers = []  # what comes now are trailers, which are no headers of the request
         if not self.flow.write_paused:  # else it is waited for that the client reads, whatever it sends meanwhile
             self._all.idle.pop(self, None)
+
+    def _check_headers(self) -> None:
+        """Refuse what the parser lets pass, against RFC 9112."""
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._invalid = _CODING
+        version = self.parser.get_http_version()
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._invalid = _HOST
+        if version == "1.0":
+            self.expect_100_continue = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._unfinished = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole, unless it is one whose body the parser skips."""
+        if self.parser.should_upgrade() and self.scope["method"] != "CONNECT":
+            return
+        self._unfinished = 0
+        self._whole = True
+        super().on_message_complete()
 
     def _headers_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -201,24 +276,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._at_work = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer a request to change protocols as if it were none, and read nothing after it.
-
-        The parser ends such a request with its headers. What follows may be its body, for a proxy that knows nothing of
-        other protocols, and must not be taken for a request of its own.
-        """
-        self._refusing = True
-        self.cycle.keep_alive = False
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser could not read, or was not to."""
-        self.refuse(self._invalid)
-
     def refuse(self, refusal: Refusal) -> None:
         """Read nothing more; answer with an error once all answers are given that are owed, and close."""
         self._refusing = True
         cycle = self.cycle
-        if cycle is None or cycle.response_complete:
+        if not self._whole and cycle.response_complete:  # the rest of a body whose request has its answer
+            self.transport.close()
+        elif cycle is None or cycle.response_complete:
             self._answer(refusal)
         elif cycle.more_body and not self.pipeline:  # the error lies within the body that is being read
             cycle.disconnected = True

@@ -25,9 +25,9 @@ from credit_risk_model.service.settings import Configuration, configuration_path
 
 _EVERYWHERE = """\
 Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
-does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400. Every answer
-has a request id in `X-Request-ID`: the request's own, where it is 1 to 64 letters, digits, `.`, `_` or `-`, else a new
-one."""
+does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400, a transfer
+coding other than chunked 501. Every answer but those to browsers' preflight requests has a request id in
+`X-Request-ID`: the request's own, where it is 1 to 64 letters, digits, `.`, `_` or `-`, else a new one."""
 
 _HEADERS = {
     "X-Request-ID": {
@@ -62,7 +62,7 @@ _OF_PREDICTIONS: _Responses = {
     400: _error("The body is no JSON, or breaks the contract: a message for each field."),
     408: _error("The body did not arrive in time."),
     413: _error("The body is too large."),
-    415: _error("The body is said to be something other than JSON."),
+    415: _error("The body is said to be something other than JSON, or to be packed."),
     **_FAULT,
     503: _error(f"{_NOT_LOADED[:-1]}, or too much is at work.", "Retry-After"),
 }

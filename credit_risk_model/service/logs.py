@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 from pydantic_core import to_json
 
+from credit_risk_model.errors import CreditRiskError
+
 _requests = logging.getLogger("credit_risk_model.service.requests")
 _faults = logging.getLogger("credit_risk_model.service.faults")
 
@@ -19,7 +21,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, event, logger, and what the record carries as `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line; a traceback stands in it as one string."""
+        """Give the line; a traceback stands in it as one string, an error of ours as what it says."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -28,7 +30,11 @@ class JsonFormatter(logging.Formatter):
         }
         line.update(getattr(record, "fields", ()))
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            error = record.exc_info[1]
+            if isinstance(error, CreditRiskError):  # says what is wrong and what to do; where it came from adds nothing
+                line["error"] = str(error)
+            else:
+                line["traceback"] = self.formatException(record.exc_info)
         return to_json(line, fallback=str).decode()
 
 

@@ -52,7 +52,7 @@ class PredictionEndpoint:
         # error holds a copy of the loan that it is of.
         self._bounds = [
             (sign, most, what)
-            for sign, what in ((b"{", "objects"), (b":", "names"))
+            for sign, what in ((b"{", "objects"), (b":", "names"), (b",", "commas"))
             if (most := getattr(model, f"most_{what}", None)) is not None
         ]
         self._bodies = bodies

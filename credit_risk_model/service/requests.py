@@ -17,6 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # application/json, with parameters, or a type that is JSON by its suffix.
 _JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_LONGEST_LENGTH = 20
 # Of a body that is refused, the rest is not read: the connection can't be used again.
 _CLOSE = [(b"connection", b"close")]
 
@@ -61,16 +62,18 @@ class BodyReader:
         """Read a body.
 
         Raises:
-            Refusal: It says that it is no JSON; it has more than `largest` bytes, of which no more is read than shows
-                that; it did not arrive in time; or too many others are arriving.
+            Refusal: It says that it is no JSON, or packed; it has more than `largest` bytes, of which no more is read
+                than shows that; it did not arrive in time; or too many others are arriving.
             ClientGone: The client went away.
         """
         for name, value in scope["headers"]:
-            # The server has checked that a length is a number.
-            if name == b"content-length" and int(value) > largest:
+            # The server has checked that a length is a number, though not that Python takes one of so many digits.
+            if name == b"content-length" and (len(value) > _LONGEST_LENGTH or int(value) > largest):
                 raise _too_large(largest)
             if name == b"content-type" and value != b"application/json" and not _JSON_TYPE.fullmatch(value.strip()):
                 raise Refusal(415, "media_type", "UnsupportedMediaType", ["Send the loan as JSON: application/json."])
+            if name == b"content-encoding" and value != b"identity":
+                raise Refusal(415, "media_type", "UnsupportedMediaType", ["Send the loan without Content-Encoding."])
         if len(self._deadlines) >= self._most:
             raise Refusal(
                 503, "busy", "ServiceBusy", ["Too many predictions at once."], [(b"retry-after", b"1"), *_CLOSE]

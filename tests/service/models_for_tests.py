@@ -38,6 +38,16 @@ class SlowModel(MLModel):
         return Done()
 
 
+class SlowToLoadModel(SlowModel):
+    """Takes its time to load."""
+
+    display_name = qualified_name = "slow_to_load"
+
+    def __init__(self) -> None:
+        """Load for a second."""
+        time.sleep(1)
+
+
 class BrokenModel(SlowModel):
     """Fails with an error that quotes something secret."""
 

@@ -1,4 +1,7 @@
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -7,7 +10,7 @@ from pathlib import Path
 from socket import create_connection
 
 import pytest
-from conftest import Service
+from conftest import OPTIONS, Service
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
@@ -48,6 +51,31 @@ def test_probe_does_not_wait_behind_a_rush_of_connections(service: Service) -> N
     over.set()
     for thread in threads:
         thread.join()
+
+
+def test_connections_that_waited_speak_tls_too(
+    start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
+) -> None:
+    """Where the server has a certificate, all of many connections that came together are encrypted."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *subject], check=True, capture_output=True)
+    tls = ("--ssl-keyfile", str(key), "--ssl-certfile", str(certificate))
+    service = start_service(archive=str(archive_path), options=(*OPTIONS, *tls))
+    context = ssl.create_default_context(cafile=str(certificate))
+    deadline = time.monotonic() + 30
+    while "Uvicorn running" not in service.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(create_connection(("127.0.0.1", service.port), timeout=20)) for _ in range(40)]
+        for connection in waiting:
+            encrypted = stack.enter_context(context.wrap_socket(connection, server_hostname="localhost"))
+            encrypted.sendall(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert encrypted.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_connections_are_refused_once_the_service_has_ended(service: Service) -> None:

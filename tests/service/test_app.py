@@ -4,10 +4,12 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,33 @@ def test_refused_archive_sends_predictions_away(start_service: Callable[..., Ser
     service = start_service(archive=str(tmp_path / "1.zip"))
     service.wait_for("/api/health", status=503)
     assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 503
+
+
+def test_service_that_is_told_to_end_while_it_loads_does_not_become_ready(
+    start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """Models that are loaded after SIGTERM welcome no traffic that nobody will be there to answer."""
+    service = start_service(archive=str(archive_path), more_models=("models_for_tests.SlowToLoadModel",))
+    service.wait_for("/api/health")
+    service.process.send_signal(signal.SIGTERM)
+    statuses = set()
+    with suppress(httpx.TransportError):
+        for _ in range(150):  # as long as these come, the drain goes on: two seconds
+            statuses.add(httpx.get(f"{service.address}/api/health/ready").status_code)
+            if httpx.get(f"{service.address}/api/health/startup").status_code == 200:
+                statuses.add("started")
+            time.sleep(0.01)
+    assert statuses == {503, "started"}
+    assert '"event":"ready"' not in service.log.read_text()
+
+
+def test_refused_archive_is_told_in_a_line(start_service: Callable[..., Service], tmp_path: Path) -> None:
+    """What is wrong with it stands in the log, without the stack of where that was noticed."""
+    service = start_service(archive=str(tmp_path / "1.zip"))
+    service.wait_for("/api/health", status=503)
+    text = service.log.read_text()
+    assert "The credit risk model is not loaded: 1.zip: no such file." in text
+    assert "Traceback" not in text
 
 
 def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Service], archive_path: Path) -> None:

@@ -99,12 +99,12 @@ def test_what_is_overridden_has_uvicorns_parameters(name: str) -> None:
 def test_what_is_built_on_is_there() -> None:
     """The methods and attributes that the class relies on are those of the pinned uvicorn."""
     methods = "connection_made connection_lost data_received eof_received on_headers_complete on_response_complete"
-    others = "send_400_response pause_writing resume_writing _start_asgi_task _unsupported_upgrade_warning"
+    others = "on_message_begin on_body on_message_complete pause_writing resume_writing _start_asgi_task"
     overridden = {*methods.split(), *others.split()}
     assert overridden <= vars(BoundedConnection).keys()
     assert overridden <= vars(HttpToolsProtocol).keys()
     connection = inspect.getsource(HttpToolsProtocol)
-    for attribute in ("pipeline", "scope", "headers", "url", "cycle", "flow", "timeout_keep_alive_task", "connections"):
+    for attribute in "pipeline scope headers url cycle flow parser timeout_keep_alive_task connections".split():
         assert f"self.{attribute}" in connection, attribute
     for fact in ("self.pipeline.appendleft((self.cycle, app))", 'self.scope["method"] =', "transport=self.transport"):
         assert fact in connection
