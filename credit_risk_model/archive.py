@@ -288,6 +288,8 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
             for entry in entries:
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {_CURE}")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is packed in an unknown way. {_CURE}")
             return {entry.filename: _read_entry(archive, entry) for entry in entries if entry.filename in wanted}
     except (
         zipfile.BadZipFile,

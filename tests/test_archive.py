@@ -196,6 +196,16 @@ def test_link_is_refused(archive_path: Path, tmp_path: Path) -> None:
         archive.read(path)
 
 
+def test_unknown_packing_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """Only what the archive is written with, deflate, or nothing at all is unpacked."""
+    path = tmp_path / "1.zip"
+    with zipfile.ZipFile(archive_path) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(ModelArchiveError, match=r"metadata\.json is packed in an unknown way"):
+        archive.read(path)
+
+
 def test_bomb_that_lies_about_its_size_is_refused(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
