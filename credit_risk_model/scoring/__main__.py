@@ -73,12 +73,13 @@ def _interrupt(number: int, _: object) -> NoReturn:
 
 def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> None:
     logger.info(
-        "%s: %s rows in %.1f s (%s rows/s), %s scored, %s rejected.",
+        "%s: %s rows in %.1f s (%s rows/s), %s scored by model version %s, %s rejected.",
         options.output.name,
         f"{summary.rows:,}",
         seconds,
         f"{summary.rows / seconds:,.0f}",
         f"{summary.scored:,}",
+        summary.model_version,
         f"{summary.rejected:,}",
     )
     for reason, count in summary.reasons.most_common():
@@ -126,7 +127,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rejects", type=Path, help="CSV file for rows that break the contract (default: by the output)"
     )
-    parser.add_argument("--max-rejects", type=_count, help="how many such rows are tolerated (default: all)")
+    parser.add_argument(
+        "--max-rejects",
+        type=_count,
+        help="how many such rows are an exit code of 0; with more nothing is written (default: all is written)",
+    )
     parser.add_argument("--archive", help="model archive (default: the package's newest)")
     parser.add_argument("--cut-off", type=float, help="risky from this probability on (default: the model's own)")
     parser.add_argument(
@@ -139,9 +144,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise ValueError
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
 
 
 def _shard(text: str) -> Shard:

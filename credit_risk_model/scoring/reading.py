@@ -123,6 +123,8 @@ def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = Non
             )
     shard = shard or Shard()
     try:
+        if path.is_fifo() or path.is_char_device():
+            raise DataError(f"{path.name}: a pipe or a terminal, of which nothing can be read twice. Name a file.")
         with path.open("rb") as file:
             start = file.read(4)
         if start == _PARQUET:
@@ -237,7 +239,10 @@ class _CsvSource(Source):
 
     def _read_header(self, file: IO[bytes]) -> list[str]:
         line = file.readline(BLOCK_BYTES).decode("utf-8-sig", errors="replace")
-        header = next(csv.reader([line]), [])
+        try:
+            header = next(csv.reader([line]), [])
+        except csv.Error:
+            raise DataError(f"{self._path.name}: its first line is no CSV. A header in text is needed.") from None
         if not header:
             raise DataError(f"{self._path.name}: empty, or its first line is. A header and rows are needed.")
         return header

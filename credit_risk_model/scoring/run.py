@@ -60,8 +60,9 @@ class Settings:
 
 @dataclass
 class Summary:
-    """What a run did: rows scored and rejected, and how many rows each reason holds for."""
+    """What a run did: by which model, rows scored and rejected, and how many rows each reason holds for."""
 
+    model_version: str
     scored: int = 0
     rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -112,7 +113,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
-    summary = Summary()
+    summary = Summary(archive.metadata.model_version)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,

@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,21 @@ def test_damaged_page_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"loans.parquet: damaged, truncated"):
         read(path)
+
+
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    """The first bytes are read to tell the kind, which a pipe would then lack."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"^pipe: a pipe or a terminal"):
+        open_source(tmp_path / "pipe")
+
+
+def test_first_line_that_is_no_csv_is_refused(tmp_path: Path) -> None:
+    """A file that only claims to be a table is refused in words."""
+    path = tmp_path / "loans.csv"
+    path.write_bytes(b"annual_inc,term\r65000, 36 months\r")
+    with pytest.raises(DataError, match=r"^loans.csv: its first line is no CSV"):
+        open_source(path)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
         "32,annual_income: below 1896\n"
     )
     assert re.fullmatch(
-        rf"{output}: 50 rows in [\d.]+ s \([\d,]+ rows/s\), 47 scored, 3 rejected.\n"
+        rf"{output}: 50 rows in [\d.]+ s \([\d,]+ rows/s\), 47 scored by model version test, 3 rejected.\n"
         "  rejected for annual_income: below 1896: 2\n"
         "  rejected for annual_income: missing: 1\n"
         "  rejected for term: unknown level: 1\n",
