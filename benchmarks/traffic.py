@@ -260,7 +260,7 @@ def main(port: str, seconds: str) -> None:
                     count[outcome] += 1
                     if time.monotonic() > deadline:
                         return
-            except OSError as error:
+            except Exception as error:  # lost, or nothing that an answer may be
                 count[f"lost: {error!r}"] += 1
 
     # Those that are waiting at the end are left behind: slow ones would take ten seconds more.
