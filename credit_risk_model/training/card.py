@@ -14,7 +14,7 @@ LIMITS = """\
   on ended loans takes a young loan, with few payments yet, for one that stopped paying. Train on a snapshot like the
   one to be scored, and watch the inputs and the mean probability for drift.
 - **A category or number outside the training ranges below is scored, but without evidence.** The request contract
-  allows more than training saw.
+  allows more than training saw of most fields, and less of some, whose loans beyond it are refused.
 - **Lending law** (adverse-action notices, fair lending, model risk management) is the user's to observe: no protected
   attribute is an input, but no test for disparate impact was made here."""
 

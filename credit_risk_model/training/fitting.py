@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,20 @@ def choose_cut_off(risky: pd.Series, probability: npt.NDArray[np.float64]) -> fl
     return float(np.clip(np.round(thresholds[f1[:-1].argmax()], 4), 0.0001, 0.9999))
 
 
+def check_bounds(time_budget: object, max_trees: object, max_leaves: object) -> None:
+    """Refuse what can't bound a search.
+
+    Raises:
+        ConfigurationError: The budget is no number above 0, or a bound no whole number of at least 5.
+    """
+    bounded = all(isinstance(bound, int) and bound >= 5 for bound in (max_trees, max_leaves))
+    if not bounded or not isinstance(time_budget, int | float) or not 0 < time_budget < inf:
+        raise ConfigurationError(
+            f"time_budget={time_budget!r}, max_trees={max_trees!r}, max_leaves={max_leaves!r}: "
+            "the budget must be above 0 seconds and each bound a whole number of at least 5."
+        )
+
+
 def search(
     training: pd.DataFrame,
     risky: pd.Series,
@@ -158,11 +173,7 @@ def search(
     Raises:
         ConfigurationError: A bound or the budget is too small to search in, or no model was finished in time.
     """
-    if time_budget <= 0 or max_trees < 5 or max_leaves < 5:
-        raise ConfigurationError(
-            f"time_budget={time_budget}, max_trees={max_trees}, max_leaves={max_leaves}: "
-            "the budget must be above 0 seconds and each bound at least 5."
-        )
+    check_bounds(time_budget, max_trees, max_leaves)
     log.parent.mkdir(parents=True, exist_ok=True)
     automl = AutoML()
     with _progress(time_budget):

@@ -93,7 +93,8 @@ class Training:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Find the data, and make it where there is none."""
+        """Find the data, and make it where there is none; what can't bound the search is refused before the work."""
+        fitting.check_bounds(settings.time_budget, settings.max_trees, settings.max_leaves)
         self.settings = settings
         self.data = _find_data(settings)
         self.files: dict[str, bytes] = {}

@@ -106,9 +106,9 @@ def test_search_stays_within_its_bounds(drawn: fitting.Split, tmp_path: Path) ->
     assert all(entry["n_estimators"] <= 12 and entry["num_leaves"] <= 6 for entry in tried)
 
 
-@pytest.mark.parametrize("wrong", [{"time_budget": 0}, {"max_trees": 4}, {"max_leaves": 1}])
+@pytest.mark.parametrize("wrong", [{"time_budget": 0}, {"time_budget": "abc"}, {"max_trees": 4}, {"max_leaves": 1.5}])
 def test_impossible_search_is_refused(wrong: dict[str, int], drawn: fitting.Split, tmp_path: Path) -> None:
     """A search needs time and room, and says so."""
     settings = {"time_budget": 1, "max_trees": 10, "max_leaves": 10} | wrong
-    with pytest.raises(ConfigurationError, match="budget must be above 0 seconds and each bound at least 5"):
+    with pytest.raises(ConfigurationError, match="above 0 seconds and each bound a whole number of at least 5"):
         fitting.search(drawn.training, drawn.training_label, **settings, seed=1, log=tmp_path / "log")
