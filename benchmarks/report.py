@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from credit_risk_model import __version__
+
 RESULTS = Path(__file__).parent / "results"
 
 Row = Mapping[str, Any]
 
 _PACKAGES = (
-    "credit-risk-model",
     "lightgbm",
     "rest-model-service",
     "ml-base",
@@ -84,7 +85,9 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        # The checkout's own version, whatever was its when it was installed.
+        "packages": {"credit-risk-model": __version__}
+        | {name: version for name in _PACKAGES if (version := _version(name))},
     }
 
 
