@@ -53,7 +53,7 @@ DEFAULT_BOUND = (Settings.max_trees, Settings.max_leaves)
 SEEDS = (42, 1, 2)
 LOANS = 2000
 """Loans in rotation: each takes other ways through the trees, so that the processor can't learn them by heart."""
-ROUNDS = 9
+ROUNDS, QUICK_ROUNDS = 9, 3
 SAME_AUC = 0.0001
 """Differences below it say nothing: another split's draw changes the AUC by ten times as much."""
 EXPLAINED_LOANS = 30
@@ -378,21 +378,24 @@ def main(arguments: list[str] | None = None) -> None:
     name = "evaluation_quick" if options.quick else "evaluation"
     with _loans(data) as (loans, described):
         requests = _requests(loans)
-        steps, targets = measure_shipped(requests, ROUNDS)
-        bounds = compare_bounds(loans, requests, QUICK if options.quick else Grid(), ROUNDS)
+        rounds = QUICK_ROUNDS if options.quick else ROUNDS
+        steps, targets = measure_shipped(requests, rounds)
+        bounds = compare_bounds(loans, requests, QUICK if options.quick else Grid(), rounds)
     report.replace(report.RESULTS / f"{name}.svg", plot_bounds(bounds))
     tables = {"One loan, the shipped model": steps, "Targets": targets, "Bounds of trees and leaves": bounds}
     command = f"python -m benchmarks.evaluation{' --quick' * options.quick}"
-    _, page = report.write(name, "What evaluating a loan costs", command, tables, _notes(name, described, bounds))
+    _, page = report.write(
+        name, "What evaluating a loan costs", command, tables, _notes(name, described, bounds, rounds)
+    )
     sys.stdout.write(page.read_text())
 
 
-def _notes(name: str, described: str, bounds: Sequence[Row]) -> list[str]:
+def _notes(name: str, described: str, bounds: Sequence[Row], rounds: int) -> list[str]:
     return [
         f"![Test AUC against microseconds]({name}.svg)",
         verdict(bounds),
         f"On {described}; {LOANS:,} of them in rotation, all contenders' answers equal to the last bit. "
-        f"Medians of {ROUNDS} rounds that alternate the contenders; processor time of the calling thread, "
+        f"Medians of {rounds} rounds that alternate the contenders; processor time of the calling thread, "
         "the interpreter's share included.",
         "Each bound's model has the shipped model's hyper-parameters, but a learning rate of its own, the best on a "
         "fifth of the training set; its test AUC is the mean over the split seeds.",

@@ -200,7 +200,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
-    number, seconds = (1, 2) if quick else (7, 5)
+    number, seconds = (1, 1) if quick else (7, 5)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders()}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder))
@@ -208,7 +208,7 @@ def main() -> None:
             for name, contender in contenders().items():
                 sys.stderr.write(f"round {turn + 1} of {number}: {name}\n")
                 rounds[name].append(measure(name, contender, bodies, seconds))
-        explained = explain(bodies, number, seconds // 2)
+        explained = explain(bodies, number, max(1, seconds // 2))
     report.write(
         "serving_quick" if quick else "serving",
         "Serving",
