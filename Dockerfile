@@ -1,5 +1,5 @@
 # The image of the service: `make image`, or
-#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.3.0 .
+#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.4.0 .
 # Docker, Buildah and Podman build it alike. All stages start from the same base, so that what one installs runs in the
 # others. With `--target scoring` (`make scoring-image`) it is the image that scores files.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
@@ -71,9 +71,9 @@ RUN python -c 'import os, yaml; from rest_model_service import configuration, he
 
 ARG BUILD_DATE=1970-01-01T00:00:00Z
 ARG SOURCE_URL=""
-ARG VERSION=0.3.0
+ARG VERSION=0.4.0
 LABEL org.opencontainers.image.title="Credit Risk Model Service" \
-      org.opencontainers.image.description="Calls loans on the book safe or risky, with the probability behind it." \
+      org.opencontainers.image.description="Predicts whether a running loan is risky as it stands now." \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.created="${BUILD_DATE}" \
       org.opencontainers.image.licenses="MIT" \
@@ -96,7 +96,7 @@ COPY --from=scoring-build /service/scoring_packages scoring_packages
 COPY --from=scoring-build /service/scoring credit_risk_model/scoring
 ENV PYTHONPATH=/service:/service/packages:/service/scoring_packages
 LABEL org.opencontainers.image.title="Credit Risk Model Scoring" \
-      org.opencontainers.image.description="Scores files of loans on the book, whole or in shards."
+      org.opencontainers.image.description="Scores files of running loans, whole or in shards."
 
 # An image that lacks a package for it is not built.
 RUN python -m credit_risk_model.scoring --help > /dev/null

@@ -1,5 +1,5 @@
-"""Credit risk of loans on the book: train, package and serve a LightGBM model."""
+"""Credit risk of running loans: train, package and serve a LightGBM model."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
-DESCRIPTION = "Calls a loan on the book safe or risky and says how probable it is that the loan is risky."
+DESCRIPTION = "Predicts whether a running loan is safe or risky as it stands now, and how sure that is."

@@ -12,6 +12,8 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
+from operator import gt, lt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
@@ -24,6 +26,7 @@ from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import CreditRiskModelInput
 
 MODEL = "model.txt"
+MODEL_WITHOUT_AGE = "model_without_age.txt"
 ESTIMATOR = "model.joblib"
 METADATA = "metadata.json"
 GOLDEN = "golden.json"
@@ -36,6 +39,7 @@ MODEL_REPORT = "deepchecks_model_evaluation_results.html"
 CONTENTS = (
     METADATA,
     MODEL,
+    MODEL_WITHOUT_AGE,
     GOLDEN,
     CARD,
     ESTIMATOR,
@@ -46,11 +50,14 @@ CONTENTS = (
 )
 """Every file of an archive, in the order in which they are written."""
 
-_ANSWERED_FROM = (METADATA, MODEL, GOLDEN)
+MODELS = {features.AGE_KNOWN.name: MODEL, features.AGE_UNKNOWN.name: MODEL_WITHOUT_AGE}
+"""The file of each feature set's model; that of `AGE_KNOWN` is empty where the loans of the training had no age."""
+
+_ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
 """What is read of an archive that is pinned."""
 
 MODEL_FILES = Path(__file__).parent / "model_files"
-FORMAT = 1
+FORMAT = 2
 GOLDEN_TOLERANCE = 1e-12
 """Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
@@ -68,8 +75,17 @@ class FeatureRecord(_Record):
 
     name: str
     levels: tuple[str, ...] = Field(description="Category levels in the order of their codes; empty for a number.")
-    minimum: float | None = Field(description="Smallest value in the training set; None for a category.")
-    maximum: float | None = Field(description="Largest value in the training set; None for a category.")
+    minimum: float | None = Field(
+        description="Smallest value in training; None for a category, or where none is known."
+    )
+    maximum: float | None = Field(description="Largest value in training; None for a category, or where none is known.")
+
+
+class ModelRecord(_Record):
+    """One of the archive's two models."""
+
+    features: tuple[FeatureRecord, ...]
+    hyperparameters: dict[str, int | float | str | bool]
 
 
 class CleaningRecord(_Record):
@@ -86,20 +102,22 @@ class DataRecord(_Record):
     file: str = Field(description="The file's name, without its folder.")
     sha256: str
     rows: int = Field(ge=1, description="Rows of the file.")
+    age: str = Field(description="What the loans' age was computed from.")
 
 
 class Metadata(_Record):
     """`metadata.json`: what a reader must know of the model, and what its files must look like."""
 
-    format: Literal[1]
+    format: Literal[2]
     model_version: str = Field(min_length=1)
     created_at: str = Field(description="ISO 8601, UTC.")
     libraries: dict[str, str] = Field(description="Versions of the packages that made the model.")
     seed: int
     cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
-    features: tuple[FeatureRecord, ...]
-    hyperparameters: dict[str, int | float | str | bool]
-    metrics: dict[str, Any] = Field(description="Final figures on the test set.")
+    models: dict[str, ModelRecord] = Field(
+        description="By feature set; `age_known` is missing where the loans of the training had no age."
+    )
+    metrics: dict[str, Any] = Field(description="Final figures.")
     cleaning: tuple[CleaningRecord, ...]
     checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
     data: DataRecord
@@ -116,18 +134,50 @@ class GoldenLoan(_Record):
 _GOLDEN_LOANS = TypeAdapter(Annotated[tuple[GoldenLoan, ...], Field(min_length=1)])
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """One of the archive's two models, ready to predict.
+
+    Attributes:
+        minima, maxima: Ends of the training's range, one for each feature; infinite where there is none.
+    """
+
+    features: features.FeatureSet
+    booster: Booster
+    minima: tuple[float, ...]
+    maxima: tuple[float, ...]
+
+    def is_outside_training_range(self, row: Sequence[float]) -> bool:
+        """Say whether a value lies outside all that the model saw in training; NaN, not known, lies nowhere."""
+        return any(map(lt, row, self.minima)) or any(map(gt, row, self.maxima))
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Archive:
     """A verified archive, ready to predict.
 
     Attributes:
         sha256: Digest of the whole file, in hexadecimal.
+        with_age: Answers loans whose age is known; None where the loans of the training had none.
+        without_age: Answers the others.
     """
 
     sha256: str
     metadata: Metadata
-    booster: Booster
+    with_age: LoadedModel | None
+    without_age: LoadedModel
     golden: tuple[GoldenLoan, ...]
+
+    def model_for(self, loan: CreditRiskModelInput) -> LoadedModel:
+        """Choose the model that answers a loan."""
+        if loan.instalments_due is None or self.with_age is None:
+            return self.without_age
+        return self.with_age
+
+    def evaluate(self, loan: CreditRiskModelInput) -> float:
+        """Compute a loan's probability of being risky."""
+        model = self.model_for(loan)
+        return model.booster.predict_row(model.features.encode_loan(loan))
 
 
 def newest() -> Path:
@@ -264,14 +314,35 @@ def _verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archiv
     wanted = _ANSWERED_FROM if trusted else CONTENTS
     contents = _unpack(path, content, wanted)
     metadata = _parse_metadata(path, contents[METADATA])
+    if set(metadata.files) != set(CONTENTS) - {METADATA}:
+        raise ModelArchiveError(f"{path.name}: {METADATA} names files that are not there. {_CURE}")
     for name in wanted:
         if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
             raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
-    _check_features(path, metadata, contents[MODEL])
-    booster = Booster(contents[MODEL].decode(errors="replace"))
-    archive = Archive(digest, metadata, booster, _parse_golden(path, contents[GOLDEN]))
+    with_age, without_age = (_load_model(path, metadata, each, contents) for each in features.FEATURE_SETS)
+    if without_age is None:
+        raise ModelArchiveError(f"{path.name}: {METADATA} has no model for loans of unknown age. {_CURE}")
+    archive = Archive(digest, metadata, with_age, without_age, _parse_golden(path, contents[GOLDEN]))
     _replay(path, archive)
     return archive
+
+
+def _load_model(
+    path: Path, metadata: Metadata, wanted: features.FeatureSet, contents: Mapping[str, bytes]
+) -> LoadedModel | None:
+    """Load the model of a feature set; None where the archive has none."""
+    record, name = metadata.models.get(wanted.name), MODELS[wanted.name]
+    if record is None:
+        if contents[name]:
+            raise ModelArchiveError(f"{path.name}: {METADATA} does not describe {name}. {_CURE}")
+        return None
+    _check_features(path, record, wanted, name, contents[name])
+    return LoadedModel(
+        wanted,
+        Booster(contents[name].decode(errors="replace")),
+        tuple(-inf if feature.minimum is None else feature.minimum for feature in record.features),
+        tuple(inf if feature.maximum is None else feature.maximum for feature in record.features),
+    )
 
 
 def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, bytes]:
@@ -320,7 +391,7 @@ def _parse_metadata(path: Path, content: bytes) -> Metadata:
     if version != FORMAT:
         raise ModelArchiveError(
             f"{path.name}: its format is {str(version)[:20]!r}, this release reads {FORMAT}. "
-            "Use the release that packaged it, or train again."
+            "Train again (`make train`), or use the release that packaged it."
         )
     try:
         return Metadata.model_validate_json(content)
@@ -340,12 +411,12 @@ def _first_error(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
-def _check_features(path: Path, metadata: Metadata, model: bytes) -> None:
-    """Compare the contract's features and levels with those in the metadata and in the model itself."""
-    expected = {feature.name: feature.levels for feature in features.FEATURES}
-    recorded = {feature.name: feature.levels for feature in metadata.features}
-    if len(recorded) != len(metadata.features) or set(metadata.files) != set(CONTENTS) - {METADATA}:
-        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice, or files that are not there. {_CURE}")
+def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet, file: str, model: bytes) -> None:
+    """Compare a set's features and levels with those in the metadata and in the model itself."""
+    expected = {feature.name: feature.levels for feature in wanted.features}
+    recorded = {feature.name: feature.levels for feature in record.features}
+    if len(recorded) != len(record.features):
+        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice. {_CURE}")
     cure = "The archive is of another contract: use the release that packaged it, or train again."
     if list(recorded) != list(expected):
         wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
@@ -355,10 +426,10 @@ def _check_features(path: Path, metadata: Metadata, model: bytes) -> None:
             raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
     # Two lines of LightGBM's text format: the columns' names, and pandas' category levels by column.
     if _line(model, b"feature_names=").split(" ") != list(expected):
-        raise ModelArchiveError(f"{path.name}: the columns of {MODEL} are not the features in order. {cure}")
+        raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
     expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
     if _line(model, b"pandas_categorical:") != expected_levels:
-        raise ModelArchiveError(f"{path.name}: the category levels of {MODEL} are not the contract's. {cure}")
+        raise ModelArchiveError(f"{path.name}: the category levels of {file} are not the contract's. {cure}")
 
 
 def _line(model: bytes, start: bytes) -> str:
@@ -369,7 +440,7 @@ def _line(model: bytes, start: bytes) -> str:
 def _replay(path: Path, archive: Archive) -> None:
     """Predict the golden loans and compare: a process that gets here answers as the trained model did."""
     for number, golden in enumerate(archive.golden):
-        probability = archive.booster.predict_row(features.row(golden.loan))
+        probability = archive.evaluate(golden.loan)
         if not abs(probability - golden.risk_probability) <= GOLDEN_TOLERANCE:
             raise ModelArchiveError(
                 f"{path.name}: golden loan {number} gets {probability!r} here, the trained model gave "

@@ -78,6 +78,7 @@ class Booster:
 
     Attributes:
         feature_count: How many numbers a row has.
+        pack: Turns a row's numbers into its bytes.
     """
 
     def __init__(self, text: str) -> None:
@@ -109,7 +110,7 @@ class Booster:
         self._contributions = self._bind_fast(_CONTRIBUTIONS)
         self._predict_row = library.fast.LGBM_BoosterPredictForMatSingleRowFast
         self._row = Struct(f"{self.feature_count}d")
-        self._pack = self._row.pack  # a sixth of the time that filling a ctypes array takes
+        self.pack = self._row.pack  # a sixth of the time that filling a ctypes array takes
         self._always_one = ctypes.byref(ctypes.c_int64())  # where the call tells how many probabilities there are
 
     def _bind_fast(self, kind: int) -> ctypes.c_void_p:
@@ -139,7 +140,7 @@ class Booster:
     def predict_row(self, row: Sequence[float]) -> float:
         """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread."""
         probability = _Double()
-        status = self._predict_row(self._probability, self._pack(*row), self._always_one, _reference(probability))
+        status = self._predict_row(self._probability, self.pack(*row), self._always_one, _reference(probability))
         if status != 0:
             self._library.check(status)
         return probability.value
@@ -190,7 +191,7 @@ class Booster:
         length, values = ctypes.c_int64(), (ctypes.c_double * (self.feature_count + 1))()
         self._library.check(
             self._library.slow.LGBM_BoosterPredictForMatSingleRowFast(
-                self._contributions, self._pack(*row), ctypes.byref(length), values
+                self._contributions, self.pack(*row), ctypes.byref(length), values
             )
         )
         return list(values)

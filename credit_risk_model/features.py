@@ -1,40 +1,46 @@
-"""What the contract means to the model: its features in order, the loan's arithmetic, and a loan as a row of numbers.
+"""What the contract means to the models: their features in order, the loan's arithmetic, a loan as a row of numbers.
 
-Training and the service both go through `loan_arithmetic`: it uses only +, -, *, / and %, which give the same bits for
-Python floats and for NumPy arrays on every machine (powers and logarithms do not).
+There are two sets of features. `AGE_KNOWN` is for loans whose `instalments_due` is known: what was paid is compared
+with what was due. `AGE_UNKNOWN` is for all others. Training and service both go through `arithmetic_with_age` and
+`arithmetic_without_age`. They use only +, -, *, /, // and %, which give the same bits for Python floats and for NumPy
+arrays on every machine (powers and logarithms do not).
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple
+from math import nan
+from operator import attrgetter
+from typing import Any, get_args
 
 from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
 
 from credit_risk_model.schemas import Column, CreditRiskModelInput, Level, Term
 
+TWENTIETHS = 20.0
+"""Steps of an instalment: payments are counted in twentieths where the age is known, so that a dollar decides nothing.
 
-class LoanArithmetic(NamedTuple):
-    """The derived features of one loan (floats) or of a table of loans (arrays), in the model's order."""
-
-    payments_in_instalments: Any
-    share_of_schedule_paid: Any
-    share_of_amount_repaid: Any
-    last_payment_in_instalments: Any
-    earlier_payments_in_instalments: Any
-    part_of_an_instalment: Any
+A payment in time is a whole number of instalments, which lies in the middle of a step.
+"""
+HUNDREDTHS = 100.0
+UNPAID = 0.1
+"""Of an instalment: a loan of which less is missing once all instalments are due has paid them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One input of the model.
+    """One input of a model, or one field of the contract.
 
     Attributes:
         name: The contract field's name, or the derived feature's.
         description: What it tells, in a sentence.
+        fields: The contract fields it is computed from; its own name alone where it is a field.
         levels: Category levels in the order of their codes; empty for a number.
         bounds: The contract's smallest and largest value, both allowed; None for categories and derived features.
-        column: Column in Kaggle's `loan.csv`; None for a derived feature.
-        fields: The contract fields it is computed from; its own name alone where it is a field.
+        column: Column in Kaggle's `loan.csv`; None for a derived feature and for `instalments_due`.
+        whole: Whether the contract takes whole numbers only.
+        nullable: Whether the value may be not known.
+        direction: 1: more of it never lowers the risk, all other features equal. -1: never raises it. 0: either.
     """
 
     name: str
@@ -43,69 +49,171 @@ class Feature:
     levels: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     column: str | None = None
+    whole: bool = False
+    nullable: bool = False
+    direction: int = 0
+
+    @property
+    def fact(self) -> str:
+        """The payment that a derived feature restates, or the field: of one fact a decision needs one reason."""
+        for payments in ("total_payments_to_date", "last_payment_amount", "instalments_due"):
+            if payments in self.fields:
+                return payments
+        return self.name
+
+
+def _parts(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
+    """Find the types and annotations of a field, also of one that may be null."""
+    yield annotation
+    for item in metadata:
+        yield from item.metadata if isinstance(item, FieldInfo) else (item,)
+    for argument in get_args(annotation):
+        yield from _parts(argument, list(getattr(argument, "__metadata__", ())))
 
 
 def _contract_feature(name: str) -> Feature:
     field = CreditRiskModelInput.model_fields[name]
-    described = {type(item): item for item in field.metadata}
+    parts = list(_parts(field.annotation, field.metadata))
+    found = {type(part): part for part in parts}
     levels: tuple[str, ...] = ()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Level):
-        levels = tuple(level.value for level in field.annotation)
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, Level):
+            levels = tuple(level.value for level in part)
     return Feature(
         name=name,
         description=field.description or "",
         fields=(name,),
         levels=levels,
-        bounds=None if levels else (described[Ge].ge, described[Le].le),
-        column=described[Column].name,
+        bounds=None if levels else (found[Ge].ge, found[Le].le),
+        column=found[Column].name if Column in found else None,
+        whole=int in parts,
+        nullable=type(None) in parts,
     )
 
 
 CONTRACT_FEATURES = tuple(_contract_feature(name) for name in CreditRiskModelInput.model_fields)
-"""The 16 fields, in the contract's order."""
+"""The 17 fields, in the contract's order."""
+
+AGE = "instalments_due"
+_PAYMENTS = ("last_payment_amount", "total_payments_to_date")
+_APPLICATION = tuple(feature for feature in CONTRACT_FEATURES if feature.name not in (*_PAYMENTS, AGE))
+_FIELDS_WITHOUT_AGE = tuple(feature for feature in CONTRACT_FEATURES if feature.name != AGE)
 
 _TERMS_OF_LOAN = ("loan_amount", "interest_rate", "term")
-_PAID_OF_TERMS = (*_TERMS_OF_LOAN, "total_payments_to_date")
+_PAID = (*_TERMS_OF_LOAN, "total_payments_to_date")
+_PAID_AND_LAST = (*_PAID, "last_payment_amount")
+_LAST = (*_TERMS_OF_LOAN, "last_payment_amount")
 
-DERIVED_FEATURES = (
-    Feature("payments_in_instalments", "Payments to date, counted in instalments.", _PAID_OF_TERMS),
-    Feature("share_of_schedule_paid", "Payments to date as a share of all scheduled instalments.", _PAID_OF_TERMS),
+_DERIVED_WITH_AGE = (
+    Feature("arrears_in_instalments", "Instalments due that are not paid.", (*_PAID, AGE), direction=1),
+    Feature(
+        "arrears_before_last_payment",
+        "Instalments due that were not paid before the last payment.",
+        (*_PAID_AND_LAST, AGE),
+        direction=1,
+    ),
+    Feature("share_of_due_paid", "Payments to date as a share of what was due.", (*_PAID, AGE), direction=-1),
+    Feature(
+        "rounded_share_of_amount_repaid",
+        "Payments to date as a share of the loan amount, in hundredths.",
+        ("loan_amount", "total_payments_to_date"),
+    ),
+    Feature("rounded_last_payment_in_instalments", "Last payment, counted in twentieths of an instalment.", _LAST),
+    Feature("irregularity_of_last_payment", "What the last payment differs by from one instalment.", _LAST),
+    Feature(
+        "distance_from_whole_instalments",
+        "What payments to date differ by from a whole number of instalments.",
+        _PAID,
+    ),
+    Feature(
+        "last_payment_after_term",
+        "Last payment, counted in instalments, once all instalments are due and not all are paid.",
+        (*_LAST, AGE),
+    ),
+    Feature(
+        "share_of_amount_repaid_after_term",
+        "Payments to date as a share of the loan amount, once all instalments are due and not all are paid.",
+        ("loan_amount", "term", "total_payments_to_date", AGE),
+    ),
+    Feature(
+        "part_of_an_instalment_after_term",
+        "What payments to date exceed a whole number of instalments by, once all instalments are due and not all are "
+        "paid.",
+        (*_PAID, AGE),
+    ),
+    Feature(
+        "earlier_payments_after_term",
+        "Payments before the last one, counted in instalments, once all instalments are due and not all are paid.",
+        (*_PAID_AND_LAST, AGE),
+    ),
+    Feature(
+        "last_payment_amount_after_term",
+        "Last payment in US dollars, once all instalments are due and not all are paid.",
+        ("term", "last_payment_amount", AGE),
+    ),
+    Feature(
+        "total_payments_after_term",
+        "Payments to date in US dollars, once all instalments are due and not all are paid.",
+        ("term", "total_payments_to_date", AGE),
+    ),
+)
+"""The arithmetic of a loan whose age is known, in the order of `arithmetic_with_age`.
+
+Payments count only against what was due, and amounts in dollars not at all: otherwise a young loan looks like one that
+stopped paying. Only what compares payments with what was due keeps to a direction, so that more instalments due never
+lower the risk, all else equal; further directions (of rate, income, debts, last payment) made no figure better. The
+last six tell ended loans apart, whose recorded payments are those of the investors alone and may be far below the
+amount although it was repaid. They are not a number before the last instalment is due, nor where all are paid, so that
+this does not blur the arrears of running loans.
+"""
+
+_DERIVED_WITHOUT_AGE = (
+    Feature("payments_in_instalments", "Payments to date, counted in instalments.", _PAID),
+    Feature("share_of_schedule_paid", "Payments to date as a share of all scheduled instalments.", _PAID),
     Feature(
         "share_of_amount_repaid",
         "Payments to date as a share of the loan amount.",
         ("loan_amount", "total_payments_to_date"),
     ),
-    Feature(
-        "last_payment_in_instalments",
-        "Last payment, counted in instalments.",
-        (*_TERMS_OF_LOAN, "last_payment_amount"),
-    ),
+    Feature("last_payment_in_instalments", "Last payment, counted in instalments.", _LAST),
     Feature(
         "earlier_payments_in_instalments",
         "Payments to date before the last one, counted in instalments.",
-        (*_PAID_OF_TERMS, "last_payment_amount"),
+        _PAID_AND_LAST,
     ),
     Feature(
         "part_of_an_instalment",
         "What payments to date exceed a whole number of instalments by, as a share of one: fees and partial payments.",
-        _PAID_OF_TERMS,
+        _PAID,
     ),
 )
-"""The loan's arithmetic, in the order of `LoanArithmetic`: trees can't divide one field by another.
-
-Only what paid is kept. Without `last_payment_in_instalments` or `part_of_an_instalment` the AUC falls, the other four
-add a little between them; the instalment itself, the amount outstanding and the share of income that an instalment
-takes added nothing.
-"""
-
-FEATURES = CONTRACT_FEATURES + DERIVED_FEATURES
-"""The model's inputs, in the order of its columns."""
-
-NAMES = tuple(feature.name for feature in FEATURES)
-CATEGORIES = tuple(feature.name for feature in FEATURES if feature.levels)
+"""The arithmetic of a loan whose age is not known, in the order of `arithmetic_without_age`."""
 
 
-def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any) -> tuple[Any, ...]:
+def _instalment(amount: Any, rate: Any, sixty_months: Any) -> Any:
+    """Compute the monthly payment of an annuity."""
+    monthly_rate = rate / 1200.0
+    growth = 1.0 + monthly_rate
+    growth_4 = growth * growth * growth * growth
+    growth_12 = growth_4 * growth_4 * growth_4
+    growth_24 = growth_12 * growth_12
+    # Over 36 months, and 24 more where the term is 60.
+    growth_over_term = growth_24 * growth_12 * (1.0 + sixty_months * (growth_24 - 1.0))
+    return amount * monthly_rate * growth_over_term / (growth_over_term - 1.0)
+
+
+TERM_MONTHS = {term.value: term.months for term in Term}
+"""Number of instalments by the term's level."""
+
+
+def instalment_of(loans: Any) -> Any:
+    """Compute each loan's monthly instalment in US dollars, from a table with amount, rate and term."""
+    return _instalment(loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.sixty_months.value))
+
+
+def arithmetic_without_age(
+    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any
+) -> tuple[Any, ...]:
     """Derive what the loan's terms and payments say of each other.
 
     Args:
@@ -116,59 +224,174 @@ def loan_arithmetic(amount: Any, rate: Any, sixty_months: Any, last_payment: Any
         payments: Payments to date in US dollars.
 
     Returns:
-        The derived features in the order of `LoanArithmetic`, whose making would cost more than the arithmetic: floats
-        for floats, arrays for arrays, the same to the last bit.
+        The derived features of `AGE_UNKNOWN` in their order: floats for floats, arrays for arrays, the same to the last
+        bit.
     """
-    monthly_rate = rate / 1200.0
-    growth = 1.0 + monthly_rate
-    growth_4 = growth * growth * growth * growth
-    growth_12 = growth_4 * growth_4 * growth_4
-    growth_24 = growth_12 * growth_12
-    # Over 36 months, and 24 more where the term is 60.
-    growth_over_term = growth_24 * growth_12 * (1.0 + sixty_months * (growth_24 - 1.0))
-    instalment = amount * monthly_rate * growth_over_term / (growth_over_term - 1.0)
+    instalment = _instalment(amount, rate, sixty_months)
     payments_in_instalments = payments / instalment
-    share_of_schedule_paid = payments_in_instalments / (36.0 + sixty_months * 24.0)
-    share_of_amount_repaid = payments / amount
-    last_payment_in_instalments = last_payment / instalment
-    earlier_payments_in_instalments = (payments - last_payment) / instalment
-    part_of_an_instalment = payments_in_instalments % 1.0
     return (
         payments_in_instalments,
-        share_of_schedule_paid,
-        share_of_amount_repaid,
-        last_payment_in_instalments,
-        earlier_payments_in_instalments,
-        part_of_an_instalment,
+        payments_in_instalments / (36.0 + sixty_months * 24.0),
+        payments / amount,
+        last_payment / instalment,
+        (payments - last_payment) / instalment,
+        payments_in_instalments % 1.0,
     )
 
 
-_values_of = attrgetter(*(f"{feature.name}.code" if feature.levels else feature.name for feature in CONTRACT_FEATURES))
-_OPERANDS = ("loan_amount", "interest_rate", "term", "last_payment_amount", "total_payments_to_date")
-_operands_of = itemgetter(*(NAMES.index(name) for name in _OPERANDS))
+def arithmetic_with_age(  # noqa: PLR0917  # a call by position, since it is made for each prediction
+    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any, due: Any, one_where: Any
+) -> tuple[Any, ...]:
+    """Derive what the loan's terms, its payments and its age say of each other.
+
+    Args:
+        amount: Loan amount in US dollars, above 0.
+        rate: Interest rate in percent a year, above 0.
+        sixty_months: 1.0 for a term of 60 months, 0.0 for 36.
+        last_payment: Last payment in US dollars.
+        payments: Payments to date in US dollars.
+        due: Number of instalments due, 0 to the term's.
+        one_where: Turns a condition into 1.0 where it holds, else NaN.
+
+    Returns:
+        The derived features of `AGE_KNOWN` in their order, as `arithmetic_without_age` does.
+    """
+    instalment = _instalment(amount, rate, sixty_months)
+    paid = payments / instalment
+    earlier = (payments - last_payment) / instalment
+    last = last_payment / instalment
+    repaid = payments / amount
+    rounded_last = (last * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS
+    rounded_paid = (paid * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS
+    months = 36.0 + sixty_months * 24.0
+    unpaid_after_term = one_where((due >= months) & (paid < months - UNPAID))
+    none_due = due < 1.0
+    return (
+        ((due - paid) * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS,
+        ((due - earlier) * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS,
+        ((paid + none_due) / (due + none_due) * HUNDREDTHS + 0.5) // 1.0 / HUNDREDTHS,
+        (repaid * HUNDREDTHS + 0.5) // 1.0 / HUNDREDTHS,
+        rounded_last,
+        abs(rounded_last - 1.0),
+        abs(rounded_paid - (rounded_paid + 0.5) // 1.0),
+        last * unpaid_after_term,
+        repaid * unpaid_after_term,
+        paid % 1.0 * unpaid_after_term,
+        earlier * unpaid_after_term,
+        last_payment * unpaid_after_term,
+        payments * unpaid_after_term,
+    )
 
 
-def row(loan: CreditRiskModelInput) -> tuple[float, ...]:
-    """Turn one loan into the model's row, in the order of `FEATURES`; categories become their codes."""
-    values: tuple[float, ...] = _values_of(loan)
-    return values + loan_arithmetic(*_operands_of(values))
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureSet:
+    """The inputs of one model.
+
+    Attributes:
+        name: What it is called in the archive.
+        contract: The contract's fields among them, which come first.
+        derived: The features that are computed.
+        encode_loan: Turns a loan into the model's row, in the order of `features`; categories become their codes, what
+            is not known becomes NaN.
+    """
+
+    name: str
+    contract: tuple[Feature, ...]
+    derived: tuple[Feature, ...]
+    encode_loan: Callable[[CreditRiskModelInput], tuple[float, ...]]
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """All of them, in the order of the model's columns."""
+        return self.contract + self.derived
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names in that order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of those that are categories."""
+        return tuple(feature.name for feature in self.features if feature.levels)
 
 
-def derived_columns(loans: Any) -> dict[str, Any]:
+def _getter(fields: tuple[Feature, ...]) -> Callable[[CreditRiskModelInput], tuple[Any, ...]]:
+    get: Callable[[CreditRiskModelInput], tuple[Any, ...]] = attrgetter(
+        *(f"{feature.name}.code" if feature.levels else feature.name for feature in fields)
+    )
+    return get
+
+
+def _values_with_nulls(loan: CreditRiskModelInput, fields: tuple[Feature, ...]) -> tuple[float, ...]:
+    values = (getattr(loan, feature.name) for feature in fields)
+    return tuple(nan if value is None else getattr(value, "code", value) for value in values)
+
+
+def _has_null(loan: CreditRiskModelInput) -> bool:
+    return (
+        loan.employment_length is None
+        or loan.debt_to_income_ratio is None
+        or loan.revolving_line_utilization_rate is None
+    )
+
+
+_get_application, _get_fields = _getter(_APPLICATION), _getter(_FIELDS_WITHOUT_AGE)
+
+
+def _one_or_nan(condition: bool) -> float:
+    return 1.0 if condition else nan
+
+
+def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
+    values = _values_with_nulls(loan, _APPLICATION) if _has_null(loan) else _get_application(loan)
+    sixty_months, due = loan.term.code, loan.instalments_due
+    assert due is not None
+    return values + arithmetic_with_age(
+        loan.loan_amount,
+        loan.interest_rate,
+        sixty_months,
+        loan.last_payment_amount,
+        loan.total_payments_to_date,
+        due,
+        _one_or_nan,
+    )
+
+
+def _encode_without_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
+    values = _values_with_nulls(loan, _FIELDS_WITHOUT_AGE) if _has_null(loan) else _get_fields(loan)
+    return values + arithmetic_without_age(
+        loan.loan_amount, loan.interest_rate, loan.term.code, loan.last_payment_amount, loan.total_payments_to_date
+    )
+
+
+AGE_KNOWN = FeatureSet("age_known", _APPLICATION, _DERIVED_WITH_AGE, _encode_with_age)
+AGE_UNKNOWN = FeatureSet("age_unknown", _FIELDS_WITHOUT_AGE, _DERIVED_WITHOUT_AGE, _encode_without_age)
+FEATURE_SETS = (AGE_KNOWN, AGE_UNKNOWN)
+
+
+def derive_columns(loans: Mapping[str, Any] | Any, wanted: FeatureSet) -> dict[str, Any]:
     """Derive the arithmetic of a table of loans.
 
     Args:
         loans: A frame, or a mapping of field names to arrays; the fields that the arithmetic needs suffice.
+        wanted: The set whose derived features are computed.
 
     Returns:
-        A column for each name in `LoanArithmetic`.
+        A column for each of its derived features.
     """
     sixty_months = 1.0 * (loans["term"] == Term.sixty_months.value)
-    arithmetic = loan_arithmetic(
-        amount=loans["loan_amount"],
-        rate=loans["interest_rate"],
-        sixty_months=sixty_months,
-        last_payment=loans["last_payment_amount"],
-        payments=loans["total_payments_to_date"],
+    operands = (
+        loans["loan_amount"],
+        loans["interest_rate"],
+        sixty_months,
+        loans["last_payment_amount"],
+        loans["total_payments_to_date"],
     )
-    return dict(zip(LoanArithmetic._fields, arithmetic, strict=True))
+    if wanted is AGE_UNKNOWN:
+        columns = arithmetic_without_age(*operands)
+    else:
+        import numpy as np  # noqa: PLC0415  # whoever has a table has NumPy; the service has neither
+
+        columns = arithmetic_with_age(*operands, loans[AGE], lambda condition: np.where(condition, 1.0, nan))
+    return dict(zip((feature.name for feature in wanted.derived), columns, strict=True))

@@ -1,7 +1,7 @@
 """What each feature's part in a decision is called, in words that a borrower understands.
 
-Every sentence states what is the case for the loan and which way it moved the score. It never says that a value is high
-or low: the model's trees are not monotonous, so that it may be the other way round for this loan.
+Every sentence states a fact of the loan and which way it moved the score. It never says that a value is high or low:
+the models' trees are not all monotonous, so that it may be the other way round for this loan.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,116 +9,147 @@ from collections.abc import Callable, Mapping
 from credit_risk_model.schemas import CreditRisk
 
 Value = int | float | str
+_Statement = Callable[[Value], str]
+
+_HOMES = {"RENT": "rented", "OWN": "owned", "MORTGAGE": "owned with a mortgage"}
+_INCOMES = {
+    "Source Verified": "was verified at its source",
+    "Verified": "was verified",
+    "Not Verified": "was not verified",
+}
+_NOT_ALL_DUE = "The loan is not past its term with instalments unpaid"
+
+
+def _number(value: Value) -> float:
+    return float(value)
 
 
 def _dollars(value: Value) -> str:
     return f"${value:,.2f}".removesuffix(".00")
 
 
-def _percent(value: Value) -> str:
-    return f"{value:g} %"
-
-
 def _share(value: Value) -> str:
     return f"{value:.0%}".replace("%", " %")
 
 
-def _count(value: Value) -> str:
-    return f"{value:g}"
+def _instalments(value: float) -> str:
+    text = f"{value:.1f}"
+    return "1 instalment" if text == "1.0" else f"{text} instalments"
 
 
-def _decimal(value: Value) -> str:
-    return f"{value:.1f}"
+def _schedule(verb: str, value: Value) -> str:
+    """Say how payments stand against what was due; `value` is the number of instalments that are missing."""
+    missing = _number(value)
+    text = _instalments(abs(missing))
+    if text.startswith("0.0"):
+        return f"{verb} on schedule"
+    return f"{verb} {text} {'behind' if missing > 0 else 'ahead of'} schedule"
 
 
-def _one_of(**words: str) -> Callable[[Value], str]:
-    return lambda value: words[str(value)]
+def _part(start: str, value: Value) -> str:
+    """Say what payments exceed a whole number of instalments by; a hair below the next one is a whole number, too."""
+    percent = round(_number(value) * 100)
+    return f"{start} {f'{percent} % of one above' if 0 < percent < 100 else 'equal to'} a whole number of instalments"
 
 
-_HOMES = _one_of(RENT="rented", OWN="owned", MORTGAGE="owned with a mortgage")
-_INCOMES = {
-    "Source Verified": "was verified at its source",
-    "Verified": "was verified",
-    "Not Verified": "was not verified",
+def _distance(value: Value) -> str:
+    percent = round(_number(value) * 100)
+    if percent == 0:
+        return "Payments so far are equal to a whole number of instalments"
+    return f"Payments so far differ from a whole number of instalments by {percent} % of one"
+
+
+def _irregularity(value: Value) -> str:
+    percent = round(_number(value) * 100)
+    if percent == 0:
+        return "The last payment was of the usual size"
+    return f"The last payment differs from 1 instalment by {percent} % of it"
+
+
+_STATEMENTS: dict[str, _Statement] = {
+    "annual_income": lambda value: f"The annual income is {_dollars(value)}",
+    "collections_in_last_12_months": lambda value: f"The number of collections in the last 12 months is {value:g}",
+    "delinquencies_in_last_2_years": lambda value: (
+        f"The number of payments 30 days late or more in the last 2 years is {value:g}"
+    ),
+    "debt_to_income_ratio": lambda value: f"Payments on other debts take {value:g} % of the income",
+    "employment_length": lambda value: (
+        f"The time in employment is {str(value).replace('<', 'less than').replace('10+ years', '10 years or more')}"
+    ),
+    "home_ownership": lambda value: f"The home is {_HOMES[str(value)]}",
+    "number_of_delinquent_accounts": lambda value: f"The number of accounts that are now overdue is {value:g}",
+    "interest_rate": lambda value: f"The loan's interest rate is {value:g} %",
+    "last_payment_amount": lambda value: f"The last payment was {_dollars(value)}",
+    "loan_amount": lambda value: f"The loan amount is {_dollars(value)}",
+    "derogatory_public_record_count": lambda value: f"The number of derogatory public records is {value:g}",
+    "loan_purpose": lambda value: f"The loan's purpose is given as {str(value).replace('_', ' ')}",
+    "revolving_line_utilization_rate": lambda value: f"{value:g} % of the available revolving credit is in use",
+    "term": lambda value: f"The loan runs over {str(value).strip()}",
+    "total_payments_to_date": lambda value: f"Payments so far come to {_dollars(value)}",
+    "verification_status": lambda value: f"The income {_INCOMES[str(value)]}",
+    "arrears_in_instalments": lambda value: _schedule("Payments are", value),
+    "arrears_before_last_payment": lambda value: _schedule("Before the last payment, payments were", value),
+    "share_of_due_paid": lambda value: f"Payments so far cover {_share(value)} of what was due",
+    "rounded_share_of_amount_repaid": lambda value: f"Payments so far come to {_share(value)} of the loan amount",
+    "rounded_last_payment_in_instalments": lambda value: f"The last payment was {_instalments(_number(value))}",
+    "irregularity_of_last_payment": _irregularity,
+    "distance_from_whole_instalments": _distance,
+    "last_payment_after_term": lambda value: (
+        f"The term is over with instalments unpaid, and the last payment was {_instalments(_number(value))}"
+    ),
+    "share_of_amount_repaid_after_term": lambda value: (
+        f"The term is over with instalments unpaid, and payments come to {_share(value)} of the loan amount"
+    ),
+    "part_of_an_instalment_after_term": lambda value: _part(
+        "The term is over with instalments unpaid, and payments are", value
+    ),
+    "earlier_payments_after_term": lambda value: (
+        f"The term is over with instalments unpaid, and earlier payments cover {_instalments(_number(value))}"
+    ),
+    "last_payment_amount_after_term": lambda value: (
+        f"The term is over with instalments unpaid, and the last payment was {_dollars(value)}"
+    ),
+    "total_payments_after_term": lambda value: (
+        f"The term is over with instalments unpaid, and payments come to {_dollars(value)}"
+    ),
+    "payments_in_instalments": lambda value: f"Payments so far cover {_instalments(_number(value))}",
+    "share_of_schedule_paid": lambda value: f"Payments so far cover {_share(value)} of all scheduled instalments",
+    "share_of_amount_repaid": lambda value: f"Payments so far come to {_share(value)} of the loan amount",
+    "last_payment_in_instalments": lambda value: f"The last payment was {_instalments(_number(value))}",
+    "earlier_payments_in_instalments": lambda value: (
+        f"Payments before the last one cover {_instalments(_number(value))}"
+    ),
+    "part_of_an_instalment": lambda value: _part("Payments so far are", value),
 }
+"""For each feature the fact that its value states."""
 
-_STATEMENTS: dict[str, tuple[str, Callable[[Value], str]]] = {
-    "annual_income": ("The annual income is {annual_income}", _dollars),
-    "collections_in_last_12_months": (
-        "The number of collections in the last 12 months is {collections_in_last_12_months}",
-        _count,
-    ),
-    "delinquencies_in_last_2_years": (
-        "The number of payments more than 30 days late in the last 2 years is {delinquencies_in_last_2_years}",
-        _count,
-    ),
-    "debt_to_income_ratio": ("Payments on other debts take {debt_to_income_ratio} of the income", _percent),
-    "employment_length": (
-        "The time in employment is {employment_length}",
-        lambda value: str(value).replace("<", "less than").replace("10+ years", "10 years or more"),
-    ),
-    "home_ownership": ("The home is {home_ownership}", _HOMES),
-    "number_of_delinquent_accounts": (
-        "The number of accounts that are now overdue is {number_of_delinquent_accounts}",
-        _count,
-    ),
-    "interest_rate": ("The loan's interest rate is {interest_rate}", _percent),
-    "last_payment_amount": ("The last payment was {last_payment_amount}", _dollars),
-    "loan_amount": ("The loan amount is {loan_amount}", _dollars),
-    "derogatory_public_record_count": (
-        "The number of derogatory public records is {derogatory_public_record_count}",
-        _count,
-    ),
-    "loan_purpose": ("The loan's purpose is given as {loan_purpose}", lambda value: str(value).replace("_", " ")),
-    "revolving_line_utilization_rate": (
-        "{revolving_line_utilization_rate} of the available revolving credit is in use",
-        _percent,
-    ),
-    "term": ("The loan runs over {term}", lambda value: str(value).strip()),
-    "total_payments_to_date": ("Payments so far come to {total_payments_to_date}", _dollars),
-    "verification_status": ("The income {verification_status}", lambda value: _INCOMES[str(value)]),
-    "payments_in_instalments": (
-        "Payments so far cover {payments_in_instalments} instalments of a loan over {term}",
-        _decimal,
-    ),
-    "share_of_schedule_paid": ("Payments so far cover {share_of_schedule_paid} of all scheduled instalments", _share),
-    "share_of_amount_repaid": ("Payments so far come to {share_of_amount_repaid} of the loan amount", _share),
-    "last_payment_in_instalments": ("The last payment covers {last_payment_in_instalments} instalments", _decimal),
-    "earlier_payments_in_instalments": (
-        "Payments before the last one cover {earlier_payments_in_instalments} instalments",
-        _decimal,
-    ),
-    "part_of_an_instalment": (
-        "Payments so far exceed a whole number of instalments by {part_of_an_instalment} of one",
-        lambda value: f"{int(float(value) * 100)} %",  # always below a whole one
-    ),
+_WITHOUT_VALUE = {
+    "debt_to_income_ratio": "The share of income that other debts take is not known",
+    "employment_length": "The time in employment is not known",
+    "revolving_line_utilization_rate": "The use of revolving credit is not known",
+    "last_payment_after_term": _NOT_ALL_DUE,
+    "share_of_amount_repaid_after_term": _NOT_ALL_DUE,
+    "part_of_an_instalment_after_term": _NOT_ALL_DUE,
+    "earlier_payments_after_term": _NOT_ALL_DUE,
+    "last_payment_amount_after_term": _NOT_ALL_DUE,
+    "total_payments_after_term": _NOT_ALL_DUE,
 }
-"""For each feature what is the case, and how its value is written."""
+"""What is the fact where there is no value."""
 
 _EFFECTS = {CreditRisk.risky: "which raises the risk", CreditRisk.safe: "which lowers the risk"}
 
 
-class _Words(dict[str, str]):
-    """The values as they are written, each once it is asked for."""
-
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        super().__init__()
-        self._values = values
-
-    def __missing__(self, feature: str) -> str:
-        """Write a value."""
-        return _STATEMENTS[feature][1](self._values[feature])
-
-
-def text(feature: str, direction: CreditRisk, values: Mapping[str, Value]) -> str:
+def text(feature: str, direction: CreditRisk, values: Mapping[str, Value | None]) -> str:
     """Say in one sentence what a feature did to a loan's score.
 
     Args:
         feature: The feature's name.
         direction: What it speaks for.
-        values: The loan's features by name, categories by their level.
+        values: The loan's features by name, categories by their level; None for what is not known or does not apply.
 
     Raises:
         KeyError: The feature has no words, or its level.
     """
-    return f"{_STATEMENTS[feature][0].format_map(_Words(values))}, {_EFFECTS[direction]}."
+    value = values[feature]
+    fact = _WITHOUT_VALUE[feature] if value is None else _STATEMENTS[feature](value)
+    return f"{fact}, {_EFFECTS[direction]}."

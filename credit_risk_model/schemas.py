@@ -1,4 +1,4 @@
-"""The contract: the 16 fields of a loan and the answer, each stated here and nowhere else.
+"""The contract: the 17 fields of a loan and the answer, each stated here and nowhere else.
 
 Whatever needs a field's name, type, bounds, levels, description or column in Kaggle's `loan.csv` (the OpenAPI contract,
 the features, the training data's checks, the model card) reads it from these classes.
@@ -79,6 +79,11 @@ class Term(Level):
     thirty_six_months = " 36 months"
     sixty_months = " 60 months"
 
+    @property
+    def months(self) -> int:
+        """Number of instalments."""
+        return 60 if self is Term.sixty_months else 36
+
 
 class VerificationStatus(Level):
     """Whether the income was verified."""
@@ -89,10 +94,26 @@ class VerificationStatus(Level):
 
 
 class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
-    """The decision on a loan."""
+    """The decision on a loan: how it stands now. It says nothing of what will become of a loan that pays.
+
+    Risky: charged off, in default, or late by 16 days or more. Safe: every other loan, also one that is repaid.
+    """
 
     safe = "safe"
     risky = "risky"
+
+
+class Caution(str, Enum):  # noqa: UP042  # as the decision
+    """Why an answer is not to be relied on. The codes are stable.
+
+    `instalments_due_missing`: the request does not say how many instalments were due, so that a young loan can't be
+    told from one that stopped paying. `instalments_due_unused`: the request says it, but the archive was trained on
+    loans of unknown age. `outside_training_range`: a value lies outside all that the model saw in training.
+    """
+
+    instalments_due_missing = "instalments_due_missing"
+    instalments_due_unused = "instalments_due_unused"
+    outside_training_range = "outside_training_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +137,21 @@ class WholeNumber:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe the integer, not the float before it."""
         return handler(schema["steps"][-1])
+
+
+class WithinTerm:
+    """Accepts no more instalments than the loan's term has, which must be validated before."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate the number, then compare it with the term."""
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    @staticmethod
+    def _check(due: int | None, info: core_schema.ValidationInfo) -> int | None:
+        term = info.data.get("term")  # absent where it is not valid itself
+        if due is not None and term is not None and due > term.months:
+            raise PydanticKnownError("less_than_equal", {"le": term.months})
+        return due
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +196,35 @@ EXAMPLE_LOAN: dict[str, Any] = {
     "loan_purpose": "debt_consolidation",
     "revolving_line_utilization_rate": 54.0,
     "term": " 36 months",
-    "total_payments_to_date": 14660.04,
+    "total_payments_to_date": 5293.9,
     "verification_status": "Verified",
+    "instalments_due": 15,
 }
-"""A made-up loan for the contract, the README and the tests: paid in 36 instalments, the last one of usual size."""
+"""A made-up loan for the contract, the README and the tests: 15 of 36 instalments were due, 13 of them are paid."""
+
+EXAMPLE_ANSWER: dict[str, Any] = {"credit_risk": "risky", "risk_probability": 0.9089807773685268, "cautions": []}
+"""What the shipped archive answers to the example, to the last bit."""
+
+EXAMPLE_EXPLANATION: dict[str, Any] = {**EXAMPLE_ANSWER, **{"cut_off": 0.4275,
+ "baseline_probability": 0.0029623836827969868,
+ "reasons": [{"feature": "arrears_in_instalments",
+              "fields": ["loan_amount", "interest_rate", "term", "total_payments_to_date", "instalments_due"],
+              "value": 2.0,
+              "contribution": 2.8934028377697203,
+              "direction": "risky",
+              "text": "Payments are 2.0 instalments behind schedule, which raises the risk."},
+             {"feature": "rounded_last_payment_in_instalments",
+              "fields": ["loan_amount", "interest_rate", "term", "last_payment_amount"],
+              "value": 1.0,
+              "contribution": 0.7456752039417843,
+              "direction": "risky",
+              "text": "The last payment was 1 instalment, which raises the risk."}],
+ "training_range": []}}
+"""What it answers to the example where two reasons are asked for."""
 
 
 class CreditRiskModelInput(BaseModel):
-    """A loan on the book; amounts in US dollars, rates in percent."""
+    """A running loan as it stands on the day of the request. Amounts are in US dollars, rates in percent."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"examples": [EXAMPLE_LOAN]}
@@ -175,17 +232,13 @@ class CreditRiskModelInput(BaseModel):
 
     annual_income: Annotated[
         int,
-        Field(
-            ge=1896,
-            le=273000,
-            description="The self-reported annual income provided by the borrower during registration.",
-        ),
+        Field(ge=1896, le=273000, description="Annual income that the borrower reported, in whole US dollars a year."),
         WholeNumber(),
         Column("annual_inc"),
     ]
     collections_in_last_12_months: Annotated[
         int,
-        Field(ge=0, le=20, description="Number of collections in 12 months excluding medical collections."),
+        Field(ge=0, le=20, description="Number of collections in the last 12 months, without medical ones."),
         WholeNumber(),
         Column("collections_12_mths_ex_med"),
     ]
@@ -194,48 +247,57 @@ class CreditRiskModelInput(BaseModel):
         Field(
             ge=0,
             le=39,
-            description="The number of 30+ days past-due incidences of delinquency in the borrower's credit file for "
-            "the past 2 years.",
+            description="Number of times in the last 2 years that the borrower was 30 days or more late, on any debt "
+            "in the credit file.",
         ),
         WholeNumber(),
         Column("delinq_2yrs"),
     ]
     debt_to_income_ratio: Annotated[
-        float,
+        Annotated[float, Field(ge=0, le=42.64, strict=True)] | None,
         Field(
-            ge=0,
-            le=42.64,
-            strict=True,
-            description="Monthly payments on total debt obligations, excluding mortgage and the requested loan, "
-            "divided by self-reported monthly income.",
+            description="Monthly payments on all other debts, without mortgages, as a percent of monthly income: 17.2 "
+            "means 17.2 %, not 0.172. Null: not known (a joint application, for one).",
         ),
         Column("dti"),
     ]
     employment_length: Annotated[
-        EmploymentLength, Field(description="Employment length in years."), Column("emp_length")
+        EmploymentLength | None,
+        Field(description="Time in employment, in years. Null: not known."),
+        Column("emp_length"),
     ]
     home_ownership: Annotated[
-        HomeOwnership,
-        Field(description="The home ownership status provided by the borrower during registration."),
-        Column("home_ownership"),
+        HomeOwnership, Field(description="Whether the borrower's home is rented or owned."), Column("home_ownership")
     ]
     number_of_delinquent_accounts: Annotated[
         int,
-        Field(ge=0, le=6, description="The number of accounts on which the borrower is now delinquent."),
+        Field(ge=0, le=6, description="Number of the borrower's accounts that are now overdue."),
         WholeNumber(),
         Column("acc_now_delinq"),
     ]
     interest_rate: Annotated[
-        float, Field(ge=5.32, le=28.99, strict=True, description="Interest rate on the loan."), Column("int_rate")
+        float,
+        Field(
+            ge=5.32,
+            le=28.99,
+            strict=True,
+            description="Interest rate of the loan in percent a year: 13.5 means 13.5 %, not 0.135.",
+        ),
+        Column("int_rate"),
     ]
     last_payment_amount: Annotated[
         float,
-        Field(ge=0, le=36475.59, strict=True, description="Last total payment amount received."),
+        Field(
+            ge=0,
+            le=36475.59,
+            strict=True,
+            description="Last payment received, in US dollars; 0 where none was received yet.",
+        ),
         Column("last_pymnt_amnt"),
     ]
     loan_amount: Annotated[
         int,
-        Field(ge=500, le=35000, description="The listed amount of the loan applied for by the borrower."),
+        Field(ge=500, le=35000, description="Amount of the loan, in whole US dollars."),
         WholeNumber(),
         Column("loan_amnt"),
     ]
@@ -243,47 +305,68 @@ class CreditRiskModelInput(BaseModel):
         int, Field(ge=0, le=86, description="Number of derogatory public records."), WholeNumber(), Column("pub_rec")
     ]
     loan_purpose: Annotated[
-        LoanPurpose,
-        Field(description="A category provided by the borrower for the loan request."),
-        Column("purpose"),
+        LoanPurpose, Field(description="Purpose that the borrower gave for the loan."), Column("purpose")
     ]
     revolving_line_utilization_rate: Annotated[
-        float,
+        Annotated[float, Field(ge=0, le=892.3, strict=True)] | None,
         Field(
-            ge=0,
-            le=892.3,
-            strict=True,
-            description="The amount of credit the borrower is using relative to all available revolving credit.",
+            description="Revolving credit in use, as a percent of the revolving credit available: 54.0 means 54 %, not "
+            "0.54. Null: not known, or no revolving credit.",
         ),
         Column("revol_util"),
     ]
-    term: Annotated[Term, Field(description="The number of payments on the loan, in months."), Column("term")]
+    term: Annotated[
+        Term, Field(description="Number of monthly instalments, 36 or 60; the leading space is needed."), Column("term")
+    ]
     total_payments_to_date: Annotated[
         float,
         Field(
             ge=0,
             le=57777.58,
             strict=True,
-            description="Payments received to date for the portion of the total amount funded by investors.",
+            description="All payments received to date for the part that investors funded, in US dollars.",
         ),
         Column("total_pymnt_inv"),
     ]
     verification_status: Annotated[
-        VerificationStatus, Field(description="Indicates if income was verified."), Column("verification_status")
+        VerificationStatus,
+        Field(description="Whether the income was verified, and how."),
+        Column("verification_status"),
     ]
+    instalments_due: Annotated[
+        Annotated[int, Field(ge=0, le=60), WholeNumber()] | None,
+        Field(
+            description="Number of scheduled instalments that had fallen due by the day of the request, 0 to 36 or 60, "
+            "the loan's term. Null or absent: not known; the answer then carries the caution "
+            "`instalments_due_missing`.",
+        ),
+        WithinTerm(),
+    ] = None
 
 
 class CreditRiskModelOutput(BaseModel):
-    """The answer: the decision and the probability that it rests on."""
+    """The answer: the decision, the probability that it rests on, and whether to rely on it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [EXAMPLE_ANSWER]})
 
-    credit_risk: CreditRisk = Field(description="Whether the loan is safe or risky.")
-    risk_probability: float = Field(ge=0, le=1, description="Probability that the loan is risky.")
+    credit_risk: CreditRisk = Field(
+        description="`risky`: the loan is charged off, in default, or 16 days late or more, as it stands now. `safe`: "
+        "it is none of these. Nothing is said of the future."
+    )
+    risk_probability: float = Field(
+        ge=0, le=1, description="Probability that the loan is risky, a fraction: 0.08 means 8 %."
+    )
+    cautions: tuple[Caution, ...] = Field(
+        description="Why the answer is not to be relied on; empty as a rule. `instalments_due_missing`: a young loan "
+        "can't be told from one that stopped paying. `instalments_due_unused`: the archive was trained without it. "
+        "`outside_training_range`: a value lies outside all that the model saw in training."
+    )
 
 
 class CreditRiskExplanationInput(CreditRiskModelInput):
-    """A loan on the book, and how much of the decision's account is wanted."""
+    """A running loan, and how many reasons are wanted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE_LOAN, "max_reasons": 2}]})
 
     max_reasons: Annotated[int, Field(ge=1, le=100), WholeNumber()] | None = Field(
         default=None,
@@ -299,7 +382,9 @@ class Reason(BaseModel):
 
     feature: str = Field(description="A field of the loan, or a feature derived from several.")
     fields: tuple[str, ...] = Field(description="The loan's fields that the feature comes from.")
-    value: int | float | str = Field(description="The feature's value for this loan.")
+    value: int | float | str | None = Field(
+        description="The feature's value for this loan; null where it is not known or does not apply."
+    )
     contribution: float = Field(
         description="What the feature adds to the log-odds of being risky (TreeSHAP): positive = towards risky."
     )
@@ -325,6 +410,8 @@ class CreditRiskExplanationOutput(CreditRiskModelOutput):
     logit(risk_probability).
     """
 
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [EXAMPLE_EXPLANATION]})
+
     cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
     baseline_probability: float = Field(ge=0, le=1, description="Where the score starts, before any feature.")
     reasons: tuple[Reason, ...] = Field(description="The strongest first.")
@@ -337,7 +424,7 @@ LOANS_OF_A_BATCH = 1000
 
 
 class CreditRiskBatchInput(BaseModel):
-    """Loans on the book, to be answered together or not at all."""
+    """Running loans, to be answered together or not at all."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"loans": [EXAMPLE_LOAN, EXAMPLE_LOAN]}]}
@@ -349,6 +436,8 @@ class CreditRiskBatchInput(BaseModel):
 class CreditRiskBatchOutput(BaseModel):
     """The answers, in the order of the loans."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra={"examples": [{"predictions": [EXAMPLE_ANSWER, EXAMPLE_ANSWER]}]}
+    )
 
     predictions: tuple[CreditRiskModelOutput, ...]

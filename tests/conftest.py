@@ -12,23 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import pandas as pd
 import pytest
 import yaml
 
 from credit_risk_model import archive, features
 from credit_risk_model.schemas import EXAMPLE_LOAN
-from credit_risk_model.training import fitting
+from credit_risk_model.training import fitting, packaging
 from credit_risk_model.training.cleaning import clean
-from credit_risk_model.training.golden import golden_loans
 from credit_risk_model.training.loans import read_loans
-from credit_risk_model.training.pipeline import Settings, Training
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 SHIPPED = ROOT / yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"]["archive"]
+RELEASED = "a03bacf35c2eeb19d9322cc4e18450499e9acbd8b6d3bc7db306ca7ecfa514f4"
+"""SHA-256 of the archive that this release ships: what is promised of it holds for no archive of a user's own."""
 HARDENED = "credit_risk_model.service.app:app"
 # As the image starts it.
 OPTIONS = (
@@ -54,48 +53,35 @@ def book_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def loans(book_path: Path) -> pd.DataFrame:
     """The cleaned loans of the book."""
-    return clean(read_loans(book_path))[0]
+    return clean(read_loans(book_path).loans)[0]
+
+
+HYPERPARAMETERS = {wanted.name: {"n_estimators": 20, "num_leaves": 7} for wanted in features.FEATURE_SETS}
 
 
 @pytest.fixture(scope="session")
-def estimator(loans: pd.DataFrame) -> lgb.LGBMClassifier:
-    """A small model of the book."""
-    hyperparameters = {"n_estimators": 20, "num_leaves": 7}
-    return fitting.fit(fitting.feature_frame(loans), fitting.label(loans), hyperparameters, seed=1)
+def fitted(loans: pd.DataFrame) -> fitting.Fitted:
+    """The two small models of the book."""
+    return fitting.fit(loans, HYPERPARAMETERS, seed=1)
 
 
 @pytest.fixture(scope="session")
 def archive_contents(
-    loans: pd.DataFrame, estimator: lgb.LGBMClassifier, book_path: Path
+    loans: pd.DataFrame, fitted: fitting.Fitted, book_path: Path
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What `archive.write` is given for the small model: metadata and files."""
-    golden = golden_loans(seed=3)
-    training = Training(Settings(data=book_path))
-    training.estimator = estimator
-    files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>")
-    files[archive.MODEL] = estimator.booster_.model_to_string().encode()
-    files[archive.GOLDEN] = archive.golden_json(golden, training.predict_loans(golden).tolist())
-    frame = fitting.feature_frame(loans)
+    """What `archive.write` is given for the small models: metadata and files."""
+    files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>") | packaging.model_files(fitted, seed=3)
     metadata = {
         "model_version": "test",
         "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
         "libraries": {},
         "seed": 1,
         "cut_off": 0.3,
-        "features": [
-            {
-                "name": feature.name,
-                "levels": feature.levels,
-                "minimum": None if feature.levels else float(frame[feature.name].min()),
-                "maximum": None if feature.levels else float(frame[feature.name].max()),
-            }
-            for feature in features.FEATURES
-        ],
-        "hyperparameters": {},
+        "models": packaging.model_records(fitted, loans, HYPERPARAMETERS, seed=1, replayed=True),
         "metrics": {},
         "cleaning": [],
         "checks": {},
-        "data": {"kind": "synthetic", "file": book_path.name, "sha256": "", "rows": 4000},
+        "data": {"kind": "synthetic", "file": book_path.name, "sha256": "", "rows": 4000, "age": "made up"},
     }
     return metadata, files
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import Service
+from conftest import HYPERPARAMETERS, Service
 
-from credit_risk_model import archive, features
+from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.training.fitting import Fitted, fit
+from credit_risk_model.training.packaging import model_files, predict_requests
 
 Contents = tuple[dict[str, Any], dict[str, bytes]]
 
@@ -39,14 +41,58 @@ def change_metadata(contents: dict[str, bytes], **changes: Any) -> None:
     contents[archive.METADATA] = json.dumps(metadata).encode()
 
 
-def test_what_is_written_is_read_back(archive_path: Path, estimator: lgb.LGBMClassifier) -> None:
-    """The archive gives back its metadata, its golden loans and a model that answers as the fitted one did."""
+def change_models(contents: dict[str, bytes], change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the metadata's records of the models."""
+    models = json.loads(contents[archive.METADATA])["models"]
+    change(models)
+    change_metadata(contents, models=models)
+
+
+def test_what_is_written_is_read_back(archive_path: Path, fitted: Fitted) -> None:
+    """The archive gives back its metadata, its golden loans and models that answer as the fitted ones did."""
     found = archive.read(archive_path)
     assert (found.metadata.model_version, found.metadata.cut_off) == ("test", 0.3)
-    rows = [features.row(golden.loan) for golden in found.golden]
-    expected = estimator.booster_.predict(np.array(rows))
+    loans = [golden.loan for golden in found.golden]
+    expected = predict_requests(fitted, loans)
     assert [golden.risk_probability for golden in found.golden] == expected.tolist()
-    assert [found.booster.predict_row(row) for row in rows] == expected.tolist()
+    assert [found.evaluate(loan) for loan in loans] == expected.tolist()
+    assert {found.model_for(loan) is found.with_age for loan in loans} == {True, False}
+
+
+def test_archive_of_loans_without_age_has_one_model(
+    archive_contents: Contents, loans: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Where the training knew no age, every loan is answered by the model that needs none."""
+    metadata, files = archive_contents
+    ageless = fit(loans.assign(instalments_due=float("nan")), HYPERPARAMETERS, seed=1)
+    records = {"age_unknown": metadata["models"]["age_unknown"]}
+    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | model_files(ageless, seed=3))
+    found = archive.read(tmp_path / "1.zip")
+    assert found.with_age is None
+    assert [found.evaluate(golden.loan) for golden in found.golden] == [
+        golden.risk_probability for golden in found.golden
+    ]
+
+
+def test_archive_needs_a_model_for_loans_of_unknown_age(archive_path: Path, tmp_path: Path) -> None:
+    """A request may leave the age out, so that an archive that can't answer it is none."""
+
+    def drop(contents: dict[str, bytes]) -> None:
+        contents[archive.MODEL_WITHOUT_AGE] = b""
+        change_models(contents, lambda models: models.pop("age_unknown"))
+
+    with pytest.raises(ModelArchiveError, match="has no model for loans of unknown age"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", drop))
+
+
+def test_model_that_the_metadata_does_not_describe_is_refused(archive_path: Path, tmp_path: Path) -> None:
+    """A model without a record of its features can't be checked."""
+
+    def drop(contents: dict[str, bytes]) -> None:
+        change_models(contents, lambda models: models.pop("age_known"))
+
+    with pytest.raises(ModelArchiveError, match=r"does not describe model\.txt"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", drop))
 
 
 def test_same_content_gives_the_same_bytes(archive_contents: Contents, archive_path: Path, tmp_path: Path) -> None:
@@ -71,7 +117,7 @@ def test_failed_write_leaves_what_was_there(archive_contents: Contents, archive_
 def test_incomplete_content_is_not_written(archive_contents: Contents, tmp_path: Path) -> None:
     """A missing file or field stops the writing before anything is there."""
     metadata, files = archive_contents
-    with pytest.raises(ModelArchiveError, match=r"model_card\.md is not the file that was packaged"):
+    with pytest.raises(ModelArchiveError, match="names files that are not there"):
         archive.write(tmp_path / "1.zip", metadata, {name: files[name] for name in files if name != archive.CARD})
     with pytest.raises(ModelArchiveError, match="metadata is not valid: cut_off"):
         archive.write(tmp_path / "1.zip", {**metadata, "cut_off": 1.0}, files)
@@ -90,7 +136,7 @@ def test_pinned_archive_is_read(archive_path: Path) -> None:
     assert archive.read_shared(archive_path, digest).sha256 == digest
 
 
-@pytest.mark.parametrize("name", archive.CONTENTS[3:])
+@pytest.mark.parametrize("name", archive.CONTENTS[4:])
 def test_pin_vouches_for_what_no_answer_comes_from(name: str, archive_path: Path, tmp_path: Path) -> None:
     """Reports and estimator of a pinned archive are not unpacked: its digest is that of every byte."""
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({name: b"other"}))
@@ -100,7 +146,7 @@ def test_pin_vouches_for_what_no_answer_comes_from(name: str, archive_path: Path
         archive.read(path)
 
 
-@pytest.mark.parametrize("name", [archive.MODEL, archive.GOLDEN])
+@pytest.mark.parametrize("name", [archive.MODEL, archive.MODEL_WITHOUT_AGE, archive.GOLDEN])
 def test_what_answers_come_from_is_checked_under_a_pin_too(name: str, archive_path: Path, tmp_path: Path) -> None:
     """A pinned archive was not packaged by us because of that: its model must be the one that its metadata names."""
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({name: b"other"}))
@@ -254,9 +300,11 @@ def test_altered_file_is_named(name: str, archive_path: Path, tmp_path: Path) ->
 
 
 def test_unknown_format_is_named(archive_path: Path, tmp_path: Path) -> None:
-    """An archive of another format number is refused with both numbers."""
-    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, format=2))
-    with pytest.raises(ModelArchiveError, match="its format is '2', this release reads 1"):
+    """An archive of another format number, as of a former release, is refused with both numbers and the cure."""
+    path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, format=1))
+    with pytest.raises(
+        ModelArchiveError, match=r"its format is '1', this release reads 2\. Train again \(`make train`\)"
+    ):
         archive.read(path)
 
 
@@ -273,7 +321,8 @@ def test_damaged_metadata_is_refused(content: bytes, archive_path: Path, tmp_pat
     [
         ({"cut_off": "0.5x"}, "not valid: cut_off"),
         ({"surprise": 1}, "not valid: surprise"),
-        ({"features": []}, "features differ from the contract's"),
+        ({"models": {}}, "has no model|does not describe"),
+        ({"models": {"age_unknown": {"features": [], "hyperparameters": {}}}}, "does not describe"),
     ],
 )
 def test_wrong_metadata_is_refused(changes: dict[str, Any], words: str, archive_path: Path, tmp_path: Path) -> None:
@@ -287,7 +336,7 @@ def test_features_in_another_order_are_refused(archive_path: Path, tmp_path: Pat
     """The metadata's features must be the contract's in its order."""
 
     def turn(contents: dict[str, bytes]) -> None:
-        change_metadata(contents, features=json.loads(contents[archive.METADATA])["features"][::-1])
+        change_models(contents, lambda models: models["age_known"]["features"].reverse())
 
     with pytest.raises(ModelArchiveError, match="differ from the contract's in the order"):
         archive.read(rewrite(archive_path, tmp_path / "1.zip", turn))
@@ -297,9 +346,11 @@ def test_other_levels_are_refused(archive_path: Path, tmp_path: Path) -> None:
     """A level that the contract does not know, or in another place, makes a foreign archive."""
 
     def rename(contents: dict[str, bytes]) -> None:
-        found = json.loads(contents[archive.METADATA])["features"]
-        next(feature for feature in found if feature["name"] == "term")["levels"].reverse()
-        change_metadata(contents, features=found)
+        def reverse(models: dict[str, Any]) -> None:
+            found = models["age_unknown"]["features"]
+            next(feature for feature in found if feature["name"] == "term")["levels"].reverse()
+
+        change_models(contents, reverse)
 
     with pytest.raises(ModelArchiveError, match="levels of term differ from the contract's"):
         archive.read(rewrite(archive_path, tmp_path / "1.zip", rename))
@@ -327,16 +378,14 @@ def test_foreign_model_is_refused(old: bytes, new: bytes, words: str, archive_pa
         archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
 
 
-def test_model_that_answers_otherwise_is_refused(
-    archive_path: Path, tmp_path: Path, estimator: lgb.LGBMClassifier
-) -> None:
+def test_model_that_answers_otherwise_is_refused(archive_path: Path, tmp_path: Path, fitted: Fitted) -> None:
     """A valid model that is not the one that gave the golden answers is refused by its own answers."""
 
     def exchange(contents: dict[str, bytes]) -> None:
-        contents[archive.MODEL] = estimator.booster_.model_to_string(num_iteration=19).encode()
+        contents[archive.MODEL_WITHOUT_AGE] = fitted.without_age.booster_.model_to_string(num_iteration=19).encode()
         change_metadata(contents)
 
-    with pytest.raises(ModelArchiveError, match="golden loan 0 gets 0"):
+    with pytest.raises(ModelArchiveError, match=r"golden loan \d+ gets 0"):
         archive.read(rewrite(archive_path, tmp_path / "1.zip", exchange))
 
 
@@ -367,11 +416,11 @@ def test_any_damaged_byte_is_refused_or_harmless(archive_path: Path, tmp_path: P
     """Whichever byte of the file is damaged: the archive is refused, or answers as before; nothing else is raised."""
     whole = archive_path.read_bytes()
     undamaged = archive.read(archive_path)
-    answers = [undamaged.booster.predict_row(features.row(golden.loan)) for golden in undamaged.golden]
+    answers = [undamaged.evaluate(golden.loan) for golden in undamaged.golden]
     path = tmp_path / "1.zip"
     rng = np.random.default_rng(1)
     headers, packed = structure(archive_path)
-    assert len(headers) > 9 * (30 + 46) + 22  # nine files' headers, each twice, and the end
+    assert len(headers) > 10 * (30 + 46) + 22  # ten files' headers, each twice, and the end
     assert list(packed) == list(archive.CONTENTS)
     places = [*headers]
     for content in packed.values():
@@ -387,7 +436,7 @@ def test_any_damaged_byte_is_refused_or_harmless(archive_path: Path, tmp_path: P
             assert str(error).startswith("1.zip: ")  # noqa: PT017  # either outcome is right
             refused += 1
         else:
-            assert [found.booster.predict_row(features.row(golden.loan)) for golden in found.golden] == answers
+            assert [found.evaluate(golden.loan) for golden in found.golden] == answers
             assert found.metadata == undamaged.metadata
     assert refused > len(places) / 2
 

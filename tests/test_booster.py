@@ -8,14 +8,21 @@ import pytest
 
 from credit_risk_model import booster, features
 from credit_risk_model.errors import ModelArchiveError
-from credit_risk_model.training.fitting import feature_frame
+from credit_risk_model.training.fitting import Fitted, feature_frame
 
 
 @pytest.fixture(scope="module")
 def rows(loans: pd.DataFrame) -> list[list[float]]:
     """500 loans as the model's rows."""
-    frame = feature_frame(loans).head(500)
-    return frame.assign(**{name: frame[name].cat.codes for name in features.CATEGORIES}).to_numpy(float).tolist()
+    frame = feature_frame(loans, features.AGE_UNKNOWN).head(500)
+    codes = {name: frame[name].cat.codes.where(frame[name].notna()) for name in features.AGE_UNKNOWN.categories}
+    return frame.assign(**codes).to_numpy(float).tolist()
+
+
+@pytest.fixture(scope="module")
+def estimator(fitted: Fitted) -> lgb.LGBMClassifier:
+    """One of the two small models."""
+    return fitted.without_age
 
 
 def test_probabilities_are_lightgbms_own(estimator: lgb.LGBMClassifier, rows: list[list[float]]) -> None:
@@ -49,7 +56,7 @@ def test_text_that_is_no_model_is_refused() -> None:
 
 def test_model_of_many_classes_is_refused(loans: pd.DataFrame) -> None:
     """A model with an output for each of several classes is no binary classifier."""
-    frame = feature_frame(loans)
+    frame = feature_frame(loans, features.AGE_UNKNOWN)
     model = lgb.LGBMClassifier(n_estimators=1, verbose=-1).fit(frame, frame["employment_length"].cat.codes % 3)
     with pytest.raises(ModelArchiveError, match="3 outputs: a binary classifier has one"):
         booster.Booster(model.booster_.model_to_string())

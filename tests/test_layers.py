@@ -15,6 +15,7 @@ FLOORS = {
     "schemas": 1,
     "features": 2,
     "booster": 3,
+    "loan_age": 3,
     "reasons": 3,
     "archive": 4,
     "prediction": 5,

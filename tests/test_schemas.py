@@ -34,7 +34,9 @@ ALL_MAXIMA = {
     "term": " 36 months",
     "total_payments_to_date": 57777.58,
     "verification_status": "Source Verified",
+    "instalments_due": 36,
 }
+NULLABLE = ("debt_to_income_ratio", "employment_length", "revolving_line_utilization_rate")
 BOUNDS = {
     "annual_income": (1896, 273000),
     "collections_in_last_12_months": (0, 20),
@@ -77,11 +79,42 @@ def test_loan_at_all_maxima_is_accepted() -> None:
     assert CreditRiskModelInput.model_validate(ALL_MAXIMA).model_dump(mode="json") == ALL_MAXIMA
 
 
-def test_contract_has_the_16_fields_all_required() -> None:
-    """The 16 fields stand in the contract, and none has a default."""
+def test_contract_has_the_17_fields_of_which_one_may_be_left_out() -> None:
+    """The 17 fields stand in the contract; all but the instalments due must be in a request."""
     schema = CreditRiskModelInput.model_json_schema()
-    assert list(schema["properties"]) == schema["required"] == list(ALL_MAXIMA)
+    assert list(schema["properties"]) == list(ALL_MAXIMA)
+    assert schema["required"] == list(ALL_MAXIMA)[:-1]
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("field", [*NULLABLE, "instalments_due"])
+def test_what_may_be_unknown_may_be_null(field: str, loan: dict[str, Any]) -> None:
+    """Null says that a value is not known; the JSON Schema says that it is allowed."""
+    assert getattr(CreditRiskModelInput.model_validate({**loan, field: None}), field) is None
+    assert {"type": "null"} in CreditRiskModelInput.model_json_schema()["properties"][field]["anyOf"]
+
+
+def test_request_without_instalments_due_is_valid(loan: dict[str, Any]) -> None:
+    """A request that was valid before the field came stays valid."""
+    del loan["instalments_due"]
+    assert CreditRiskModelInput.model_validate(loan).instalments_due is None
+
+
+@pytest.mark.parametrize(("term", "months"), [(" 36 months", 36), (" 60 months", 60)])
+def test_no_more_instalments_are_due_than_the_term_has(term: str, months: int, loan: dict[str, Any]) -> None:
+    """0 and the term's number of instalments are valid, one more or a fraction is refused with the field's name."""
+    loan["term"] = term
+    for due in (0, months, float(months)):
+        assert CreditRiskModelInput.model_validate({**loan, "instalments_due": due}).instalments_due == due
+    assert errors_of({**loan, "instalments_due": months + 1}) == [(("instalments_due",), "less_than_equal")]
+    assert errors_of({**loan, "instalments_due": -1}) == [(("instalments_due",), "greater_than_equal")]
+    for wrong in ("12", True, 1.5, [], float("nan")):
+        assert [place for place, _ in errors_of({**loan, "instalments_due": wrong})] == [("instalments_due",)]
+
+
+def test_instalments_of_a_loan_without_a_term_are_not_compared(loan: dict[str, Any]) -> None:
+    """Where the term itself is wrong, that is the one error."""
+    assert errors_of({**loan, "term": "soon", "instalments_due": 60}) == [(("term",), "enum")]
 
 
 @pytest.mark.parametrize("field", BOUNDS)
@@ -152,8 +185,8 @@ def test_code_of_a_level_is_its_place() -> None:
 
 
 def test_missing_field_is_refused(loan: dict[str, Any]) -> None:
-    """Without one of the fields, the error names it."""
-    for field in ALL_MAXIMA:
+    """Without one of the fields that must be there, the error names it."""
+    for field in list(ALL_MAXIMA)[:-1]:
         assert errors_of({name: value for name, value in loan.items() if name != field}) == [((field,), "missing")]
 
 
@@ -171,7 +204,7 @@ def test_loan_can_not_be_changed(loan: dict[str, Any]) -> None:
 @given(probability=st.floats(allow_nan=True))
 def test_answer_holds_a_probability(probability: float) -> None:
     """The answer's probability lies in [0, 1]; anything else can't be answered."""
-    answer = {"credit_risk": "safe", "risk_probability": probability}
+    answer = {"credit_risk": "safe", "risk_probability": probability, "cautions": []}
     if 0 <= probability <= 1:
         assert CreditRiskModelOutput.model_validate(answer).risk_probability == probability
     else:
@@ -180,7 +213,8 @@ def test_answer_holds_a_probability(probability: float) -> None:
 
 
 def test_every_field_names_its_column_and_meaning() -> None:
-    """Each field states its column in Kaggle's loan.csv and a description; no two share a column."""
-    columns = [feature.column for feature in CONTRACT_FEATURES]
+    """Each field that Kaggle's loan.csv has states its column, and all a description; no two share a column."""
+    columns = [feature.column for feature in CONTRACT_FEATURES if feature.name != "instalments_due"]
+    assert None not in columns
     assert len(set(columns)) == len(columns) == 16
     assert all(feature.description.endswith(".") for feature in CONTRACT_FEATURES)

@@ -3,12 +3,14 @@
 import logging
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from ml_base import MLModel
 
-from credit_risk_model import __version__, features, reasons
+from credit_risk_model import __version__, reasons
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.prediction.model import decide, load
+from credit_risk_model.features import Feature, FeatureSet
+from credit_risk_model.prediction.model import decide, find_cautions, load
 from credit_risk_model.schemas import (
     CreditRisk,
     CreditRiskExplanationInput,
@@ -34,7 +36,7 @@ class CreditRiskExplanation(MLModel):
 
     display_name = "Credit Risk Explanation"
     qualified_name = "credit_risk_explanation"
-    description = "Calls a loan on the book safe or risky and names the reasons, strongest first."
+    description = "Predicts whether a running loan is safe or risky and names the reasons, strongest first."
     version = __version__
     input_schema = CreditRiskExplanationInput
     output_schema = CreditRiskExplanationOutput
@@ -65,52 +67,83 @@ class CreditRiskExplanation(MLModel):
             logger.error("The credit risk explanation is not loaded: max_reasons is no whole number above 0.")
             raise ConfigurationError(f"max_reasons is {max_reasons!r}: set a whole number above 0, or leave it out.")
         self.max_reasons = max_reasons
-        self._ranges = tuple(
-            (record.name, record.minimum, record.maximum)
-            for record in self.archive.metadata.features
-            if record.minimum is not None and record.maximum is not None
-        )
 
     def predict(self, data: CreditRiskExplanationInput) -> CreditRiskExplanationOutput:
         """Predict one loan and explain it; safe to call from any thread."""
-        row = features.row(data)
-        probability = self.archive.booster.predict_row(row)
+        model = self.archive.model_for(data)
+        row = model.features.encode_loan(data)
+        probability = model.booster.predict_row(row)
         decision = decide(probability, self.cut_off)
-        *contributions, baseline = self.archive.booster.contributions(row)
-        values = {
-            feature.name: getattr(data, feature.name).value if feature.levels else getattr(data, feature.name)
-            for feature in features.CONTRACT_FEATURES
-        } | dict(zip(features.LoanArithmetic._fields, row[len(features.CONTRACT_FEATURES) :], strict=True))
+        *contributions, baseline = model.booster.contributions(row)
+        values = _values(data, model.features, row)
         return CreditRiskExplanationOutput(
             credit_risk=decision,
             risk_probability=probability,
+            cautions=find_cautions(data, model, row),
             cut_off=self.cut_off,
             baseline_probability=1 / (1 + math.exp(-baseline)),
-            reasons=_reasons(decision, contributions, values, data.max_reasons or self.max_reasons),
+            reasons=_reasons(
+                decision, model.features.features, contributions, values, data.max_reasons or self.max_reasons
+            ),
             training_range=tuple(
-                OutsideTraining(feature=name, value=values[name], minimum=minimum, maximum=maximum)
-                for name, minimum, maximum in self._ranges
-                if not minimum <= values[name] <= maximum
+                OutsideTraining(feature=name, value=value, minimum=minimum, maximum=maximum)
+                for name, value, minimum, maximum in zip(
+                    model.features.names, row, model.minima, model.maxima, strict=True
+                )
+                if value < minimum or value > maximum
             ),
         )
 
 
+def _values(
+    loan: CreditRiskExplanationInput, wanted: FeatureSet, row: tuple[float, ...]
+) -> dict[str, reasons.Value | None]:
+    """Collect the features' values as people read them: levels by name, None for what is not known."""
+    values: dict[str, reasons.Value | None] = {
+        name: None if math.isnan(value) else value for name, value in zip(wanted.names, row, strict=True)
+    }
+    for feature in wanted.contract:
+        value = getattr(loan, feature.name)
+        values[feature.name] = getattr(value, "value", value)
+    return values
+
+
+_Moved = tuple[Feature, float, CreditRisk]
+
+
+def _distinct(moved: list[_Moved], values: Mapping[str, reasons.Value | None]) -> list[_Moved]:
+    """Leave of each fact its strongest feature, and of the derived features those that apply to the loan."""
+    told: set[Any] = set()
+    distinct = []
+    for reason in moved:
+        feature = reason[0]
+        applies = values[feature.name] is not None or feature.nullable
+        if applies and told.isdisjoint((feature.fact, feature.fields)):
+            told.update((feature.fact, feature.fields))
+            distinct.append(reason)
+    return distinct
+
+
 def _reasons(
-    decision: CreditRisk, contributions: list[float], values: Mapping[str, reasons.Value], limit: int
+    decision: CreditRisk,
+    model_features: tuple[Feature, ...],
+    contributions: list[float],
+    values: Mapping[str, reasons.Value | None],
+    limit: int,
 ) -> tuple[Reason, ...]:
     """Choose the strongest contributions and put them into words.
 
-    A few reasons are the reasons for the decision, and those that speak against it are none. More than those are an
-    account of the score, which needs both.
+    A few reasons are the reasons for the decision: those that speak against it are none, and one fact is told once,
+    by its strongest feature. More than those are an account of the score, which needs all.
     """
     moved = [
         (feature, contribution, CreditRisk.risky if contribution > 0 else CreditRisk.safe)
-        for feature, contribution in zip(features.FEATURES, contributions, strict=True)
+        for feature, contribution in zip(model_features, contributions, strict=True)
         if contribution
     ]
-    if limit <= REASONS_FOR_A_DECISION:
-        moved = [reason for reason in moved if reason[2] is decision]
     moved.sort(key=lambda reason: -abs(reason[1]))
+    if limit <= REASONS_FOR_A_DECISION:
+        moved = _distinct([reason for reason in moved if reason[2] is decision], values)
     return tuple(
         Reason(
             feature=feature.name,

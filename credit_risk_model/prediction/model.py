@@ -9,13 +9,13 @@ from ml_base import MLModel
 from credit_risk_model import DESCRIPTION, __version__, features
 from credit_risk_model import archive as archives
 from credit_risk_model.errors import ConfigurationError, CreditRiskError
-from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
 
 logger = logging.getLogger(__name__)
 
 
 class CreditRiskModel(MLModel):
-    """Predicts whether a loan on the book is safe or risky.
+    """Predicts whether a running loan is safe or risky, as it stands now.
 
     Attributes:
         archive: What it answers from.
@@ -42,12 +42,17 @@ class CreditRiskModel(MLModel):
             ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
         """
         self.archive, self.cut_off = load(archive, sha256, cut_off)
-        self._booster = self.archive.booster
 
     def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
         """Predict one loan; safe to call from any thread."""
-        probability = self._booster.predict_row(features.row(data))
-        return CreditRiskModelOutput(credit_risk=decide(probability, self.cut_off), risk_probability=probability)
+        model = self.archive.model_for(data)
+        row = model.features.encode_loan(data)
+        probability = model.booster.predict_row(row)
+        return CreditRiskModelOutput(
+            credit_risk=decide(probability, self.cut_off),
+            risk_probability=probability,
+            cautions=find_cautions(data, model, row),
+        )
 
 
 def load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
@@ -78,6 +83,27 @@ def load(archive: str | None, sha256: str | None, cut_off: float | None) -> tupl
 def decide(probability: float, cut_off: float) -> CreditRisk:
     """Call a loan risky from the cut-off on."""
     return CreditRisk.risky if probability >= cut_off else CreditRisk.safe
+
+
+_MISSING = (Caution.instalments_due_missing,)
+_UNUSED = (Caution.instalments_due_unused,)
+_OUTSIDE = (Caution.outside_training_range,)
+
+
+def find_cautions(
+    loan: CreditRiskModelInput, model: archives.LoadedModel, row: tuple[float, ...]
+) -> tuple[Caution, ...]:
+    """Find the reasons not to rely on an answer.
+
+    Args:
+        loan: What was asked.
+        model: What answered.
+        row: The loan as the model's row.
+    """
+    of_age: tuple[Caution, ...] = ()
+    if model.features is features.AGE_UNKNOWN:
+        of_age = _MISSING if loan.instalments_due is None else _UNUSED
+    return of_age + _OUTSIDE if model.is_outside_training_range(row) else of_age
 
 
 def _valid_digest(sha256: object) -> str | None:

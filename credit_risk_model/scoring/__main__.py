@@ -82,8 +82,12 @@ def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> No
         summary.model_version,
         f"{summary.rejected:,}",
     )
+    logger.info("  age: %s.", summary.age)
     for reason, count in summary.reasons.most_common():
         logger.info("  rejected for %s: %s", reason, f"{count:,}")
+    for caution, count in summary.cautions.most_common():
+        if count:
+            logger.info("  caution %s: %s", caution, f"{count:,}")
 
 
 class _Progress:
@@ -131,6 +135,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-rejects",
         type=_count,
         help="how many such rows are an exit code of 0; with more nothing is written (default: all is written)",
+    )
+    parser.add_argument(
+        "--as-of", help="month in which the loans were recorded, as 2016-01, for files that do not say it"
     )
     parser.add_argument("--archive", help="model archive (default: the package's newest)")
     parser.add_argument("--cut-off", type=float, help="risky from this probability on (default: the model's own)")

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from credit_risk_model.features import CONTRACT_FEATURES, FEATURES, Feature, derived_columns
-from credit_risk_model.schemas import CreditRiskModelInput, Term
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -21,7 +20,8 @@ Rules = list[tuple[str, Mask]]
 MISSING_TEXTS = ("", "n/a", "NaN", "nan", "NA")
 """What stands in files for a value that is not there; `NONE` is a home ownership, though none that the contract has."""
 
-_WHOLE = {name for name, field in CreditRiskModelInput.model_fields.items() if field.annotation is int}
+_TERMS = np.array(list(TERM_MONTHS))
+_MONTHS = np.array(list(TERM_MONTHS.values()), dtype=float)
 _UNKNOWN, _MISSING = -1.0, -2.0
 
 
@@ -31,19 +31,26 @@ class CheckedLoans:
 
     Attributes:
         good: Which rows keep the contract.
-        rows: The good ones as the model's rows, shape (good rows, features).
+        columns: The fields of the good ones: numbers, categories as codes, NaN for what is not known.
         reasons: What is wrong with each of the others, by row, counted from 0.
         counts: How many rows each reason holds for.
     """
 
     good: Mask
-    rows: Array
+    columns: dict[str, Array]
     reasons: dict[int, list[str]]
     counts: Counter[str]
 
+    def model_rows(self, wanted: FeatureSet, chosen: Mask) -> Array:
+        """Make a model's rows of some of the good loans, shape (chosen loans, features)."""
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        terms = _TERMS[columns["term"].astype(np.intp)]
+        columns |= derive_columns(columns | {"term": terms}, wanted)
+        return np.column_stack([columns[name] for name in wanted.names])
+
 
 def check(loans: pa.Table) -> CheckedLoans:
-    """Apply the contract to each row, and turn those that keep it into the model's rows.
+    """Apply the contract to each row.
 
     Args:
         loans: The contract's fields by name: numbers of any type, text as such or as a dictionary.
@@ -54,6 +61,8 @@ def check(loans: pa.Table) -> CheckedLoans:
     for feature in CONTRACT_FEATURES:
         read = _read_levels if feature.levels else _read_numbers
         columns[feature.name], broken = read(feature, loans[feature.name].combine_chunks())
+        if feature.name == AGE:
+            broken += _beyond_term(columns)
         for rule, rows in broken:
             reason = f"{feature.name}: {rule}"
             counts[reason] = int(rows.sum())
@@ -63,7 +72,15 @@ def check(loans: pa.Table) -> CheckedLoans:
     good[list(reasons)] = False
     if reasons:
         columns = {name: column[good] for name, column in columns.items()}
-    return CheckedLoans(good, _model_rows(columns), reasons, counts)
+    return CheckedLoans(good, columns, reasons, counts)
+
+
+def _beyond_term(columns: dict[str, Array]) -> Rules:
+    """Find loans with more instalments due than their term has, which is read before; 60 is refused for any."""
+    terms = columns["term"]
+    months = np.where(terms >= 0, _MONTHS[np.maximum(terms, 0).astype(np.intp)], _MONTHS.max())
+    beyond = (columns[AGE] > months) & (columns[AGE] <= _MONTHS.max()) & (columns[AGE] == np.floor(columns[AGE]))
+    return [("above the term", beyond)] if beyond.any() else []
 
 
 def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
@@ -72,17 +89,19 @@ def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
     numbers = pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy()
     smallest, largest = feature.bounds or (-np.inf, np.inf)
     allowed = (numbers >= smallest) & (numbers <= largest)
-    if feature.name in _WHOLE:
+    if feature.whole:
         allowed &= numbers == np.floor(numbers)
         numbers = numbers + 0.0  # a whole number has no negative zero
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if feature.nullable:
+        allowed |= missing
     if allowed.all():
         return numbers, []
-    missing = column.is_null().to_numpy(zero_copy_only=False)
     finite = np.isfinite(numbers)
     rules = [
-        ("missing", missing),
+        ("missing", missing & (not feature.nullable)),
         ("not a finite number", ~finite & ~missing),
-        ("not a whole number", finite & (numbers != np.floor(numbers)) & (feature.name in _WHOLE)),
+        ("not a whole number", finite & (numbers != np.floor(numbers)) & feature.whole),
         (f"below {smallest}", finite & (numbers < smallest)),
         (f"above {largest}", finite & (numbers > largest)),
     ]
@@ -94,11 +113,12 @@ def _read_levels(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     codes: dict[bytes | None, float] = {level.encode(): float(code) for code, level in enumerate(feature.levels)}
-    codes |= dict.fromkeys((None, *(text.encode() for text in MISSING_TEXTS)), _MISSING)
+    missing = np.nan if feature.nullable else _MISSING
+    codes |= dict.fromkeys((None, *(text.encode() for text in MISSING_TEXTS)), missing)
     texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
-    code_of_text = np.array([*(codes.get(text, _UNKNOWN) for text in texts), _MISSING])
+    code_of_text = np.array([*(codes.get(text, _UNKNOWN) for text in texts), missing])
     found = code_of_text[column.indices.fill_null(len(texts)).to_numpy()]
-    if (found >= 0).all():
+    if not (found < 0).any():
         return found, []
     return found, _first_broken([("missing", found == _MISSING), ("unknown level", found == _UNKNOWN)])
 
@@ -113,10 +133,3 @@ def _first_broken(rules: Rules) -> Rules:
         if first.any():
             left.append((rule, first))
     return left
-
-
-def _model_rows(columns: dict[str, Array]) -> Array:
-    """Give the model's matrix of loans that keep the contract; categories are given as codes."""
-    terms = np.array([term.value for term in Term])[columns["term"].astype(np.intp)]
-    columns = columns | derived_columns(columns | {"term": terms})
-    return np.column_stack([columns[feature.name] for feature in FEATURES])

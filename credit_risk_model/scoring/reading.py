@@ -7,7 +7,7 @@ import csv
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
+from credit_risk_model.loan_age import (
+    DATES_OF_FILE,
+    ISSUED,
+    SNAPSHOT,
+    AgeSource,
+    choose_age_source,
+    parse_as_of,
+    parse_month,
+)
 from credit_risk_model.scoring.checking import MISSING_TEXTS
 
-OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "model_version")
+OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "cautions", "model_version")
 
 CHUNK_ROWS = 16_384
 """Loans of a chunk from a Parquet file: their matrix fits into a core's cache, and small files occupy all cores."""
@@ -36,6 +45,7 @@ _LONGEST_RECORD = 1 << 24
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _NUMBER = r"(?i)^[ \t]*[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?|nan)[ \t]*$"
 _NUMERIC = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
+_DATES = (ISSUED, SNAPSHOT, *DATES_OF_FILE)
 _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an unknown level, not an error
 
 
@@ -97,24 +107,85 @@ class Source(ABC):
 
     ids: pa.Schema
     rows_before: int
+    _source_of_age: AgeSource
+
+    @property
+    def age(self) -> str:
+        """Where the loans' age is taken from, in words."""
+        return self._source_of_age.words
 
     @abstractmethod
     def tasks(self) -> Iterator[Task]:
         """Read the file from front to back, once."""
 
+    def _dates(self) -> set[str]:
+        """Name the columns of months that each chunk needs."""
+        source = self._source_of_age
+        if not source.computed:
+            return set()
+        return {ISSUED, SNAPSHOT} if source.snapshot is None else {ISSUED}
 
-def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None) -> Source:
+    def _with_age(self, columns: dict[str, Any]) -> pa.Table:
+        """Make a chunk's table: the months of its columns give way to the instalments due."""
+        source = self._source_of_age
+        rows = len(next(iter(columns.values())))
+        if source.computed:
+            snapshot = source.snapshot if source.snapshot is not None else _month_numbers(columns[SNAPSHOT])
+            months = snapshot - _month_numbers(columns[ISSUED])
+            term = _term_months(columns["term"])
+            due = pa.array(np.minimum(np.where(months >= 0, months, np.nan), term), from_pandas=True)
+            columns[AGE] = due
+        elif AGE not in columns:
+            columns[AGE] = pa.nulls(rows, pa.float64())
+        passed_on = {*(feature.name for feature in CONTRACT_FEATURES), *self.ids.names}
+        return pa.table({name: column for name, column in columns.items() if name in passed_on})
+
+
+def _month_numbers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Number the months of a column: text such as Dec-2011, dates or times; NaN for what is none."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_temporal(column.type):
+        months = pc.add(pc.multiply(pc.year(column), 12), pc.subtract(pc.month(column), 1))
+        return _to_floats(months)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
+    numbers = [parse_month(text.decode(errors="replace")) if text is not None else None for text in texts]
+    of_level = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
+    return np.asarray(of_level[column.indices.fill_null(len(texts)).to_numpy()])
+
+
+def _to_floats(column: pa.Array) -> npt.NDArray[np.float64]:
+    return np.asarray(pc.cast(column, pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
+
+
+def _term_months(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Give each loan's number of instalments; infinite where the term is none, which is rejected later."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    known = {text.encode(): float(months) for text, months in TERM_MONTHS.items()}
+    texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
+    of_level = np.array([*(known.get(text, np.inf) for text in texts), np.inf])
+    return np.asarray(of_level[column.indices.fill_null(len(texts)).to_numpy()])
+
+
+def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None, as_of: str | None = None) -> Source:
     """Open a file, whose kind is told by its first bytes, and find its columns.
 
     Args:
         path: CSV with a header, plain or gzip, or Parquet; in the contract's names or Kaggle's; other columns are fine.
         ids: Columns to pass through, in this order.
         shard: The part to read; all of it by default.
+        as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
 
     Raises:
         DataError: The file is missing, can't be read, or lacks a column.
-        ConfigurationError: An id column can't be one, or the file can't be read in parts.
+        ConfigurationError: An id column can't be one, `as_of` is no month, or the file can't be read in parts.
     """
+    month = parse_as_of(as_of)
     for name in ids:
         taken = OUTPUT_COLUMNS + tuple(text for feature in CONTRACT_FEATURES for text in (feature.name, feature.column))
         if name in taken or ids.count(name) > 1:
@@ -128,8 +199,8 @@ def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = Non
         with path.open("rb") as file:
             start = file.read(4)
         if start == _PARQUET:
-            return _ParquetSource(path, ids, shard)
-        return _CsvSource(path, ids, shard, packed=start.startswith(_GZIP))
+            return _ParquetSource(path, ids, shard, month)
+        return _CsvSource(path, ids, shard, month, packed=start.startswith(_GZIP))
     except FileNotFoundError:
         raise DataError(f"{path.name}: no such file.") from None
     except _READ_ERRORS as error:
@@ -150,12 +221,12 @@ def _find_columns(path: Path, header: list[str], ids: tuple[str, ...]) -> dict[s
     """Give the file's column for each contract field and each id."""
     found, missing, repeated = {}, [], []
     for feature in CONTRACT_FEATURES:
-        names = {feature.name, str(feature.column)} & set(header)
+        names = {name for name in (feature.name, feature.column) if name} & set(header)
         if len(names) > 1 or any(header.count(name) > 1 for name in names):
             repeated.append(feature.name)
         elif names:
             found[feature.name] = names.pop()
-        else:
+        elif feature.name != AGE:
             missing.append(feature.name if feature.name == feature.column else f"{feature.name} ({feature.column})")
     missing += [name for name in ids if name not in header]
     repeated += [name for name in ids if header.count(name) > 1]
@@ -169,10 +240,13 @@ def _find_columns(path: Path, header: list[str], ids: tuple[str, ...]) -> dict[s
 class _ParquetSource(Source):
     """A Parquet file; its parts are whole row groups."""
 
-    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard) -> None:
+    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, as_of: int | None) -> None:
         self._path = path
         schema = pq.read_schema(path)
         self._columns = _find_columns(path, schema.names, ids)
+        self._source_of_age = choose_age_source(
+            {*(name for name in _DATES if name in schema.names), *self._columns}, self._latest, as_of
+        )
         levels = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]
         # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
         self._file = pq.ParquetFile(path, read_dictionary=levels, pre_buffer=False, buffer_size=1 << 20)
@@ -186,6 +260,8 @@ class _ParquetSource(Source):
 
     def _check_types(self, schema: pa.Schema) -> None:
         for feature in CONTRACT_FEATURES:
+            if feature.name not in self._columns:
+                continue
             column = self._columns[feature.name]
             kind = schema.field(column).type
             fits = _is_text(kind) if feature.levels else _is_number(kind)
@@ -195,10 +271,11 @@ class _ParquetSource(Source):
 
     def tasks(self) -> Iterator[Task]:
         done = 0
+        wanted = {*self._columns.values(), *self._dates()}
         try:
             for group in self._groups:
                 # By row group, so that no chunk reaches from one into the next.
-                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(set(self._columns.values()))):
+                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(wanted)):
                     done += batch.num_rows
                     yield Task(partial(self._chunk, batch), done / self._rows)
         except _READ_ERRORS as error:
@@ -206,7 +283,20 @@ class _ParquetSource(Source):
 
     def _chunk(self, batch: pa.RecordBatch) -> Chunk:
         columns = {name: batch.column(column) for name, column in self._columns.items()}
-        return Chunk(pa.table(columns), {})
+        columns |= {name: batch.column(name) for name in self._dates()}
+        return Chunk(self._with_age(columns), {})
+
+    def _latest(self, name: str) -> int | None:
+        """Find the latest month of a column, reading that column alone."""
+        file = pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20)
+        return _latest_of(batch.column(0) for batch in file.iter_batches(CHUNK_ROWS, columns=[name]))
+
+
+def _latest_of(columns: Iterable[pa.Array | pa.ChunkedArray]) -> int | None:
+    latest = max(
+        (np.nanmax(months) for column in columns if np.isfinite(months := _month_numbers(column)).any()), default=None
+    )
+    return None if latest is None else int(latest)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -222,13 +312,17 @@ def _is_text(kind: pa.DataType) -> bool:
 class _CsvSource(Source):
     """A CSV file; its parts are ranges of bytes, moved to where records end."""
 
-    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, packed: bool) -> None:
+    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, as_of: int | None, packed: bool) -> None:
         if packed and shard.count > 1:
             raise ConfigurationError(f"{path.name}: a gzip file can't be read in parts. Unpack it, or write Parquet.")
         self._path, self._packed = path, packed
         with path.open("rb") as raw:
             self._header = self._read_header(self._unpacked(raw))
         self._columns = _find_columns(path, self._header, ids)
+        self._source_of_age = choose_age_source(
+            {*(name for name in _DATES if name in self._header), *self._columns}, self._latest, as_of
+        )
+        self._columns |= {name: name for name in self._dates()}
         self.ids = pa.schema([(name, pa.string()) for name in ids])
         self.rows_before = 0
         self._bytes = path.stat().st_size
@@ -275,15 +369,28 @@ class _CsvSource(Source):
             data = following
 
     def _chunk(self, block: bytes) -> Chunk:
-        kinds = {name: pa.float64() if name in _NUMERIC else _LEVELS for name in self._columns}
+        numeric = [name for name in _NUMERIC if name in self._columns]
+        kinds = {name: pa.float64() if name in numeric else _LEVELS for name in self._columns}
         kinds |= dict.fromkeys(self.ids.names, pa.string())
         try:
-            return self._parse(block, kinds)
+            chunk = self._parse(block, kinds)
         except pa.ArrowInvalid:
             # A number that is none somewhere in the block: read the numbers as text, and turn those that are into some.
-            chunk = self._parse_text(block, kinds | dict.fromkeys(_NUMERIC, pa.binary()))
-        columns = {name: chunk.table[name] for name in kinds}
-        return Chunk(pa.table(columns | {name: _to_numbers(columns[name]) for name in _NUMERIC}), chunk.broken)
+            chunk = self._parse_text(block, kinds | dict.fromkeys(numeric, pa.binary()))
+            columns = {name: chunk.table[name] for name in kinds}
+            columns |= {name: _to_numbers(columns[name]) for name in numeric}
+        else:
+            columns = {name: chunk.table[name] for name in kinds}
+        return Chunk(self._with_age(columns), chunk.broken)
+
+    def _latest(self, name: str) -> int | None:
+        """Find the latest month of a column, in a pass over the whole file."""
+        with self._path.open("rb") as raw:
+            parts = (
+                self._parse(block, {name: _LEVELS}, {name: name}).table[name]
+                for block in self._blocks(self._unpacked(raw))
+            )
+            return _latest_of(parts)
 
     def _parse_text(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
         try:
@@ -291,8 +398,9 @@ class _CsvSource(Source):
         except pa.ArrowInvalid:  # of all columns, only ids have a rule left to break
             raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.") from None
 
-    def _parse(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
+    def _parse(self, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str] | None = None) -> Chunk:
         """Parse the columns that are named, by their contract names; none: count the rows."""
+        columns = self._columns if columns is None else columns
         broken: dict[int, str] = {}
 
         def note(row: Any) -> str:
@@ -300,7 +408,7 @@ class _CsvSource(Source):
             return "skip"
 
         # Columns by their place, since names that aren't needed may be there twice.
-        places = {name: str(self._header.index(self._columns[name])) for name in kinds}
+        places = {name: str(self._header.index(columns[name])) for name in kinds}
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block or b"\n"),
             pyarrow.csv.ReadOptions(

@@ -8,17 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.features import AGE
 from credit_risk_model.prediction.model import valid_cut_off
-from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.scoring.checking import check
+from credit_risk_model.schemas import Caution, CreditRisk
+from credit_risk_model.scoring.checking import Array, CheckedLoans, check
 from credit_risk_model.scoring.reading import Shard, Source, Task, open_source
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
+
+_CAUTIONS = tuple(
+    of_age + outside
+    for of_age in ((), (Caution.instalments_due_missing,), (Caution.instalments_due_unused,))
+    for outside in ((), (Caution.outside_training_range,))
+)
+"""What may be said of a loan, in the order in which the service says it."""
+_MISSING, _UNUSED = 2, 4
+_CAUTION_TEXTS = pa.array([";".join(caution.value for caution in found) for found in _CAUTIONS])
 
 
 def cores() -> int:
@@ -36,6 +47,7 @@ class Settings:
         rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
         ids: Columns of the source to write before each score; without any, the row's number.
         max_rejects: How many such rows are tolerated; None for all.
+        as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
         archive: The model; None for the package's own with the highest number.
         cut_off: Risky from this probability on; None for the one that training chose.
         shard: The part of the source to score.
@@ -47,6 +59,7 @@ class Settings:
     rejects: Path | None = None
     ids: tuple[str, ...] = ()
     max_rejects: int | None = None
+    as_of: str | None = None
     archive: str | None = None
     cut_off: float | None = None
     shard: Shard = field(default_factory=Shard)
@@ -60,12 +73,22 @@ class Settings:
 
 @dataclass
 class Summary:
-    """What a run did: by which model, rows scored and rejected, and how many rows each reason holds for."""
+    """What a run did.
+
+    Attributes:
+        model_version: The model that answered.
+        age: Where the loans' age was taken from, in words.
+        scored, rejected: Numbers of rows.
+        reasons: How many rows each reason for a rejection holds for.
+        cautions: How many scored rows each caution holds for.
+    """
 
     model_version: str
+    age: str
     scored: int = 0
     rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    cautions: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -79,10 +102,11 @@ class _Scored:
 
     Attributes:
         rows: Its rows.
-        columns: The scored rows' ids, probability, decision and model version.
+        columns: The scored rows' ids, probability, decision, cautions and model version.
         places: The scored rows' places in the chunk, counted from 0.
         rejected: What is wrong with the others, by place.
         reasons: How many rows each reason holds for.
+        cautions: How many scored rows each caution holds for.
         done: Share of the work that is done with it.
     """
 
@@ -91,6 +115,7 @@ class _Scored:
     places: pa.Array
     rejected: dict[int, str]
     reasons: Counter[str]
+    cautions: Counter[str]
     done: float
 
 
@@ -110,10 +135,10 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     _check(settings)
     archive = archives.read(Path(settings.archive) if settings.archive is not None else archives.newest())
     cut_off = valid_cut_off(archive.metadata.cut_off if settings.cut_off is None else settings.cut_off)
-    source = open_source(settings.source, settings.ids, settings.shard)
+    source = open_source(settings.source, settings.ids, settings.shard, settings.as_of)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
-    summary = Summary(archive.metadata.model_version)
+    summary = Summary(archive.metadata.model_version, source.age)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,
@@ -125,6 +150,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             summary.scored += len(scored.places)
             summary.rejected += len(scored.rejected)
             summary.reasons += scored.reasons
+            summary.cautions += scored.cautions
             _refuse_too_many(settings, summary)
             rejects.write({first_row + place: reason for place, reason in scored.rejected.items()})
             if len(scored.places):
@@ -164,20 +190,26 @@ class _Scorer:
     def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
         self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
         columns = list(ids) or [pa.field("row", pa.int64())]
-        scores = {"risk_probability": pa.float64(), "credit_risk": pa.string(), "model_version": pa.string()}
+        scores = {
+            "risk_probability": pa.float64(),
+            "credit_risk": pa.string(),
+            "cautions": pa.string(),
+            "model_version": pa.string(),
+        }
         self.schema = pa.schema([*columns, *(pa.field(name, kind) for name, kind in scores.items())])
 
     def __call__(self, task: Task) -> _Scored:
         chunk = task.parse()
         checked = check(chunk.table)
         good, places = pa.array(checked.good), chunk.places
-        probability = np.asarray(self._archive.booster.predict_rows(checked.rows.data))
+        probability, cautions = self._predict(checked)
         risky = pa.array(probability >= self._cut_off)
         ids = chunk.table.select(self._ids).filter(good)
         scores = [
             *ids.columns,
             pa.array(probability),
             pc.if_else(risky, CreditRisk.risky.value, CreditRisk.safe.value),
+            _CAUTION_TEXTS.take(pa.array(cautions)),
             pa.repeat(self._archive.metadata.model_version, len(probability)),
         ]
         rejected = {int(places[row]): "; ".join(reasons) for row, reasons in checked.reasons.items()}
@@ -187,13 +219,37 @@ class _Scorer:
             places=pa.array(places).filter(good),
             rejected=rejected | chunk.broken,
             reasons=checked.counts + Counter(chunk.broken.values()),
+            cautions=_count_cautions(cautions),
             done=task.done,
         )
+
+    def _predict(self, checked: CheckedLoans) -> tuple[Array, npt.NDArray[np.int8]]:
+        """Compute the good loans' probabilities, and the places of their cautions in `_CAUTIONS`."""
+        known = ~np.isnan(checked.columns[AGE])
+        with_age, without_age = self._archive.with_age, self._archive.without_age
+        parts = [(with_age, known), (without_age, ~known)] if with_age is not None else [(without_age, known | ~known)]
+        probability, cautions = np.empty(len(known)), np.empty(len(known), dtype=np.int8)
+        for model, chosen in parts:
+            if model is not None and chosen.any():
+                rows = checked.model_rows(model.features, chosen)
+                probability[chosen] = model.booster.predict_rows(rows.data)
+                of_age = 0 if model is with_age else np.where(known[chosen], _UNUSED, _MISSING)
+                cautions[chosen] = of_age + ((rows < model.minima) | (rows > model.maxima)).any(axis=1)
+        return probability, cautions
 
     def table(self, scored: _Scored, first_row: int) -> pa.Table:
         """Give the scores of a chunk whose first row has this number."""
         numbers = [] if self._ids else [pc.add(scored.places, first_row)]
         return pa.table(numbers + scored.columns, schema=self.schema)
+
+
+def _count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
+    counts = np.bincount(cautions, minlength=len(_CAUTIONS)).tolist()
+    total: Counter[str] = Counter()
+    for found, count in zip(_CAUTIONS, counts, strict=True):
+        for caution in found:
+            total[caution.value] += count
+    return total
 
 
 def _in_order(scorer: _Scorer, source: Source, threads: int) -> Iterator[_Scored]:

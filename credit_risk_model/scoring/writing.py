@@ -126,7 +126,7 @@ class _ParquetScores:
 
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
         # Of the others hardly any value comes twice: a dictionary would only make them slower to write, and larger.
-        self._writer = pq.ParquetWriter(file, schema, use_dictionary=["credit_risk", "model_version"])
+        self._writer = pq.ParquetWriter(file, schema, use_dictionary=["credit_risk", "cautions", "model_version"])
 
     def write(self, scores: pa.Table) -> None:
         self._writer.write_table(scores, row_group_size=max(1, scores.num_rows))

@@ -32,6 +32,7 @@ from credit_risk_model.service.cors import allow_origins
 from credit_risk_model.service.draining import Drain
 from credit_risk_model.service.keys import ApiKeys
 from credit_risk_model.service.logs import log_fault, log_request
+from credit_risk_model.service.metadata import describe_model
 from credit_risk_model.service.pages import put_pages
 from credit_risk_model.service.predictions import PredictionEndpoint
 from credit_risk_model.service.requests import BodyReader, ClientGone, Message, Receive, Scope, Send, request_id
@@ -63,6 +64,7 @@ class Application:
         self._unlogged = () if settings.log_probes else _PROBES
         self._was_ready = False
         self._endpoints: dict[str, PredictionEndpoint] = {}
+        self._metadata: dict[str, bytes] = {}
         self._bodies = BodyReader(settings.body_seconds, settings.predictions)
         self._long_predictions = CapacityLimiter(settings.long_predictions)
         self._drain = Drain(settings.drain_seconds, on_begin=self._refuse_traffic)
@@ -122,6 +124,9 @@ class Application:
             if self._keys is not None:
                 self._keys.check(scope)
             endpoint = self._endpoint(scope)
+            if endpoint is None and (content := self._metadata.get(scope["path"])) and scope["method"] == "GET":
+                await _send(send, 200, content, headers)
+                return 200
             if endpoint is None:
                 return await self._pass_on(scope, receive, send, headers)
             content = await endpoint.answer(scope, receive)
@@ -145,8 +150,10 @@ class Application:
         name, asked = match.groups()
         if name not in {model["qualified_name"] for model in ModelManager().get_models()}:
             raise Refusal(404, "not_found", "NotFound", ["There is no such model."])
+        model = ModelManager().get_model(name)
+        if asked == "metadata" and path not in self._metadata:
+            self._metadata[path] = describe_model(model)
         if asked == "prediction" and scope["method"] == "POST" and self._has_route(path):
-            model = ModelManager().get_model(name)
             self._endpoints[path] = PredictionEndpoint(model, self._settings, self._bodies, self._long_predictions)
             return self._endpoints[path]
         return None

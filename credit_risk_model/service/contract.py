@@ -21,9 +21,15 @@ from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
 from credit_risk_model.service.keys import SECURITY_SCHEMES, guards
+from credit_risk_model.service.metadata import ModelWithArchiveMetadata
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
 _EVERYWHERE = """\
+**Risky** means: charged off, in default, or 16 days late or more, as the loan stands on the day of the request. Nothing
+is said of what will become of it. Every other loan is safe, also one that is repaid. Without `instalments_due` a young
+loan can't be told from one that stopped paying; such an answer carries a caution. A prediction changes nothing: a
+request may be repeated.
+
 Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
 does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400, a transfer
 coding other than chunked 501. Every answer but those to browsers' preflight requests has a request id in
@@ -45,8 +51,13 @@ _HEADERS = {
 _Responses = dict[int | str, dict[str, Any]]
 
 
-def _error(description: str, *headers: str) -> dict[str, Any]:
-    return {"model": Error, "description": description, "headers": _headers(*headers)}
+def _error(description: str, *headers: str, example: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Describe an error; its example is type and message, as the service answers them."""
+    answer: dict[str, Any] = {"model": Error, "description": description, "headers": _headers(*headers)}
+    if example is not None:
+        kind, message = example
+        answer["content"] = {"application/json": {"example": {"type": kind, "messages": [message]}}}
+    return answer
 
 
 def _headers(*names: str) -> dict[str, Any]:
@@ -56,15 +67,33 @@ def _headers(*names: str) -> dict[str, Any]:
 # FastAPI describes a 422 of its own wherever none is described; this one holds its place, and is taken out.
 _NO_422: _Responses = {422: {}}
 _NOT_LOADED = "The models are not loaded."
-_FAULT: _Responses = {500: _error("A fault of the service, under an id by which its log tells more.")}
+_FAULT: _Responses = {
+    500: _error(
+        "A fault of the service, under an id by which its log tells more.",
+        example=("ServiceError", "Internal error 4b1d0c8e5f2a7d93. The service's log says more."),
+    )
+}
 _OF_PREDICTIONS: _Responses = {
     200: {"description": "The answer."},
-    400: _error("The body is no JSON, or breaks the contract: a message for each field."),
-    408: _error("The body did not arrive in time."),
-    413: _error("The body is too large."),
-    415: _error("The body is said to be something other than JSON, or to be packed."),
+    400: _error(
+        "The body is no JSON, or violates the schema: a message for each field.",
+        example=(
+            "ValidationError",
+            "Field 'body, term' has error 'enum', Input should be ' 36 months' or ' 60 months'.",
+        ),
+    ),
+    408: _error("The body did not arrive in time.", example=("RequestTimeout", "The body did not arrive in time.")),
+    413: _error("The body is too large.", example=("RequestTooLarge", "The body is larger than 65536 bytes.")),
+    415: _error(
+        "The body is said to be something other than JSON, or to be packed.",
+        example=("UnsupportedMediaType", "Send the loan as JSON: application/json."),
+    ),
     **_FAULT,
-    503: _error(f"{_NOT_LOADED[:-1]}, or too much is at work.", "Retry-After"),
+    503: _error(
+        f"{_NOT_LOADED[:-1]}, or too much is at work.",
+        "Retry-After",
+        example=("ServiceNotReady", "The models are not loaded."),
+    ),
 }
 _NO_KEY = {
     "description": "No API key, or an unknown one.",
@@ -82,8 +111,8 @@ _OF_PATHS: dict[str, _Responses] = {
     "/api/health/startup": {200: {"description": "Started."}, 503: {"description": "The models are being loaded."}},
     "/api/models": {200: {"description": "The models that are loaded."}, **_FAULT},
     "/api/models/{model_qualified_name}/metadata": {
-        200: {"description": "The model's metadata."},
-        404: _error("There is no such model."),
+        200: {"description": "The model's metadata.", "model": ModelWithArchiveMetadata},
+        404: _error("There is no such model.", example=("NotFound", "There is no such model.")),
         **_FAULT,
         503: _error(_NOT_LOADED, "Retry-After"),
     },
@@ -173,7 +202,7 @@ def _as_answered(route: APIRoute) -> APIRoute:
         operation_id=route.name,
         status_code=min(map(int, told)),
         tags=["health" if "health" in route.path else "models"],
-        response_model=route.response_model,
+        response_model=told.get(200, {}).get("model", route.response_model),
         response_class=Response if route.path == "/" else JSONResponse,
         responses={status: route.responses.get(status, {}) | answer for status, answer in told.items()} | _NO_422,
     )

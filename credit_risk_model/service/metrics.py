@@ -5,6 +5,7 @@ The framework's own metrics come from its middleware, which predictions do not p
 """
 
 from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from threading import Lock
@@ -14,7 +15,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from credit_risk_model.schemas import CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
+from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
 
 _TENTHS = [tenth / 10 for tenth in range(1, 11)]
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -50,6 +51,7 @@ class ProbabilityHistogram(Collector):
 
 
 answers = Counter("credit_risk_predictions", "Loans answered, by decision.", ["model", "credit_risk"])
+cautions = Counter("credit_risk_cautions", "Answers with a caution, by caution.", ["model", "caution"])
 probability = ProbabilityHistogram(
     "credit_risk_probability",
     "Risk probabilities answered: their drift tells that the book is no longer the one of the training.",
@@ -72,14 +74,20 @@ class AnswerCount:
     def __init__(self, model: str) -> None:
         """Bind the counters of one model, by its qualified name."""
         self._answers = {risk: answers.labels(model, risk.value) for risk in CreditRisk}
+        self._cautions = {caution: cautions.labels(model, caution.value) for caution in Caution}
 
     def add(self, answer: BaseModel) -> None:
         """Count an answer, or each of a batch's; answers of foreign models hold no decision to count."""
         if isinstance(answer, CreditRiskModelOutput):
             self._answers[answer.credit_risk].inc()
             probability.observe((answer.risk_probability,))
+            for caution in answer.cautions:
+                self._cautions[caution].inc()
         elif isinstance(answer, CreditRiskBatchOutput):
             decisions = [one.credit_risk for one in answer.predictions]
             for risk, counter in self._answers.items():
                 counter.inc(decisions.count(risk))
             probability.observe([one.risk_probability for one in answer.predictions])
+            for found, count in Tally(one.cautions for one in answer.predictions).items():
+                for caution in found:
+                    self._cautions[caution].inc(count)

@@ -9,14 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from credit_risk_model.training.fitting import Hyperparameters, feature_frame, fit, label, probabilities
-from credit_risk_model.training.loans import ISSUE_MONTH
-
-Probabilities = npt.NDArray[np.float64]
+from credit_risk_model.training.fitting import COST_CUT_OFFS, Probabilities
 
 _BINS = 10
-_LATER_SHARE = 0.2
-_FEWEST_OF_A_CLASS = 30  # below it an AUC says nothing
 
 
 def evaluate(risky: pd.Series, probability: Probabilities, cut_off: float) -> dict[str, Any]:
@@ -117,52 +112,62 @@ def calibration_table(risky: pd.Series, probability: Probabilities) -> pd.DataFr
     return pd.DataFrame(rows).rename_axis("tenth")
 
 
-def status_table(status: pd.Series, probability: Probabilities, cut_off: float) -> pd.DataFrame:
-    """Show by loan status how many loans there are, their mean probability and the share called risky."""
-    table = pd.DataFrame({"status": status.astype(str).to_numpy(), "probability": probability})
-    table["called_risky"] = table["probability"] >= cut_off
-    return (
-        table.groupby("status")
-        .agg(
-            loans=("probability", "size"),
-            mean_probability=("probability", "mean"),
-            called_risky=("called_risky", "mean"),
-        )
-        .sort_values("loans", ascending=False)
-        .round(4)
-    )
-
-
 def importance_table(estimator: lgb.LGBMClassifier) -> pd.DataFrame:
     """Rank the features by the share of the training loss that their splits took away."""
     gain = pd.Series(estimator.feature_importances_, index=estimator.feature_name_)
     return (gain / gain.sum()).sort_values(ascending=False).rename("share_of_gain").rename_axis("feature").to_frame()
 
 
-def evaluate_out_of_time(
-    loans: pd.DataFrame, hyperparameters: Hyperparameters, cut_off: float, seed: int
-) -> dict[str, Any] | None:
-    """Train on the earlier loans and test on the later fifth.
+def cost_table(risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float | None) -> pd.DataFrame:
+    """Show what each cut-off costs: precision, recall, loans called risky and, where a ratio is given, the cost.
+
+    Args:
+        risky: Labels, 1 = risky.
+        probability: Out-of-fold probabilities of the same loans.
+        cost_ratio: Cost of a missed risky loan in false alarms; None where it is not known.
 
     Returns:
-        What `evaluate` gives for the later loans, with `trained_until` and `tested_from` (year and month); None where
-        the file has no issue month, or the later loans too few of a class to measure.
+        A row for each cut-off of `COST_CUT_OFFS`; `expected_cost` is a mean over all loans, in false alarms.
     """
-    if ISSUE_MONTH not in loans:
-        return None
-    months = loans[ISSUE_MONTH]
-    boundary = months.quantile(1 - _LATER_SHARE, interpolation="nearest")
-    earlier, later = loans[months < boundary], loans[months >= boundary]
-    smallest = min(min(label(part).sum(), (1 - label(part)).sum()) for part in (earlier, later))
-    if smallest < _FEWEST_OF_A_CLASS:
-        return None
-    estimator = fit(feature_frame(earlier), label(earlier), hyperparameters, seed)
-    found = evaluate(label(later), probabilities(estimator, feature_frame(later)), cut_off)
-    return {
-        **found,
-        "trained_until": f"{earlier[ISSUE_MONTH].max():%Y-%m}",
-        "tested_from": f"{later[ISSUE_MONTH].min():%Y-%m}",
-    }
+    rows = []
+    for cut_off in COST_CUT_OFFS:
+        called = probability >= cut_off
+        hits, alarms, missed = (int(part.sum()) for part in (risky[called], 1 - risky[called], risky[~called]))
+        row = {
+            "cut_off": cut_off,
+            "precision": hits / max(hits + alarms, 1),
+            "recall": hits / max(hits + missed, 1),
+            "called_risky": hits + alarms,
+        }
+        if cost_ratio is not None:
+            row["expected_cost"] = (missed * cost_ratio + alarms) / len(risky)
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("cut_off").round(5)
+
+
+def plot_costs(table: pd.DataFrame, cut_off: float) -> Figure:
+    """Draw precision, recall and, where it is known, the expected cost against the cut-off."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    table[["precision", "recall"]].plot(ax=axes)
+    if "expected_cost" in table:
+        (table["expected_cost"] / table["expected_cost"].max()).plot(ax=axes, label="expected cost, of the largest")
+    axes.axvline(cut_off, linestyle=":", color="grey", label="cut-off")
+    axes.set(title="Running loans, out of fold", xlabel="Cut-off", ylabel="Share")
+    axes.legend()
+    return figure
+
+
+def plot_segments(figures: dict[str, dict[str, Any]]) -> Figure:
+    """Draw mean probability against the share that was risky, by segment."""
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    axes = figure.subplots()
+    names = list(figures)[::-1]
+    axes.plot([figures[name]["mean_probability"] for name in names], names, "o", label="mean probability")
+    axes.plot([figures[name]["risky_share"] for name in names], names, "|", markersize=14, label="share that was risky")
+    axes.set(title="Calibration by kind of loan", xlabel="Probability of risky")
+    axes.legend()
+    return figure
 
 
 def plot_curves(risky: pd.Series, probability: Probabilities, cut_off: float) -> Figure:

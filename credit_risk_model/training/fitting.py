@@ -1,69 +1,77 @@
-"""From a table of loans to a fitted model: the features' frame, the split, the search and the fit."""
+"""From cleaned loans to fitted models: the features' frames, the split, the replay and the fit."""
 
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
-from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from flaml import AutoML, tune
 from sklearn.metrics import precision_recall_curve
-from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
-from tqdm import tqdm
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.features import CONTRACT_FEATURES, derived_columns
+from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet, derive_columns
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.training.loans import LABEL
+from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, STATUS
+from credit_risk_model.training.replay import TIMES, replay
 
 Hyperparameters = dict[str, Any]
+Probabilities = npt.NDArray[np.float64]
 
 FIELDS = [feature.name for feature in CONTRACT_FEATURES]
 TEST_SHARE = 0.2
 FOLDS = 5
 _THREADS = 2
-# LightGBM's, as far as FLAML searches them and its ranges allow.
-_DEFAULTS = {
-    "min_child_samples": 20,
-    "learning_rate": 0.1,
-    "log_max_bin": 8,
-    "colsample_bytree": 1.0,
-    "reg_alpha": 1 / 1024,
-    "reg_lambda": 1 / 1024,
-}
+_WITHHELD = 0.02
+"""Share of the training loans of which a value that may be null is withheld, so that a null has its own meaning."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test set: features (categories as pandas categories) and labels (1 = risky).
-
-    Attributes:
-        training, test: Frames in the order of `features.FEATURES`.
-        training_label, test_label: Series of 0 and 1 on the same index.
-    """
+    """Training and test set: cleaned loans."""
 
     training: pd.DataFrame
     test: pd.DataFrame
-    training_label: pd.Series
-    test_label: pd.Series
 
 
-def feature_frame(loans: pd.DataFrame) -> pd.DataFrame:
-    """Give the model's columns of cleaned loans, in the order of `features.FEATURES`."""
-    fields = loans[FIELDS]
-    return fields.assign(**derived_columns(fields))
+@dataclass(frozen=True)
+class Fitted:
+    """The two models of an archive.
+
+    Attributes:
+        with_age: For loans whose age is known; None where the loans of the training had none.
+        without_age: For all others.
+    """
+
+    with_age: lgb.LGBMClassifier | None
+    without_age: lgb.LGBMClassifier
+
+    def predict(self, loans: pd.DataFrame, *, withhold_age: bool = False) -> Probabilities:
+        """Compute each loan's probability of being risky, shape (loans,), by the model that answers it."""
+        known = loans[AGE].notna().to_numpy() & (self.with_age is not None and not withhold_age)
+        answers = np.empty(len(loans))
+        for model, wanted, rows in ((self.with_age, AGE_KNOWN, known), (self.without_age, AGE_UNKNOWN, ~known)):
+            if rows.any():
+                answers[rows] = probabilities(model, feature_frame(loans[rows], wanted))
+        return answers
+
+
+def feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
+    """Make a model's columns of cleaned loans, in the order of the set's features."""
+    columns = loans[[feature.name for feature in wanted.contract]]
+    return columns.assign(**derive_columns(loans, wanted))
 
 
 def label(loans: pd.DataFrame) -> pd.Series:
-    """Give 1 where the loan is risky, else 0."""
+    """Make a column of 1 where the loan is risky, else 0."""
     return (loans[LABEL] == CreditRisk.risky.value).astype(int)
+
+
+def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Say of each loan whether payments are still expected."""
+    return ~loans[STATUS].isin(ENDED_STATUSES).to_numpy()
 
 
 def split(loans: pd.DataFrame, seed: int) -> Split:
@@ -78,15 +86,19 @@ def split(loans: pd.DataFrame, seed: int) -> Split:
             f"{int(risky.sum())} risky of {len(risky)} loans: at least {2 * FOLDS} of each class are needed. "
             "Use a file with more loans."
         )
-    return Split(
-        *train_test_split(feature_frame(loans), risky, test_size=TEST_SHARE, stratify=risky, random_state=seed)
-    )
+    return Split(*train_test_split(loans, test_size=TEST_SHARE, stratify=risky, random_state=seed))
 
 
-def make_estimator(hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
-    """Make an unfitted classifier that gives the same trees for the same seed and data, whatever the threads."""
+def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
+    """Make an unfitted classifier that gives the same trees for the same seed and data, whatever the threads.
+
+    The model of loans whose age is known keeps to the directions of its features. That of the others does not: without
+    the age, few payments may mean a young loan.
+    """
+    directions = [feature.direction for feature in wanted.features] if wanted is AGE_KNOWN else None
     return lgb.LGBMClassifier(
-        **hyperparameters,
+        **{"subsample_freq": 1, **hyperparameters},
+        monotone_constraints=directions,
         random_state=seed,
         deterministic=True,
         force_row_wise=True,
@@ -96,26 +108,97 @@ def make_estimator(hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClass
     )
 
 
-def fit(training: pd.DataFrame, risky: pd.Series, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
-    """Fit on the frame's columns; `{}` are LightGBM's defaults."""
-    return make_estimator(hyperparameters, seed).fit(training, risky)
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted on: columns, labels (1 = risky) and weights of the same rows."""
+
+    frame: pd.DataFrame
+    risky: pd.Series
+    weight: npt.NDArray[np.float64]
+
+    def fit(self, wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
+        """Fit a model; `{}` are LightGBM's defaults."""
+        return make_estimator(wanted, hyperparameters, seed).fit(self.frame, self.risky, sample_weight=self.weight)
 
 
-def probabilities(estimator: Any, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Give each row's probability of being risky, shape (rows,), by a fitted classifier of any kind."""
+def training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
+    """Make what a model is fitted on.
+
+    Args:
+        loans: Cleaned loans; for `AGE_KNOWN` those of unknown age are passed over.
+        wanted: The model's features.
+        seed: Seed of the replay and of the values that are withheld.
+        replayed: Whether ended loans are added as they stood at earlier months; for `AGE_KNOWN` only, since without the
+            age they would contradict each other.
+    """
+    weight = np.ones(len(loans))
+    if wanted is AGE_KNOWN:
+        loans = loans[loans[AGE].notna()]
+        weight = np.ones(len(loans))
+        if replayed:
+            again = replay(loans, seed)
+            loans = pd.concat([loans, again], ignore_index=True)
+            # All replays of a loan count as much as the loan itself.
+            weight = np.concatenate([weight, np.full(len(again), 1 / TIMES)])
+    frame = feature_frame(loans, wanted)
+    rng = np.random.default_rng(seed)
+    for feature in wanted.contract:
+        if feature.nullable:
+            frame[feature.name] = frame[feature.name].where(rng.random(len(frame)) >= _WITHHELD)
+    return TrainingData(frame, label(loans), weight)
+
+
+def fit(
+    loans: pd.DataFrame, hyperparameters: dict[str, Hyperparameters], seed: int, *, replayed: bool = True
+) -> Fitted:
+    """Fit both models; that of the known age is left out where no loan's age is known.
+
+    Args:
+        loans: Cleaned loans.
+        hyperparameters: Those of each feature set, by its name.
+        seed: Seed of the fits, and of the replay.
+        replayed: Whether ended loans are added as they stood at earlier months.
+    """
+    models = {
+        wanted: training_data(loans, wanted, seed, replayed=replayed).fit(wanted, hyperparameters[wanted.name], seed)
+        for wanted in (AGE_KNOWN, AGE_UNKNOWN)
+        if wanted is AGE_UNKNOWN or loans[AGE].notna().any()
+    }
+    return Fitted(models.get(AGE_KNOWN), models[AGE_UNKNOWN])
+
+
+def probabilities(estimator: Any, frame: pd.DataFrame) -> Probabilities:
+    """Compute each row's probability of being risky, shape (rows,), by a fitted classifier of any kind."""
     return np.asarray(estimator.predict_proba(frame)[:, 1])
 
 
-def out_of_fold_probabilities(
-    training: pd.DataFrame, risky: pd.Series, hyperparameters: Hyperparameters, seed: int
-) -> npt.NDArray[np.float64]:
-    """Give each training row's probability of being risky, by a model that has not seen the row; shape (rows,)."""
+@dataclass(frozen=True)
+class OutOfFold:
+    """Each training loan's probability by models that have not seen the loan, shape (loans,).
+
+    Attributes:
+        known: By what is known of the loan.
+        withheld: With its age withheld.
+    """
+
+    known: Probabilities
+    withheld: Probabilities
+
+
+def predict_out_of_fold(
+    training: pd.DataFrame, hyperparameters: dict[str, Hyperparameters], seed: int, *, replayed: bool = True
+) -> OutOfFold:
+    """Predict each training loan by models that have seen neither it nor its replays."""
+    known, withheld = np.empty(len(training)), np.empty(len(training))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    estimator = make_estimator(hyperparameters, seed)
-    return np.asarray(cross_val_predict(estimator, training, risky, cv=folds, method="predict_proba")[:, 1])
+    for others, fold in folds.split(training, label(training)):
+        fitted = fit(training.iloc[others], hyperparameters, seed, replayed=replayed)
+        known[fold] = fitted.predict(training.iloc[fold])
+        withheld[fold] = fitted.predict(training.iloc[fold], withhold_age=True)
+    return OutOfFold(known, withheld)
 
 
-def choose_cut_off(risky: pd.Series, probability: npt.NDArray[np.float64]) -> float:
+def choose_cut_off(risky: pd.Series | npt.NDArray[Any], probability: Probabilities) -> float:
     """Choose the probability from which on a loan is called risky: the best F1 of the risky class.
 
     Args:
@@ -132,109 +215,16 @@ def choose_cut_off(risky: pd.Series, probability: npt.NDArray[np.float64]) -> fl
     return float(np.clip(np.round(thresholds[f1[:-1].argmax()], 4), 0.0001, 0.9999))
 
 
-def check_bounds(time_budget: object, max_trees: object, max_leaves: object) -> None:
-    """Refuse what can't bound a search.
-
-    Raises:
-        ConfigurationError: The budget is no number above 0, or a bound no whole number of at least 5.
-    """
-    bounded = all(isinstance(bound, int) and bound >= 5 for bound in (max_trees, max_leaves))
-    if not bounded or not isinstance(time_budget, int | float) or not 0 < time_budget < inf:
-        raise ConfigurationError(
-            f"time_budget={time_budget!r}, max_trees={max_trees!r}, max_leaves={max_leaves!r}: "
-            "the budget must be above 0 seconds and each bound a whole number of at least 5."
-        )
+COST_CUT_OFFS: Sequence[float] = tuple(step / 100 for step in range(1, 100))
 
 
-def search(
-    training: pd.DataFrame,
-    risky: pd.Series,
-    *,
-    time_budget: float,
-    max_trees: int,
-    max_leaves: int,
-    seed: int,
-    log: Path,
-) -> Hyperparameters:
-    """Search LightGBM's hyper-parameters with FLAML, by cross-validated AUC on the training set.
-
-    Args:
-        training: Features of the training set.
-        risky: Labels, 1 = risky.
-        time_budget: Seconds; how many models fit into them depends on the machine, so two searches may differ.
-        max_trees: Most trees a model may have, at least 5: trees are what a prediction costs.
-        max_leaves: Most leaves a tree may have, at least 5.
-        seed: Seed of the search and the folds.
-        log: File that FLAML writes a JSON line for each model to.
+def choose_cut_off_by_cost(risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float) -> float:
+    """Choose the cut-off of the least cost, where missing a risky loan costs `cost_ratio` false alarms.
 
     Returns:
-        Arguments of `LGBMClassifier`.
-
-    Raises:
-        ConfigurationError: A bound or the budget is too small to search in, or no model was finished in time.
+        One of `COST_CUT_OFFS`; the middle one where several cost the same.
     """
-    check_bounds(time_budget, max_trees, max_leaves)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    automl = AutoML()
-    with _progress(time_budget):
-        automl.fit(
-            X_train=training,
-            y_train=risky,
-            task="classification",
-            metric="roc_auc",
-            estimator_list=["lgbm"],
-            custom_hp={
-                "lgbm": {
-                    "n_estimators": _bounded(max_trees),
-                    "num_leaves": _bounded(max_leaves),
-                }
-            },
-            time_budget=time_budget,
-            eval_method="cv",
-            n_splits=FOLDS,
-            seed=seed,
-            n_jobs=_THREADS,
-            # Never worse than LightGBM's own defaults, which plain FLAML needs minutes to reach.
-            starting_points={
-                "lgbm": {"n_estimators": min(100, max_trees), "num_leaves": min(31, max_leaves), **_DEFAULTS}
-            },
-            retrain_full=False,  # the final fit is ours, deterministic
-            log_file_name=str(log),
-            log_type="all",
-            verbose=0,
-        )
-    if not automl.best_config:
-        raise ConfigurationError(f"No model was finished within {time_budget} seconds: raise the time budget.")
-    return _to_hyperparameters(automl.best_config)
-
-
-def _bounded(largest: int) -> dict[str, Any]:
-    return {"domain": tune.lograndint(lower=4, upper=largest + 1), "init_value": 4, "low_cost_init_value": 4}
-
-
-def _to_hyperparameters(configuration: dict[str, Any]) -> Hyperparameters:
-    """Undo FLAML's own encoding of the bins and its sampling."""
-    hyperparameters = {name: value for name, value in configuration.items() if name != "FLAML_sample_size"}
-    hyperparameters["max_bin"] = (1 << int(hyperparameters.pop("log_max_bin"))) - 1
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in hyperparameters.items()}
-
-
-@contextmanager
-def _progress(seconds: float) -> Iterator[None]:
-    """Show how much of a time budget is spent: FLAML itself only logs."""
-    done = threading.Event()
-
-    def show() -> None:
-        # In a notebook each drawing is kept: one a minute will do.
-        interval = 0.1 if sys.stderr.isatty() else 60.0
-        with tqdm(total=round(seconds), desc="FLAML search", unit="s", mininterval=interval) as bar:
-            while not done.wait(1):
-                bar.update(1)
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    missed = np.array([np.sum(risky[probability < cut_off]) for cut_off in COST_CUT_OFFS])
+    alarms = np.array([np.sum(1 - risky[probability >= cut_off]) for cut_off in COST_CUT_OFFS])
+    cost = missed * cost_ratio + alarms
+    return COST_CUT_OFFS[int(np.median(np.flatnonzero(cost == cost.min())))]

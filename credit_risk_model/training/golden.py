@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from credit_risk_model.features import CONTRACT_FEATURES, Feature
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
 
 _RANDOM_LOANS = 45
+_WITHOUT_AGE, _NOT_KNOWN = 1 / 3, 1 / 10
 
 
 def golden_loans(seed: int) -> list[CreditRiskModelInput]:
@@ -13,20 +14,29 @@ def golden_loans(seed: int) -> list[CreditRiskModelInput]:
 
     Returns:
         The contract's example, the loan at all lower bounds, the one at all upper bounds, and loans whose fields are
-        drawn independently of each other within the bounds.
+        drawn independently of each other within the bounds; a third of them without their age, some with nulls.
     """
     rng = np.random.default_rng(seed)
-    drawn = [{feature.name: _draw(feature, rng) for feature in CONTRACT_FEATURES} for _ in range(_RANDOM_LOANS)]
+    drawn = [_draw_loan(rng) for _ in range(_RANDOM_LOANS)]
     lowest = {feature.name: (feature.bounds or feature.levels)[0] for feature in CONTRACT_FEATURES}
     highest = {feature.name: (feature.bounds or feature.levels)[-1] for feature in CONTRACT_FEATURES}
     return [CreditRiskModelInput.model_validate(loan) for loan in (EXAMPLE_LOAN, lowest, highest, *drawn)]
 
 
-def _draw(feature: Feature, rng: np.random.Generator) -> str | float:
+def _draw_loan(rng: np.random.Generator) -> dict[str, str | float | None]:
+    loan = {feature.name: _draw(feature, rng) for feature in CONTRACT_FEATURES}
+    for feature in CONTRACT_FEATURES:
+        if feature.nullable and rng.random() < (_WITHOUT_AGE if feature.name == AGE else _NOT_KNOWN):
+            loan[feature.name] = None
+    if loan[AGE] is not None:
+        loan[AGE] = float(rng.integers(TERM_MONTHS[str(loan["term"])] + 1))
+    return loan
+
+
+def _draw(feature: Feature, rng: np.random.Generator) -> str | float | None:
     if feature.bounds is None:
         return feature.levels[int(rng.integers(len(feature.levels)))]
     smallest, largest = feature.bounds
     # Most loans lie near the lower bound of a field: the fourth power draws most there, and some far out.
     value = smallest + (largest - smallest) * rng.random() ** 4
-    whole = CreditRiskModelInput.model_fields[feature.name].annotation is int
-    return float(round(value)) if whole else round(float(value), 2)
+    return float(round(value)) if feature.whole else round(float(value), 2)

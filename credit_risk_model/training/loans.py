@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +17,8 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from credit_risk_model.errors import DataError
-from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
+from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, choose_age_source, parse_as_of, parse_month
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.training.synthetic import ADDRESS
 
@@ -40,7 +42,10 @@ RISKY_STATUSES = (
     "Does not meet the credit policy. Status:Charged Off",
 )
 
-ENDED_STATUSES = tuple(status for status in SAFE_STATUSES + RISKY_STATUSES if status.endswith(("Paid", "Off")))
+ENDED_STATUSES = tuple(
+    status for status in SAFE_STATUSES + RISKY_STATUSES if status.endswith(("Paid", "Off", "Default"))
+)
+"""Of loans that nobody expects a payment of any more. All others are running."""
 
 NAMES = {feature.column: feature.name for feature in CONTRACT_FEATURES if feature.column} | {
     "installment": INSTALLMENT,
@@ -48,8 +53,10 @@ NAMES = {feature.column: feature.name for feature in CONTRACT_FEATURES if featur
 }
 """The columns that must be there, by their name in the file, with the name that they get."""
 
-_ISSUE_COLUMN = "issue_d"  # taken where it is there, for the out-of-time test
-_NUMBERS = [*(feature.column for feature in CONTRACT_FEATURES if not feature.levels), "installment"]
+SOURCE = "source"
+_OPTIONAL = (ISSUED, SNAPSHOT, *DATES_OF_FILE, AGE, SOURCE)
+"""Taken where they are there: for the loans' age, for the test out of time and the one with a source left out."""
+_NUMBERS = [*(feature.column for feature in CONTRACT_FEATURES if feature.column and not feature.levels), "installment"]
 _MISSING = ["", "n/a", "NaN", "nan", "NA"]  # `NONE` is a home ownership, not a missing one
 _CURE = "Use Kaggle's loan.csv as `make data` fetches it."
 _CHUNK_ROWS = 100_000
@@ -57,21 +64,38 @@ _Binary = IO[bytes] | gzip.GzipFile  # typeshed does not call the second one of 
 _LAST_LINE_BYTES = 1 << 16
 
 
-def read_loans(path: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class LoanBook:
+    """A file of loans as it was read.
+
+    Attributes:
+        loans: One row for each of the file's, with the contract's field names (numbers as float64, the rest as
+            categories; `instalments_due` is NaN where it is not known), `installment`, `loan_status` and the label
+            `loan_risk` (categories safe, risky). Where the file has them, `issue_month` (the first day of `issue_d`)
+            and `source`.
+        age: What the instalments due were computed from, in words.
+    """
+
+    loans: pd.DataFrame
+    age: str
+
+
+def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
     """Read a file of loans.
+
+    The instalments due are taken from a column `instalments_due`. Else they are the whole months from `issue_d` to the
+    month in which the loans were recorded, at most the term's: `loan_age.choose_age_source` says which that is.
 
     Args:
         path: A CSV file in the layout of Kaggle's `loan.csv`, plain, `.gz`, or the only CSV file of a `.zip`.
-
-    Returns:
-        One row for each of the file's, with the contract's field names (numbers as float64, the rest as categories),
-        `installment`, `loan_status`, the label `loan_risk` (categories safe, risky) and, where the file has an
-        `issue_d`, `issue_month` (its first day).
+        as_of: The month in which the loans' state was recorded, as 2016-01, for files that do not say it.
 
     Raises:
         DataError: The file is missing, empty or truncated, lacks a column, or holds a number that doesn't parse or an
             unknown loan status. The message names no borrower's value.
+        ConfigurationError: `as_of` is no month.
     """
+    snapshot = parse_as_of(as_of)
     try:
         with _open(path) as file:
             header = _read_header(path, file)
@@ -83,7 +107,11 @@ def read_loans(path: Path) -> pd.DataFrame:
         raise DataError(f"{path.name}: truncated or damaged ({error}). Fetch it again: `make data`.") from None
     except OSError as error:
         raise DataError(f"{path.name}: can't be read ({error.strerror or error}).") from None
-    return _label(path, loans)
+    loans = _label(path, loans)
+    age = _add_age(loans, snapshot)
+    order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
+    order += [name for name in (ISSUE_MONTH, SOURCE) if name in loans]
+    return LoanBook(pd.DataFrame({name: loans[name] for name in order}, copy=False), age)
 
 
 def file_sha256(path: Path) -> str:
@@ -151,7 +179,7 @@ class _LastBytes(io.RawIOBase):
 
 
 def _read_table(path: Path, file: _Binary, header: list[str]) -> pd.DataFrame:
-    columns = [column for column in header if column in NAMES or column == _ISSUE_COLUMN]
+    columns = [column for column in header if column in NAMES or column in _OPTIONAL]
     stream = _LastBytes(file)
     try:
         parts = _read_parts(stream, columns)
@@ -175,7 +203,7 @@ def _read_parts(stream: _LastBytes, columns: list[str]) -> dict[str, list[pd.Ser
         io.BufferedReader(stream, 1 << 20),
         usecols=columns,
         index_col=False,  # else pandas takes the first column for an index where rows have a field too many
-        dtype={column: "float64" if column in _NUMBERS else "category" for column in columns},
+        dtype={column: "float64" if column in (*_NUMBERS, AGE) else "category" for column in columns},
         keep_default_na=False,
         na_values=_MISSING,
         encoding_errors="replace",  # only in free text that is not read
@@ -229,14 +257,41 @@ def _label(path: Path, loans: pd.DataFrame) -> pd.DataFrame:
             f"safe nor as risky ({int(unknown.sum())} rows in all). {_CURE}"
         )
     loans[LABEL] = _risk(loans[STATUS])
-    if _ISSUE_COLUMN in loans:
-        # A month that doesn't parse leaves the loan out of the out-of-time test only.
-        month = loans.pop(_ISSUE_COLUMN)
-        months = pd.to_datetime(pd.Series(month.cat.categories), format="%b-%Y", errors="coerce")
-        loans[ISSUE_MONTH] = month.map(dict(zip(month.cat.categories, months, strict=True))).astype("datetime64[ns]")
-    order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
-    order += [ISSUE_MONTH] * (ISSUE_MONTH in loans)
-    return pd.DataFrame({name: loans[name] for name in order}, copy=False)
+    return loans
+
+
+def _add_age(loans: pd.DataFrame, as_of: int | None) -> str:
+    """Add the instalments due to the loans, and say in words what they were computed from."""
+    months = {name: _month_numbers(loans.pop(name)) for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if name in loans}
+    if ISSUED in months:
+        loans[ISSUE_MONTH] = _first_days(months[ISSUED])
+
+    def latest(name: str) -> int | None:
+        return None if months[name].isna().all() else int(months[name].max())
+
+    source = choose_age_source({*months, *loans.columns}, latest, as_of)
+    if source.computed:
+        snapshot = months[SNAPSHOT] if source.snapshot is None else source.snapshot
+        age = snapshot - months[ISSUED]
+        term = loans["term"].astype(object).map(TERM_MONTHS).astype(float)
+        loans[AGE] = np.minimum(age.where(age >= 0), term)
+    elif AGE not in loans:
+        loans[AGE] = np.nan
+    return source.words
+
+
+def _month_numbers(texts: pd.Series) -> pd.Series:
+    """Number months such as Dec-2011, by the levels; NaN for what is none."""
+    numbers = {level: parse_month(level) for level in texts.cat.categories}
+    return texts.astype(object).map(numbers).astype(float)
+
+
+def _first_days(months: pd.Series) -> pd.Series:
+    days = {
+        month: pd.Timestamp(year=int(month) // 12, month=int(month) % 12 + 1, day=1)
+        for month in months.dropna().unique()
+    }
+    return months.map(days).astype("datetime64[ns]")
 
 
 def _risk(status: pd.Series) -> pd.Series:

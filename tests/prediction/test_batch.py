@@ -38,7 +38,7 @@ def test_one_loan_is_a_batch(model: CreditRiskBatch, loan: dict[str, Any]) -> No
     """The smallest batch has one loan; the answer is a list all the same."""
     answer = model.predict(CreditRiskBatchInput.model_validate({"loans": [loan]})).model_dump(mode="json")
     (prediction,) = answer["predictions"]
-    assert set(prediction) == {"credit_risk", "risk_probability"}
+    assert set(prediction) == {"credit_risk", "risk_probability", "cautions"}
 
 
 def test_cut_off_decides(archive_path: Path, loan: dict[str, Any]) -> None:

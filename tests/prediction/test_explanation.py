@@ -1,4 +1,5 @@
 import math
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from credit_risk_model.errors import ConfigurationError, ModelArchiveError
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
 from credit_risk_model.schemas import (
+    Caution,
     CreditRisk,
     CreditRiskExplanationInput,
     CreditRiskExplanationOutput,
     CreditRiskModelInput,
 )
+from credit_risk_model.training.fitting import Fitted
+
+FACTS = {feature.name: feature.fact for wanted in features.FEATURE_SETS for feature in wanted.features}
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +52,97 @@ def logit(probability: float) -> float:
 def draw(feature: features.Feature) -> st.SearchStrategy[Any]:
     """Any value that the contract allows in a field."""
     if feature.bounds is None:
-        return st.sampled_from(feature.levels)
-    if CreditRiskModelInput.model_fields[feature.name].annotation is int:
-        return st.integers(*map(int, feature.bounds))
-    return st.floats(*feature.bounds)
+        values: st.SearchStrategy[Any] = st.sampled_from(feature.levels)
+    elif feature.whole:
+        values = st.integers(*map(int, feature.bounds))
+    else:
+        values = st.floats(*feature.bounds)
+    return values | st.none() if feature.nullable else values
+
+
+def loans() -> st.SearchStrategy[dict[str, Any]]:
+    """Any valid loan, with its age and without, with nulls where they may be."""
+    return st.fixed_dictionaries({feature.name: draw(feature) for feature in features.CONTRACT_FEATURES}).map(
+        lambda loan: loan | {features.AGE: loan[features.AGE] and min(loan[features.AGE], 36)}
+    )
 
 
 @settings(deadline=None)
-@given(st.fixed_dictionaries({feature.name: draw(feature) for feature in features.CONTRACT_FEATURES}))
+@given(loans())
 def test_contributions_add_up(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
     """For any valid loan, baseline and contributions together are the probability."""
-    answer = explain(model, loan, max_reasons=len(features.FEATURES))
+    answer = explain(model, loan, max_reasons=99)
     score = logit(answer.baseline_probability) + math.fsum(reason.contribution for reason in answer.reasons)
     assert score == pytest.approx(logit(answer.risk_probability), abs=1e-9)
 
 
 def test_contributions_are_lightgbms_own(
-    model: CreditRiskExplanation, golden: list[dict[str, Any]], estimator: lgb.LGBMClassifier
+    model: CreditRiskExplanation, golden: list[dict[str, Any]], fitted: Fitted
 ) -> None:
     """Each reason's contribution is, bit for bit, the TreeSHAP value that LightGBM's own package gives."""
-    rows = np.array([features.row(CreditRiskModelInput.model_validate(loan)) for loan in golden])
-    for loan, expected in zip(golden, estimator.booster_.predict(rows, pred_contrib=True), strict=True):
+    for loan in golden:
+        known = loan[features.AGE] is not None
+        wanted, estimator = (
+            (features.AGE_KNOWN, fitted.with_age) if known else (features.AGE_UNKNOWN, fitted.without_age)
+        )
+        assert estimator is not None
+        row = np.array([wanted.encode_loan(CreditRiskModelInput.model_validate(loan))], dtype=float)
+        (expected,) = estimator.booster_.predict(row, pred_contrib=True)
         found = {reason.feature: reason.contribution for reason in explain(model, loan, max_reasons=99).reasons}
-        assert [found.get(name, 0.0) for name in features.NAMES] == expected[:-1].tolist()
+        assert [found.get(name, 0.0) for name in wanted.names] == expected[:-1].tolist()
+
+
+CORNERS = 100_000
+
+
+@pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: wanted.name)
+def test_contributions_at_the_contracts_corners_are_finite_and_add_up(
+    wanted: features.FeatureSet, archive_path: Path
+) -> None:
+    """For 100,000 loans at the ends of the contract's bounds, contributions are finite and lead to the score."""
+    rng = np.random.default_rng(1)
+    columns: dict[str, Any] = {}
+    for feature in features.CONTRACT_FEATURES:
+        ends = np.array(feature.levels or feature.bounds, dtype=object)
+        columns[feature.name] = rng.choice(ends, CORNERS)
+    months = np.array([features.TERM_MONTHS[term] for term in columns["term"]])
+    columns[features.AGE] = rng.choice([0, 1, 35, 60], CORNERS).clip(max=months)
+    numbers = {name: column for name, column in columns.items() if not isinstance(column[0], str)}
+    table = {name: column.astype(float) for name, column in numbers.items()} | {"term": columns["term"]}
+    for feature in features.CONTRACT_FEATURES:
+        if feature.nullable and feature.name != features.AGE and not feature.levels:
+            table[feature.name][rng.random(CORNERS) < 0.1] = np.nan
+    derived = features.derive_columns(table, wanted)
+    codes = {
+        feature.name: np.array([feature.levels.index(level) for level in columns[feature.name]], dtype=float)
+        for feature in wanted.contract
+        if feature.levels
+    }
+    rows = np.column_stack([(table | codes | derived)[name] for name in wanted.names]).astype(float)
+    own = archive.read(archive_path)
+    packaged = own.with_age if wanted is features.AGE_KNOWN else own.without_age
+    assert packaged is not None
+    with zipfile.ZipFile(archive_path) as contents:
+        text = contents.read(archive.MODELS[wanted.name]).decode()
+    booster = lgb.Booster(model_str=text)
+    found = np.asarray(booster.predict(rows, pred_contrib=True))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), booster.predict(rows, raw_score=True), atol=1e-9)
+    for row in rows[:200].tolist():
+        np.testing.assert_allclose(
+            math.fsum(packaged.booster.contributions(row)), logit(packaged.booster.predict_row(row)), atol=1e-9
+        )
+
+
+@settings(deadline=None)
+@given(loans())
+def test_reasons_are_distinct_facts(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
+    """Of the principal reasons no two rest on the same fields, and no two restate the same payment."""
+    reasons_given = explain(model, loan).reasons
+    fields = [reason.fields for reason in reasons_given]
+    assert len(set(fields)) == len(fields)
+    facts = [FACTS[reason.feature] for reason in reasons_given]
+    assert len(set(facts)) == len(facts)
 
 
 def test_probability_and_decision_are_the_models(
@@ -100,7 +173,9 @@ def test_reasons_are_the_strongest_first(model: CreditRiskExplanation, golden: l
         assert strengths == sorted(strengths, reverse=True)
         assert explain(model, loan, max_reasons=6).reasons == account[:6]
         answer = explain(model, loan, max_reasons=2)
-        assert answer.reasons == tuple(reason for reason in account if reason.direction is answer.credit_risk)[:2]
+        for_decision = [reason for reason in account if reason.direction is answer.credit_risk]
+        assert answer.reasons[0] == for_decision[0]
+        assert set(answer.reasons) <= set(for_decision)
 
 
 def test_no_reason_is_invented(model: CreditRiskExplanation, golden: list[dict[str, Any]]) -> None:
@@ -108,14 +183,16 @@ def test_no_reason_is_invented(model: CreditRiskExplanation, golden: list[dict[s
     for loan in golden:
         account = explain(model, loan, max_reasons=99).reasons
         assert all(reason.contribution != 0 for reason in account)
-        assert len(account) <= len(features.FEATURES)
+        assert len(account) <= len(features.AGE_KNOWN.features)
 
 
 def test_reasons_say_what_they_come_from(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
     """Each reason has the loan's own value, its fields, the direction of its sign and the table's sentence."""
     request = CreditRiskModelInput.model_validate(loan)
-    values = loan | dict(zip(features.NAMES[len(loan) :], features.row(request)[len(loan) :], strict=True))
-    fields = {feature.name: feature.fields for feature in features.FEATURES}
+    row = features.AGE_KNOWN.encode_loan(request)
+    values: dict[str, Any] = dict(zip(features.AGE_KNOWN.names, row, strict=True))
+    values = {name: None if math.isnan(value) else value for name, value in values.items()} | loan
+    fields = {feature.name: feature.fields for feature in features.AGE_KNOWN.features}
     for reason in explain(model, loan, max_reasons=99).reasons:
         assert reason.value == values[reason.feature]
         assert reason.fields == fields[reason.feature]
@@ -149,7 +226,7 @@ def test_values_outside_training_are_named(
     model: CreditRiskExplanation, loan: dict[str, Any], archive_path: Path
 ) -> None:
     """A value beyond what the model saw comes with the range that it saw; one at its end does not."""
-    records = {record.name: record for record in archive.read(archive_path).metadata.features}
+    records = {record.name: record for record in archive.read(archive_path).metadata.models["age_known"].features}
     seen = records["interest_rate"]
     assert seen.maximum is not None
     assert seen.maximum < 28.99
@@ -171,7 +248,24 @@ def test_values_outside_training_are_named(
 def test_derived_values_outside_training_are_named(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
     """Fields that are each usual may make a loan that is not: its arithmetic is compared as well."""
     odd = loan | {"loan_amount": 1000, "total_payments_to_date": 30000.0}
-    assert "share_of_amount_repaid" in {outside.feature for outside in explain(model, odd).training_range}
+    answer = explain(model, odd)
+    assert "rounded_share_of_amount_repaid" in {outside.feature for outside in answer.training_range}
+    assert answer.cautions == (Caution.outside_training_range,)
+
+
+def test_cautions_are_those_of_the_plain_answer(
+    model: CreditRiskExplanation, golden: list[dict[str, Any]], archive_path: Path
+) -> None:
+    """An explanation warns of what the prediction warns of: an age that is missing, then values out of range."""
+    plain = CreditRiskModel(archive=str(archive_path))
+    seen = set()
+    for loan in golden:
+        cautions = explain(model, loan).cautions
+        assert cautions == plain.predict(CreditRiskModelInput.model_validate(loan)).cautions
+        assert (Caution.instalments_due_missing in cautions) == (loan[features.AGE] is None)
+        seen.add(cautions)
+    assert (Caution.instalments_due_missing, Caution.outside_training_range) in seen
+    assert (Caution.outside_training_range,) in seen
 
 
 def test_cut_off_is_the_one_that_decided(archive_path: Path, loan: dict[str, Any]) -> None:

@@ -3,13 +3,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from conftest import HYPERPARAMETERS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ml_base import MLModel
 
 from credit_risk_model import __version__, archive
 from credit_risk_model.errors import ConfigurationError, ModelArchiveError
 from credit_risk_model.prediction.model import CreditRiskModel
-from credit_risk_model.schemas import CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.schemas import EXAMPLE_LOAN, Caution, CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.training.fitting import fit
+from credit_risk_model.training.packaging import model_files
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +82,47 @@ def test_refused_archive_is_one_line_in_the_log(tmp_path: Path, caplog: pytest.L
     assert record.getMessage() == (
         "The credit risk model is not loaded: 9.zip: no such file. Name one that exists, or run `make train`."
     )
+
+
+def test_answer_without_the_age_says_so(model: CreditRiskModel, loan: dict[str, Any]) -> None:
+    """A request that does not say how many instalments were due gets an answer with a caution."""
+    assert model.predict(CreditRiskModelInput.model_validate(loan)).cautions == ()
+    without = CreditRiskModelInput.model_validate(loan | {"instalments_due": None})
+    assert model.predict(without).cautions == (Caution.instalments_due_missing,)
+
+
+def test_age_that_an_archive_can_not_use_is_said(
+    archive_contents: tuple[dict[str, Any], dict[str, bytes]], loans: pd.DataFrame, tmp_path: Path, loan: dict[str, Any]
+) -> None:
+    """An archive of loans without age answers a loan as if its age were not known, and says that it did."""
+    metadata, files = archive_contents
+    ageless = fit(loans.assign(instalments_due=float("nan")), HYPERPARAMETERS, seed=1)
+    records = {"age_unknown": metadata["models"]["age_unknown"]}
+    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | model_files(ageless, seed=3))
+    model = CreditRiskModel(archive=str(tmp_path / "1.zip"))
+    known = model.predict(CreditRiskModelInput.model_validate(loan))
+    unknown = model.predict(CreditRiskModelInput.model_validate(loan | {"instalments_due": None}))
+    assert known.risk_probability == unknown.risk_probability
+    assert known.cautions == (Caution.instalments_due_unused,)
+    assert unknown.cautions == (Caution.instalments_due_missing,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(due=st.integers(0, 35), paid=st.floats(0, 36), last=st.floats(0, 3), rate=st.floats(5.32, 28.99))
+def test_more_instalments_due_never_lower_the_risk(
+    model: CreditRiskModel, due: int, paid: float, last: float, rate: float
+) -> None:
+    """All else equal, a loan that owes more is not safer, until its term is over."""
+    loan = EXAMPLE_LOAN | {
+        "interest_rate": rate,
+        "total_payments_to_date": paid * 407.0,
+        "last_payment_amount": last * 407.0,
+    }
+    probabilities = [
+        model.predict(CreditRiskModelInput.model_validate(loan | {"instalments_due": due})).risk_probability
+        for due in range(due, 36)
+    ]
+    assert probabilities == sorted(probabilities)
 
 
 def test_many_threads_get_the_same_answers(model: CreditRiskModel, archive_path: Path) -> None:

@@ -13,8 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +22,7 @@ RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def made_up_loans(rows: int, seed: int = 0) -> pa.Table:
-    """Loans that keep the contract, drawn over the whole of it, and an id for each."""
+    """Loans that keep the contract, drawn over the whole of it, some of unknown age or with nulls, with an id each."""
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {"id": [f"L{number:06}" for number in range(rows)]}
     for feature in CONTRACT_FEATURES:
@@ -32,8 +31,12 @@ def made_up_loans(rows: int, seed: int = 0) -> pa.Table:
             continue
         smallest, largest = feature.bounds
         values = smallest + (largest - smallest) * rng.random(rows) ** 3
-        whole = CreditRiskModelInput.model_fields[feature.name].annotation is int
-        columns[feature.name] = np.round(values) if whole else np.clip(np.round(values, 2), smallest, largest)
+        columns[feature.name] = np.round(values) if feature.whole else np.clip(np.round(values, 2), smallest, largest)
+    months = np.array([TERM_MONTHS[term] for term in columns["term"]])
+    columns[AGE] = np.minimum(columns[AGE], months)
+    for feature in CONTRACT_FEATURES:
+        if feature.nullable:  # a fifth of them are not known
+            columns[feature.name] = pa.array(columns[feature.name], mask=rng.random(rows) < 0.2)
     return pa.table(columns)
 
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from credit_risk_model import features
 from credit_risk_model.schemas import CreditRiskModelInput
-from credit_risk_model.scoring.checking import check
+from credit_risk_model.scoring.checking import MISSING_TEXTS, check
 
-WHOLE = {name for name, field in CreditRiskModelInput.model_fields.items() if field.annotation is int}
+WHOLE = {feature.name for feature in features.CONTRACT_FEATURES if feature.whole}
 
 
 def number(feature: features.Feature) -> st.SearchStrategy[float | None]:
@@ -46,10 +46,15 @@ def to_table(loans: list[dict[str, Any]]) -> pa.Table:
     return pa.table({name: pa.array([loan[name] for loan in loans], kind) for name, kind in kinds.items()})
 
 
+def to_request(loan: dict[str, Any]) -> dict[str, Any]:
+    """The loan of a row as a request has it."""
+    return {name: None if value in MISSING_TEXTS else value for name, value in loan.items()}
+
+
 def fields_refused(loan: dict[str, Any]) -> set[str]:
-    """The fields for which a request with this loan is refused."""
+    """The fields for which a request with this loan is refused; a text for a missing value is null there."""
     try:
-        CreditRiskModelInput.model_validate(loan)
+        CreditRiskModelInput.model_validate(to_request(loan))
     except ValidationError as error:
         return {str(found["loc"][0]) for found in error.errors()}
     return set()
@@ -71,9 +76,14 @@ def test_rows_and_requests_are_refused_alike(loans: list[dict[str, Any]]) -> Non
 @given(LOANS)
 def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) -> None:
     """A good row's features are, bit for bit, those of a request with its values."""
-    requests = [CreditRiskModelInput.model_validate(loan) for loan in loans if not fields_refused(loan)]
-    expected = np.array([features.row(request) for request in requests]).reshape(-1, len(features.FEATURES))
-    assert check(to_table(loans)).rows.tobytes() == expected.tobytes()
+    requests = [CreditRiskModelInput.model_validate(to_request(loan)) for loan in loans if not fields_refused(loan)]
+    checked = check(to_table(loans))
+    known = ~np.isnan(checked.columns[features.AGE])
+    assert known.tolist() == [request.instalments_due is not None for request in requests]
+    for wanted, chosen in ((features.AGE_KNOWN, known), (features.AGE_UNKNOWN, ~known)):
+        rows = [wanted.encode_loan(request) for request, is_chosen in zip(requests, chosen, strict=True) if is_chosen]
+        expected = np.array(rows, dtype=float).reshape(-1, len(wanted.features))
+        np.testing.assert_array_equal(checked.model_rows(wanted, chosen), expected)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +101,32 @@ def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) 
         ("term", "36 months", "unknown level"),
         ("loan_purpose", "boat", "unknown level"),
         ("loan_purpose", "n/a", "missing"),
+        ("instalments_due", 37.0, "above the term"),
+        ("instalments_due", 61.0, "above 60"),
+        ("instalments_due", -1.0, "below 0"),
+        ("instalments_due", 1.5, "not a whole number"),
+        ("instalments_due", math.nan, "not a finite number"),
+        ("debt_to_income_ratio", 43.0, "above 42.64"),
+        ("employment_length", "ten", "unknown level"),
     ],
 )
 def test_reason_names_field_and_rule(field: str, value: Any, reason: str, loan: dict[str, Any]) -> None:
     """A reason tells which rule of which field is broken, and never the value."""
     assert check(to_table([loan, loan | {field: value}])).reasons == {1: [f"{field}: {reason}"]}
+
+
+def test_what_may_be_null_may_be_missing(loan: dict[str, Any]) -> None:
+    """A missing value of a field that a request may leave null is no reason to reject a row."""
+    nullable = [feature.name for feature in features.CONTRACT_FEATURES if feature.nullable]
+    checked = check(to_table([loan | dict.fromkeys(nullable), loan | {"employment_length": "n/a"}]))
+    assert checked.reasons == {}
+    assert all(np.isnan(checked.columns[name][0]) for name in nullable)
+    assert np.isnan(checked.columns["employment_length"][1])
+
+
+def test_sixty_instalments_may_be_due_of_sixty(loan: dict[str, Any]) -> None:
+    """The longer term allows what the shorter does not."""
+    assert check(to_table([loan | {"term": " 60 months", "instalments_due": 60.0}])).reasons == {}
 
 
 def test_every_broken_field_is_a_reason(loan: dict[str, Any]) -> None:
@@ -112,8 +143,7 @@ def test_any_type_of_number_will_do(kind: pa.DataType, loan: dict[str, Any]) -> 
     table = to_table([loan])
     place = table.schema.get_field_index("delinquencies_in_last_2_years")
     table = table.set_column(place, "delinquencies_in_last_2_years", pa.array([2]).cast(kind))
-    expected = features.row(CreditRiskModelInput.model_validate(loan | {"delinquencies_in_last_2_years": 2}))
-    assert check(table).rows.tolist() == [list(expected)]
+    assert check(table).columns["delinquencies_in_last_2_years"].tolist() == [2.0]
 
 
 def test_levels_may_come_as_a_dictionary(loan: dict[str, Any]) -> None:
@@ -121,5 +151,5 @@ def test_levels_may_come_as_a_dictionary(loan: dict[str, Any]) -> None:
     table = to_table([loan | {"term": " 60 months"}, loan | {"term": " 36 months"}, loan | {"term": None}])
     place = table.schema.get_field_index("term")
     as_dictionary = table.set_column(place, "term", table["term"].dictionary_encode())
-    assert check(as_dictionary).rows.tolist() == check(table).rows.tolist()
+    assert check(as_dictionary).columns["term"].tolist() == check(table).columns["term"].tolist() == [1.0, 0.0]
     assert check(as_dictionary).reasons == {2: ["term: missing"]}

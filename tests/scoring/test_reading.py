@@ -1,4 +1,5 @@
 import csv
+import datetime
 import gzip
 import io
 import math
@@ -19,7 +20,7 @@ from credit_risk_model.scoring import reading
 from credit_risk_model.scoring.checking import MISSING_TEXTS
 from credit_risk_model.scoring.reading import Chunk, Shard, open_source
 
-KAGGLE = {feature.name: str(feature.column) for feature in CONTRACT_FEATURES}
+KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 
 
 def read(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None) -> list[Chunk]:
@@ -160,7 +161,7 @@ def test_record_of_another_length_is_broken(loan: dict[str, Any], book: Callable
     header, row, _ = to_csv([loan]).split("\n")
     path = book(f"{header}\n{row}\n\nTotal: 2\n{row}\n{row},9\n")
     (chunk,) = read(path)
-    assert chunk.broken == {1: "1 fields where 16 are needed", 3: "17 fields where 16 are needed"}
+    assert chunk.broken == {1: "1 fields where 17 are needed", 3: "18 fields where 17 are needed"}
     assert chunk.places.tolist() == [0, 2]
 
 
@@ -347,3 +348,92 @@ def test_id_that_is_no_text_is_refused(loan: dict[str, Any], tmp_path: Path) -> 
     path.write_bytes(to_csv([loan | {"id": "é"}]).encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):
         read(path, ("id",))
+
+
+MONTHS = {"issue_d": "Sep-2015", "last_credit_pull_d": "Dec-2015", "last_pymnt_d": "Nov-2015", "snapshot_d": "Jan-2016"}
+
+
+def ages(path: Path, as_of: str | None = None) -> tuple[list[float | None], str]:
+    """The instalments due of a file's loans, and where they come from."""
+    source = open_source(path, as_of=as_of)
+    return [row["instalments_due"] for task in source.tasks() for row in task.parse().table.to_pylist()], source.age
+
+
+def write_months(path: Path, *rows: dict[str, Any]) -> Path:
+    """Write loans with months, as the path's suffix says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    else:
+        path.write_text(to_csv(list(rows)))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("columns", "as_of", "due", "words"),
+    [
+        (tuple(MONTHS), None, 4, "whole months from issue_d to snapshot_d, at most the term's"),
+        (tuple(MONTHS)[:3], None, 3, "to 2015-12, the latest last_credit_pull_d, at most the term's"),
+        (tuple(MONTHS)[:3], "2016-01", 3, "the latest last_credit_pull_d (as_of 2016-01 is not used), at most"),
+        (("issue_d", "last_pymnt_d"), None, 2, "to 2015-11, the latest last_pymnt_d, at most the term's"),
+        (("issue_d",), "2016-01", 4, "to 2016-01, as_of, at most the term's"),
+        (("issue_d",), "2030-01", 36, "to 2030-01, as_of, at most the term's"),
+        (("issue_d",), "2015-01", None, "to 2015-01, as_of, at most the term's"),
+        (("issue_d",), None, None, "not known: the file does not say when it was recorded"),
+        ((), "2016-01", None, "not known: the file has no issue_d"),
+    ],
+)
+def test_age_is_found_as_in_training(
+    suffix: str,
+    columns: tuple[str, ...],
+    *,
+    as_of: str | None,
+    due: int | None,
+    words: str,
+    loan: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """The instalments due come from the first of the known sources, by the rule that training reads by."""
+    del loan["instalments_due"]
+    path = write_months(tmp_path / f"loans{suffix}", loan | {name: MONTHS[name] for name in columns})
+    found, age = ages(path, as_of)
+    assert found == [due]
+    assert words in age
+
+
+def test_column_of_instalments_due_comes_first(loan: dict[str, Any], tmp_path: Path) -> None:
+    """Who knows the number to the day need not have it computed."""
+    found, age = ages(write_months(tmp_path / "loans.csv", loan | MONTHS, loan | MONTHS | {"instalments_due": ""}))
+    assert (found, age) == ([15, None], "column instalments_due")
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_latest_month_of_the_whole_file_counts(suffix: str, loan: dict[str, Any], tmp_path: Path) -> None:
+    """A loan in the first block is as old as the latest date in the last block says; a bad month means not known."""
+    del loan["instalments_due"]
+    rows = [loan | {"issue_d": "Sep-2015", "last_credit_pull_d": "Oct-2015"} for _ in range(60)]
+    rows[3] |= {"issue_d": "soon"}
+    rows[59] |= {"last_credit_pull_d": "Jan-2016"}
+    found, _ = ages(write_months(tmp_path / f"loans{suffix}", *rows))
+    assert found == [None if place == 3 else 4 for place in range(60)]
+
+
+def test_dates_of_parquet_are_months(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A Parquet file may hold dates and times where CSV has text."""
+    del loan["instalments_due"]
+    months = {"issue_d": datetime.date(2015, 9, 30), "snapshot_d": datetime.datetime(2016, 1, 1, 12)}
+    assert ages(write_months(tmp_path / "loans.parquet", loan | months))[0] == [4]
+
+
+def test_month_columns_may_be_ids(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A column that the age is computed from can be passed on as well."""
+    del loan["instalments_due"]
+    path = write_months(tmp_path / "loans.csv", loan | MONTHS)
+    assert read_rows(path, ("issue_d",))[0]["issue_d"] == "Sep-2015"
+
+
+def test_as_of_that_is_no_month_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
+    """The month is refused in a line that says how to write it."""
+    with pytest.raises(ConfigurationError, match="as_of is 'x': write the month"):
+        open_source(write_months(tmp_path / "loans.csv", loan), as_of="x")

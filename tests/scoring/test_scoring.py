@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
+from credit_risk_model.loan_age import parse_month
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
@@ -64,13 +65,18 @@ def test_all_ways_to_ask_answer_alike(source: str, write_loans: WriteLoans, arch
     model, explanation = CreditRiskModel(str(archive_path)), CreditRiskExplanation(str(archive_path))
     online = [model.predict(loan) for loan in loans]
     explained = (explanation.predict(CreditRiskExplanationInput(**loan.model_dump(mode="json"))) for loan in loans)
+    seen = set()
     batched = in_batches(CreditRiskBatch(str(archive_path)), loans)
     for expected, file, reasons, batch in zip(online, offline, explained, batched, strict=True):
-        answer = (expected.risk_probability, expected.credit_risk.value)
-        assert answer == (file["risk_probability"], file["credit_risk"])
-        assert answer == (reasons.risk_probability, reasons.credit_risk.value)
+        cautions = [caution.value for caution in expected.cautions]
+        answer = (expected.risk_probability, expected.credit_risk.value, ";".join(cautions))
+        assert answer == (file["risk_probability"], file["credit_risk"], file["cautions"])
+        assert answer == (reasons.risk_probability, reasons.credit_risk.value, ";".join(reasons.cautions))
+        seen.add(answer[2])
         assert expected == batch
     assert [row["id"] for row in offline] == table["id"].to_pylist()
+    # With the age and without, within the training's ranges and beyond them.
+    assert {"outside_training_range", "instalments_due_missing;outside_training_range"} <= seen
 
 
 @pytest.mark.skipif(not REAL_LOANS.exists(), reason="needs a loan.csv of Kaggle's layout, named by LOAN_DATA")
@@ -82,12 +88,18 @@ def test_real_loans_are_answered_alike(tmp_path: Path) -> None:
     rejects = {row["row"]: row["reasons"] for row in pyarrow.csv.read_csv(settings.rejects_path).to_pylist()}
     loans, refused = {}, {}
     for number, row in enumerate(csv.DictReader(gzip.decompress(REAL_LOANS.read_bytes()).decode().splitlines()), 1):
-        values = {feature.name: row[str(feature.column)] for feature in CONTRACT_FEATURES}
-        numbers = {
-            feature.name: float(values[feature.name] or math.nan) for feature in CONTRACT_FEATURES if feature.bounds
-        }
+        values: dict[str, Any] = {feature.name: row[feature.column] for feature in CONTRACT_FEATURES if feature.column}
+        for feature in CONTRACT_FEATURES:
+            if feature.column and feature.nullable and values[feature.name] in ("", "n/a"):
+                values[feature.name] = None
+            elif feature.column and feature.bounds:
+                values[feature.name] = float(values[feature.name] or math.nan)
+        months = [parse_month(row[name]) for name in ("issue_d", "snapshot_d")]
+        assert months[0] is not None
+        assert months[1] is not None
+        values[AGE] = min(months[1] - months[0], TERM_MONTHS[row["term"]])
         try:
-            loans[number] = CreditRiskModelInput.model_validate(values | numbers)
+            loans[number] = CreditRiskModelInput.model_validate(values)
         except ValidationError as error:
             refused[number] = {str(found["loc"][0]) for found in error.errors()}
     assert {
@@ -113,7 +125,7 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
     done = run_scoring(source, "--output", tmp_path / output, "--id", "id")
     assert done.returncode == 3
     scores = read_scores(tmp_path / output)
-    assert list(scores[0]) == ["id", "risk_probability", "credit_risk", "model_version"]
+    assert list(scores[0]) == ["id", "risk_probability", "credit_risk", "cautions", "model_version"]
     assert [row["id"] for row in scores] == [f"L{number:06}" for number in range(50) if number not in {10, 30, 31}]
     assert {row["model_version"] for row in scores} == {"test"}
     assert (tmp_path / "scores.rejects.csv").read_text() == (
@@ -124,9 +136,12 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
     )
     assert re.fullmatch(
         rf"{output}: 50 rows in [\d.]+ s \([\d,]+ rows/s\), 47 scored by model version test, 3 rejected.\n"
+        r"  age: column instalments_due\.\n"
         "  rejected for annual_income: below 1896: 2\n"
         "  rejected for annual_income: missing: 1\n"
-        "  rejected for term: unknown level: 1\n",
+        "  rejected for term: unknown level: 1\n"
+        r"  caution outside_training_range: \d+\n"
+        r"  caution instalments_due_missing: \d+\n",
         done.stderr,
     )
     assert done.stdout == ""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
-from credit_risk_model.schemas import CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
+from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
 from credit_risk_model.service.metrics import AnswerCount, ProbabilityHistogram
 
 
@@ -34,14 +34,19 @@ def test_probabilities_are_counted_as_the_library_counts() -> None:
 
 
 def test_each_loan_of_a_batch_is_counted() -> None:
-    """A batch adds to decisions and probabilities what its loans would add one by one."""
+    """A batch adds to decisions, cautions and probabilities what its loans would add one by one."""
     predictions = tuple(
-        CreditRiskModelOutput(credit_risk=risk, risk_probability=probability)
-        for risk, probability in [(CreditRisk.safe, 0.1), (CreditRisk.safe, 0.25), (CreditRisk.risky, 0.95)]
+        CreditRiskModelOutput(credit_risk=risk, risk_probability=probability, cautions=cautions)
+        for risk, probability, cautions in [
+            (CreditRisk.safe, 0.1, tuple(Caution)),
+            (CreditRisk.safe, 0.25, ()),
+            (CreditRisk.risky, 0.95, (Caution.instalments_due_missing,)),
+        ]
     )
 
     def count(model: str) -> list[float]:
         names = [("credit_risk_predictions_total", {"model": model, "credit_risk": risk.value}) for risk in CreditRisk]
+        names += [("credit_risk_cautions_total", {"model": model, "caution": caution.value}) for caution in Caution]
         names += [("credit_risk_probability_bucket", {"le": bound}) for bound in ("0.1", "0.3", "0.9", "1.0", "+Inf")]
         return [REGISTRY.get_sample_value(*name) or 0 for name in names]
 
@@ -50,4 +55,4 @@ def test_each_loan_of_a_batch_is_counted() -> None:
         for answer in answers:
             counter.add(answer)
         added = [after - earlier for earlier, after in zip(before, count(model), strict=True)]
-        assert added == [2, 1, 1, 2, 2, 3, 3]
+        assert added == [2, 1, 2, 1, 1, 1, 2, 2, 3, 3]

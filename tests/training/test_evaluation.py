@@ -1,9 +1,9 @@
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
 
-from credit_risk_model.training import evaluation, fitting
+from credit_risk_model.training import evaluation
+from credit_risk_model.training.fitting import Fitted
 
 RISKY = pd.Series([0, 0, 0, 1, 0, 1, 1, 0, 1, 1])
 PROBABILITY = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.6, 0.7, 0.8, 0.9])
@@ -49,53 +49,33 @@ def test_calibration_is_the_mean_of_each_tenth() -> None:
     assert evaluation.evaluate(risky, probability / 3, 0.5)["calibration_error"] > 0.2
 
 
-def test_statuses_are_summed_up() -> None:
-    """Loans, mean probability and share called risky stand by status, the most frequent first."""
-    status = pd.Series(["Current", "Default", "Current", "Current"])
-    table = evaluation.status_table(status, np.array([0.1, 0.9, 0.2, 0.6]), cut_off=0.5)
-    assert table.to_dict("index") == {
-        "Current": {"loans": 3, "mean_probability": 0.3, "called_risky": 0.3333},
-        "Default": {"loans": 1, "mean_probability": 0.9, "called_risky": 1.0},
-    }
-
-
-def test_importance_shares_add_up(estimator: lgb.LGBMClassifier) -> None:
+def test_importance_shares_add_up(fitted: Fitted) -> None:
     """Shares of the gain add up to 1, the greatest first."""
-    shares = evaluation.importance_table(estimator)["share_of_gain"]
+    shares = evaluation.importance_table(fitted.without_age)["share_of_gain"]
     assert shares.sum() == pytest.approx(1)
     assert shares.is_monotonic_decreasing
 
 
-def test_out_of_time_trains_on_earlier_loans(loans: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The later fifth by issue month is tested by a model of the months before."""
-    monkeypatch.setattr(evaluation, "_FEWEST_OF_A_CLASS", 5)  # the small book has few risky ones among the young
-    found = evaluation.evaluate_out_of_time(loans, {"n_estimators": 10}, cut_off=0.3, seed=1)
-    assert found is not None
-    assert found["trained_until"] < found["tested_from"]
-    later = loans[loans["issue_month"] >= pd.Timestamp(f"{found['tested_from']}-01")]
-    assert found["rows"] == len(later)
-    assert found["risky_share"] == fitting.label(later).mean()
-    assert 0.5 < found["auc"] < 1
+def test_costs_are_counted_at_each_cut_off() -> None:
+    """Precision, recall, loans called risky and cost of a cut-off are what counting by hand gives."""
+    table = evaluation.cost_table(RISKY.to_numpy(), PROBABILITY, cost_ratio=5)
+    # At 0.5 four of the five risky loans are found, and one of the safe ones is called risky.
+    assert table.loc[0.5].to_dict() == {"precision": 0.8, "recall": 0.8, "called_risky": 5, "expected_cost": 0.6}
+    assert "expected_cost" not in evaluation.cost_table(RISKY.to_numpy(), PROBABILITY, cost_ratio=None)
 
 
-def test_out_of_time_needs_dates_and_classes(loans: pd.DataFrame) -> None:
-    """Without issue months, or with too few risky loans late, there is no out-of-time test."""
-    settings = {"hyperparameters": {"n_estimators": 5}, "cut_off": 0.3, "seed": 1}
-    assert evaluation.evaluate_out_of_time(loans.drop(columns="issue_month"), **settings) is None
-    assert evaluation.evaluate_out_of_time(loans.head(200), **settings) is None
-
-
-def test_figures_are_titled_and_labelled(estimator: lgb.LGBMClassifier) -> None:
+def test_figures_are_titled_and_labelled(fitted: Fitted) -> None:
     """Every plot has a title and both its axes named."""
     found = evaluation.evaluate(RISKY, PROBABILITY, 0.5)
     figures = (
         evaluation.plot_curves(RISKY, PROBABILITY, 0.5),
         evaluation.plot_calibration(RISKY, PROBABILITY),
         evaluation.plot_confusion(found),
-        evaluation.plot_importance(estimator),
+        evaluation.plot_importance(fitted.without_age),
+        evaluation.plot_costs(evaluation.cost_table(RISKY.to_numpy(), PROBABILITY, 5), 0.5),
     )
     axes = [axes for figure in figures for axes in figure.axes]
-    assert len(axes) == 7
+    assert len(axes) == 8
     assert all(part.get_title() and part.get_xlabel() and part.get_ylabel() for part in axes)
 
 

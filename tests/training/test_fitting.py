@@ -1,15 +1,12 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import HYPERPARAMETERS
 
-from credit_risk_model import features
 from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, FEATURE_SETS, FeatureSet
 from credit_risk_model.training import fitting
-
-SMALL = {"n_estimators": 10, "num_leaves": 5}
+from credit_risk_model.training.replay import replay
 
 
 @pytest.fixture(scope="module")
@@ -21,22 +18,31 @@ def drawn(loans: pd.DataFrame) -> fitting.Split:
 def test_split_is_a_stratified_fifth_by_seed(loans: pd.DataFrame, drawn: fitting.Split) -> None:
     """The test set holds a fifth of the loans with the same share of risky ones; another seed draws others."""
     assert len(drawn.test) == pytest.approx(len(loans) / 5, abs=1)
-    assert drawn.test_label.mean() == pytest.approx(drawn.training_label.mean(), abs=0.002)
+    shares = [fitting.label(part).mean() for part in (drawn.test, drawn.training)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.002)
     assert not set(drawn.test.index) & set(drawn.training.index)
     assert drawn.test.index.equals(fitting.split(loans, seed=1).test.index)
     assert not drawn.test.index.equals(fitting.split(loans, seed=2).test.index)
 
 
-def test_frame_has_the_features_in_order(drawn: fitting.Split) -> None:
-    """The model's columns are the features, categories as pandas categories."""
-    assert drawn.training.columns.tolist() == list(features.NAMES)
-    categories = drawn.training.select_dtypes("category").columns
-    assert categories.tolist() == list(features.CATEGORIES)
+@pytest.mark.parametrize("wanted", FEATURE_SETS, ids=lambda wanted: wanted.name)
+def test_frame_has_the_features_in_order(wanted: FeatureSet, loans: pd.DataFrame) -> None:
+    """A model's columns are its features, categories as pandas categories."""
+    frame = fitting.feature_frame(loans, wanted)
+    assert frame.columns.tolist() == list(wanted.names)
+    assert frame.select_dtypes("category").columns.tolist() == list(wanted.categories)
 
 
 def test_label_is_1_for_risky(loans: pd.DataFrame) -> None:
     """Risky is the positive class."""
     assert fitting.label(loans).tolist() == [int(risk == "risky") for risk in loans["loan_risk"]]
+
+
+def test_running_are_loans_of_which_payments_are_expected(loans: pd.DataFrame) -> None:
+    """Current, issued, in grace and late loans are running; paid, charged off and defaulted ones have ended."""
+    statuses = set(loans["loan_status"][fitting.is_running(loans)])
+    assert {"Current", "Late (31-120 days)"} <= statuses
+    assert statuses <= {"Current", "Issued", "In Grace Period", "Late (16-30 days)", "Late (31-120 days)"}
 
 
 def test_too_few_loans_of_a_class_are_refused(loans: pd.DataFrame) -> None:
@@ -48,30 +54,74 @@ def test_too_few_loans_of_a_class_are_refused(loans: pd.DataFrame) -> None:
 
 def test_fit_is_deterministic(drawn: fitting.Split) -> None:
     """The same seed, data and hyper-parameters give the same trees; another seed gives others."""
-    hyperparameters = {**SMALL, "subsample": 0.5, "subsample_freq": 1}
-    models = [
-        fitting.fit(drawn.training, drawn.training_label, hyperparameters, seed).booster_.model_to_string()
-        for seed in (1, 1, 2)
-    ]
-    assert models[0] == models[1]
-    assert models[0] != models[2]
+    models = [fitting.fit(drawn.training, HYPERPARAMETERS, seed) for seed in (1, 1, 2)]
+    texts = [model.with_age.booster_.model_to_string() for model in models]  # type: ignore[union-attr]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+
+
+def test_loans_are_answered_by_what_is_known_of_them(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
+    """A loan of known age is answered by the one model, all others and those whose age is withheld by the other."""
+    mixed = loans.head(40).copy()
+    mixed.loc[mixed.index[::2], AGE] = np.nan
+    known = mixed[AGE].notna().to_numpy()
+    expected = {
+        wanted: fitting.probabilities(model, fitting.feature_frame(mixed, wanted))
+        for wanted, model in ((AGE_KNOWN, fitted.with_age), (AGE_UNKNOWN, fitted.without_age))
+    }
+    answers = fitted.predict(mixed)
+    assert answers[known].tolist() == expected[AGE_KNOWN][known].tolist()
+    assert answers[~known].tolist() == expected[AGE_UNKNOWN][~known].tolist()
+    assert fitted.predict(mixed, withhold_age=True).tolist() == expected[AGE_UNKNOWN].tolist()
+
+
+def test_loans_without_any_age_train_the_one_model(loans: pd.DataFrame) -> None:
+    """Where no age is known there is no model that needs it."""
+    fitted = fitting.fit(loans.assign(**{AGE: np.nan}), HYPERPARAMETERS, seed=1)
+    assert fitted.with_age is None
+    assert len(fitted.predict(loans)) == len(loans)
+
+
+def test_replays_of_a_loan_weigh_as_much_as_the_loan(loans: pd.DataFrame) -> None:
+    """The loans of the file weigh 1 each, and so do all replays of one loan together."""
+    data = fitting.training_data(loans, AGE_KNOWN, seed=1, replayed=True)
+    again = len(replay(loans, seed=1))
+    assert len(data.frame) == len(loans) + again
+    assert data.weight.tolist() == [1.0] * len(loans) + [0.5] * again
+    assert len(fitting.training_data(loans, AGE_KNOWN, seed=1, replayed=False).frame) == len(loans)
+    assert len(fitting.training_data(loans, AGE_UNKNOWN, seed=1, replayed=True).frame) == len(loans)
+
+
+def test_values_that_may_be_null_are_withheld_from_some_loans(loans: pd.DataFrame) -> None:
+    """A few training loans lack each of the nullable values, so that a null has a meaning; no other value is lost."""
+    complete = loans.dropna(subset=["employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"])
+    frame = fitting.training_data(complete, AGE_UNKNOWN, seed=1, replayed=False).frame
+    missing = frame.isna().mean()
+    for field in ("employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"):
+        assert 0.005 < missing.pop(field) < 0.05
+    assert missing.sum() == 0
 
 
 def test_out_of_fold_probabilities_are_honest(drawn: fitting.Split) -> None:
     """On labels that are pure noise a model remembers its training rows, but not the rows of other folds."""
-    noise = pd.Series(np.random.default_rng(1).integers(0, 2, len(drawn.training)), index=drawn.training.index)
-    hyperparameters = {"n_estimators": 100, "num_leaves": 31}
-    seen = fitting.probabilities(fitting.fit(drawn.training, noise, hyperparameters, 1), drawn.training)
-    unseen = fitting.out_of_fold_probabilities(drawn.training, noise, hyperparameters, seed=1)
-    assert ((seen >= 0.5) == noise).mean() > 0.9
-    assert 0.4 < ((unseen >= 0.5) == noise).mean() < 0.6
+    rng = np.random.default_rng(1)
+    levels = drawn.training["loan_risk"].cat.categories
+    noise = pd.Categorical.from_codes(rng.integers(0, 2, len(drawn.training)), categories=levels)
+    noisy = drawn.training.assign(loan_risk=noise)
+    hyperparameters = {wanted.name: {"n_estimators": 100, "num_leaves": 31} for wanted in FEATURE_SETS}
+    risky = fitting.label(noisy).to_numpy()
+    seen = fitting.fit(noisy, hyperparameters, 1, replayed=False).predict(noisy, withhold_age=True)
+    unseen = fitting.predict_out_of_fold(noisy, hyperparameters, 1)
+    assert ((seen >= 0.5) == risky).mean() > 0.9
+    for probability in (unseen.known, unseen.withheld):
+        assert 0.4 < ((probability >= 0.5) == risky).mean() < 0.6
 
 
 def test_cut_off_gives_the_best_f1() -> None:
     """Of all thresholds, the chosen one has the best F1 of the risky class."""
     rng = np.random.default_rng(2)
     risky = pd.Series(rng.integers(0, 2, 500))
-    probability = np.clip(risky * 0.2 + rng.random(500) * 0.8, 0, 1).round(3)
+    probability = np.clip(risky * 0.2 + rng.random(500) * 0.8, 0, 1).round(3).to_numpy()
 
     def f1(threshold: float) -> float:
         called = probability >= threshold
@@ -85,30 +135,10 @@ def test_cut_off_of_a_perfect_model_is_allowed() -> None:
     assert fitting.choose_cut_off(pd.Series([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0])) == 0.9999
 
 
-def test_search_stays_within_its_bounds(drawn: fitting.Split, tmp_path: Path) -> None:
-    """What FLAML finds has at most the allowed trees and leaves, fits as it is, and its log is kept."""
-    found = fitting.search(
-        drawn.training,
-        drawn.training_label,
-        time_budget=4,
-        max_trees=12,
-        max_leaves=6,
-        seed=1,
-        log=tmp_path / "logs" / "search.log",
-    )
-    assert 4 <= found["n_estimators"] <= 12
-    assert 4 <= found["num_leaves"] <= 6
-    fitted = fitting.fit(drawn.training, drawn.training_label, found, seed=1)
-    assert fitted.booster_.num_trees() == found["n_estimators"]
-    log = [json.loads(line) for line in (tmp_path / "logs" / "search.log").read_text().splitlines()]
-    tried = [entry["config"] for entry in log if "config" in entry]
-    assert tried
-    assert all(entry["n_estimators"] <= 12 and entry["num_leaves"] <= 6 for entry in tried)
-
-
-@pytest.mark.parametrize("wrong", [{"time_budget": 0}, {"time_budget": "abc"}, {"max_trees": 4}, {"max_leaves": 1.5}])
-def test_impossible_search_is_refused(wrong: dict[str, int], drawn: fitting.Split, tmp_path: Path) -> None:
-    """A search needs time and room, and says so."""
-    settings = {"time_budget": 1, "max_trees": 10, "max_leaves": 10} | wrong
-    with pytest.raises(ConfigurationError, match="above 0 seconds and each bound a whole number of at least 5"):
-        fitting.search(drawn.training, drawn.training_label, **settings, seed=1, log=tmp_path / "log")
+def test_cut_off_by_cost_is_the_cheapest() -> None:
+    """The dearer a missed risky loan is, the lower lies the cut-off; for a calibrated model at 1 / (1 + ratio)."""
+    rng = np.random.default_rng(3)
+    probability = rng.random(50_000)
+    risky = (rng.random(50_000) < probability).astype(int)
+    for ratio in (1, 4, 9):
+        assert fitting.choose_cut_off_by_cost(risky, probability, ratio) == pytest.approx(1 / (1 + ratio), abs=0.05)

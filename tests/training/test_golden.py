@@ -6,8 +6,12 @@ def test_golden_loans_are_made_from_the_contract() -> None:
     """A few dozen valid loans: the example, the one at all lower bounds, the one at all upper bounds, and others."""
     loans = [loan.model_dump(mode="json") for loan in golden_loans(seed=1)]
     assert loans[0] == EXAMPLE_LOAN
-    assert (loans[1]["loan_amount"], loans[1]["term"]) == (500, " 36 months")
-    assert (loans[2]["loan_amount"], loans[2]["term"]) == (35000, " 60 months")
+    assert (loans[1]["loan_amount"], loans[1]["term"], loans[1]["instalments_due"]) == (500, " 36 months", 0)
+    assert (loans[2]["loan_amount"], loans[2]["term"], loans[2]["instalments_due"]) == (35000, " 60 months", 60)
+    without_age = sum(loan["instalments_due"] is None for loan in loans)
+    assert 5 < without_age < 30
+    for field in ("employment_length", "debt_to_income_ratio", "revolving_line_utilization_rate"):
+        assert any(loan[field] is None for loan in loans)
     assert len({str(loan) for loan in loans}) == len(loans) == 48
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from credit_risk_model.errors import DataError
+from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.training import loans
-from credit_risk_model.training.loans import NAMES, is_synthetic, read_loans
+from credit_risk_model.training.loans import NAMES, is_synthetic
 
 VALUES = {
     "annual_inc": "65000.0",
@@ -46,6 +46,11 @@ STATUSES = {
 }
 
 
+def read_loans(path: Path) -> pd.DataFrame:
+    """The loans of a file, without what is said of their age."""
+    return loans.read_loans(path).loans
+
+
 def write(path: Path, *changes: dict[str, str], extra: str = "desc") -> Path:
     """Write a loan.csv with a row for each of the changes and one column that is not needed."""
     rows = [{**VALUES, **change, extra: "a text,\nof two lines"} for change in changes]
@@ -66,7 +71,8 @@ def test_row_gets_the_contracts_names_and_types(tmp_path: Path) -> None:
         "loan_risk",
     ]
     (row,) = table.to_dict("records")
-    expected = {NAMES[column]: value for column, value in VALUES.items()} | {"loan_status": "Default"}
+    expected = {NAMES[column]: value for column, value in VALUES.items()}
+    expected |= {"loan_status": "Default", "instalments_due": "nan"}
     assert {name: str(row[name]) for name in expected} == expected
     assert row["loan_risk"] == "risky"
     categories = {feature.name for feature in CONTRACT_FEATURES if feature.levels} | {"loan_status", "loan_risk"}
@@ -99,6 +105,7 @@ def test_missing_values_are_missing_and_none_is_a_home_ownership(tmp_path: Path)
     assert table.isna().sum().loc[lambda missing: missing > 0].index.tolist() == [
         "debt_to_income_ratio",
         "employment_length",
+        "instalments_due",
     ]
     assert table["home_ownership"].tolist() == ["NONE"]
 
@@ -108,6 +115,54 @@ def test_issue_date_is_taken_where_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "loan.csv", {"issue_d": "Sep-2015"}, {"issue_d": "soon"})
     months = read_loans(path)["issue_month"]
     assert months.tolist() == [pd.Timestamp(2015, 9, 1), pd.NaT]
+
+
+DATES = {"issue_d": "Sep-2015", "last_credit_pull_d": "Dec-2015", "last_pymnt_d": "Nov-2015", "snapshot_d": "Jan-2016"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "as_of", "due", "words"),
+    [
+        ((*DATES, "instalments_due"), None, 2, "column instalments_due"),
+        (tuple(DATES), "2017-01", 4, "whole months from issue_d to snapshot_d, at most the term's"),
+        (tuple(DATES)[:3], None, 3, "whole months from issue_d to 2015-12, the latest last_credit_pull_d, at most"),
+        (tuple(DATES)[:3], "2016-01", 3, "the latest last_credit_pull_d (as_of 2016-01 is not used), at most"),
+        (
+            ("issue_d", "last_pymnt_d"),
+            None,
+            2,
+            "whole months from issue_d to 2015-11, the latest last_pymnt_d, at most",
+        ),
+        (("issue_d",), "2016-01", 4, "whole months from issue_d to 2016-01, as_of, at most the term's"),
+        (("issue_d",), "2030-01", 36, "whole months from issue_d to 2030-01, as_of, at most the term's"),
+        (("issue_d",), "2015-01", None, "whole months from issue_d to 2015-01, as_of, at most the term's"),
+        (("issue_d",), None, None, "not known: the file does not say when it was recorded"),
+        ((), "2016-01", None, "not known: the file has no issue_d"),
+    ],
+)
+def test_age_is_whole_months_to_the_snapshot(
+    columns: tuple[str, ...], as_of: str | None, due: int | None, words: str, tmp_path: Path
+) -> None:
+    """The instalments due come from the first of the known sources, at most the term's, and the book says which."""
+    values = {**DATES, "instalments_due": "2"}
+    book = loans.read_loans(write(tmp_path / "loan.csv", {name: values[name] for name in columns}), as_of)
+    assert words in book.age
+    assert book.loans["instalments_due"].fillna(-1).tolist() == [-1 if due is None else due]
+
+
+def test_latest_date_of_the_file_is_the_snapshot_of_all(tmp_path: Path) -> None:
+    """A loan that was paid long ago is as old as the file's latest date says, not as its own last date."""
+    rows = [{**DATES, "last_credit_pull_d": month} for month in ("Oct-2015", "Jan-2016")]
+    for row in rows:
+        del row["snapshot_d"]
+    assert read_loans(write(tmp_path / "loan.csv", *rows))["instalments_due"].tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("as_of", ["January", "2016", "2016-13", "2016-01-31x"])
+def test_as_of_that_is_no_month_is_refused(as_of: str, tmp_path: Path) -> None:
+    """The month is refused in a line that says how to write it."""
+    with pytest.raises(ConfigurationError, match=rf"as_of is '{as_of}': write the month .* as 2016-01"):
+        loans.read_loans(write(tmp_path / "loan.csv", {}), as_of)
 
 
 def test_levels_that_differ_between_chunks_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,51 @@
+"""What a model is, and what it answers from: the answer of its metadata endpoint.
+
+The framework tells names, version and schemas. This adds the archive: without it nobody could say afterwards which
+model answered, or which values it had seen in training.
+"""
+
+from ml_base import MLModel
+from ml_base.utilities import ModelManager
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+from rest_model_service.schemas import ModelMetadata
+
+from credit_risk_model.archive import FeatureRecord
+
+
+class ArchiveMetadata(BaseModel):
+    """The archive that a model answers from."""
+
+    version: str = Field(description="The archive's version, a number as a rule.")
+    sha256: str = Field(description="Digest of the whole archive, in hexadecimal.")
+    created_at: str = Field(description="When it was made: ISO 8601, UTC.")
+    cut_off: float = Field(description="A loan is risky from this probability on.")
+    training_ranges: dict[str, tuple[FeatureRecord, ...]] = Field(
+        description="What each of its models saw in training: `age_known` answers loans with `instalments_due`, "
+        "`age_unknown` the others."
+    )
+
+
+class ModelWithArchiveMetadata(ModelMetadata):
+    """Metadata of a model."""
+
+    archive: ArchiveMetadata | None = Field(
+        description="The archive that the model answers from; null for models without one."
+    )
+
+
+def describe_model(model: MLModel) -> bytes:
+    """Write a loaded model's metadata as JSON."""
+    archive = getattr(model, "archive", None)
+    found = ModelWithArchiveMetadata(
+        **ModelManager().get_model_metadata(model.qualified_name),
+        archive=archive
+        and ArchiveMetadata(
+            version=archive.metadata.model_version,
+            sha256=archive.sha256,
+            created_at=archive.metadata.created_at,
+            cut_off=model.cut_off,
+            training_ranges={name: record.features for name, record in archive.metadata.models.items()},
+        ),
+    )
+    return to_json(found)

@@ -1,0 +1,138 @@
+"""How good a model is on each kind of loan, with intervals, beside the arrears rule that needs no model."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import rankdata
+
+from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.training.fitting import Probabilities, is_running, label
+from credit_risk_model.training.loans import ISSUE_MONTH, STATUS
+
+RULE_ARREARS = 1.5
+"""Instalments behind from which on the rule calls a loan risky that is not repaid."""
+INTERVAL_BELOW = 2000
+"""Loans of a segment below which its figures come with intervals: larger ones are sure to the second digit."""
+_RESAMPLES = 400
+_INTERVAL = (0.025, 0.975)
+_FIGURES = ("auc", "brier", "f1")
+
+
+def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
+    """Call a loan risky that is `RULE_ARREARS` instalments or more behind and not repaid; 0 for an unknown age."""
+    arrears = loans[AGE] - loans["total_payments_to_date"] / instalment_of(loans)
+    repaid = loans["total_payments_to_date"] >= loans["loan_amount"]
+    return np.asarray((arrears >= RULE_ARREARS) & ~repaid, dtype=int)
+
+
+def segment_figures(
+    loans: pd.DataFrame, probability: Probabilities, cut_off: float, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Measure a model and the arrears rule on all loans, and by kind of loan.
+
+    Args:
+        loans: Cleaned loans that the model has not seen.
+        probability: Their probabilities of being risky, shape (loans,).
+        cut_off: Risky from this probability on.
+        seed: Seed of the resampling.
+
+    Returns:
+        For each segment with loans in it: `rows`, `risky_share`, `mean_probability`, and of model and rule (`rule_...`)
+        `auc`, `brier` and `f1` (None where the segment has one class only), 95 % bootstrap intervals as
+        `..._interval` for less than `INTERVAL_BELOW` loans, and `beats_rule`: a higher AUC and a lower Brier score.
+    """
+    risky, rule = label(loans).to_numpy(), apply_rule(loans)
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name, rows in _segments(loans).items():
+        if rows.any():
+            found[name] = _figures(risky[rows], probability[rows], rule[rows], cut_off, rng)
+    return found
+
+
+def _segments(loans: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+    running = is_running(loans)
+    segments = {"running": running, "ended": ~running, "all": np.ones(len(loans), dtype=bool)}
+    for status in loans[STATUS].cat.categories:
+        segments[f"status {status}"] = (loans[STATUS] == status).to_numpy()
+    if ISSUE_MONTH in loans:
+        years = loans[ISSUE_MONTH].dt.year
+        for year in sorted(years.dropna().unique()):
+            segments[f"issued {year:.0f}"] = (years == year).to_numpy()
+    elapsed = (loans[AGE] / loans["term"].astype(object).map(TERM_MONTHS).astype(float)).to_numpy()
+    for start, end in ((0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1)):
+        segments[f"running, {start:.0%} to {end:.0%} of the term elapsed"] = (
+            running & (elapsed >= start) & ((elapsed < end) | (end == 1))
+        )
+    return segments
+
+
+def _figures(
+    risky: npt.NDArray[Any],
+    probability: Probabilities,
+    rule: npt.NDArray[Any],
+    cut_off: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    decision = (probability >= cut_off).astype(int)
+    model, of_rule = _measure(risky, probability, decision), _measure(risky, rule.astype(float), rule)
+    found: dict[str, Any] = {
+        "rows": len(risky),
+        "risky_share": float(risky.mean()),
+        "mean_probability": float(probability.mean()),
+        **model,
+        **{f"rule_{name}": value for name, value in of_rule.items()},
+    }
+    found["beats_rule"] = bool(
+        model["brier"] < of_rule["brier"] and (model["auc"] is None or model["auc"] > of_rule["auc"])
+    )
+    if len(risky) < INTERVAL_BELOW:
+        draws = []
+        for _ in range(_RESAMPLES):
+            drawn = rng.integers(len(risky), size=len(risky))
+            draws.append(_measure(risky[drawn], probability[drawn], decision[drawn]))
+        for name in _FIGURES:
+            values = [draw[name] for draw in draws if draw[name] is not None]
+            found[f"{name}_interval"] = np.quantile(values, _INTERVAL).tolist() if model[name] is not None else None
+    return found
+
+
+def _measure(risky: npt.NDArray[Any], probability: Probabilities, decision: npt.NDArray[Any]) -> dict[str, Any]:
+    positives = int(risky.sum())
+    both = 0 < positives < len(risky)
+    hits = int((risky & decision).sum())
+    return {
+        "auc": _auc(risky, probability, positives) if both else None,
+        "brier": float(np.mean((probability - risky) ** 2)),
+        "f1": 2 * hits / (positives + int(decision.sum())) if both else None,
+    }
+
+
+def _auc(risky: npt.NDArray[Any], probability: Probabilities, positives: int) -> float:
+    ranks = rankdata(probability)[risky == 1].sum()
+    return float((ranks - positives * (positives + 1) / 2) / (positives * (len(risky) - positives)))
+
+
+def segment_table(figures: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Lay the figures of `segment_figures` out: a row for each segment, intervals in brackets."""
+    rows = {}
+    for segment, found in figures.items():
+        row: dict[str, Any] = {
+            "loans": found["rows"],
+            "risky": f"{found['risky_share']:.3f}",
+            "mean probability": f"{found['mean_probability']:.3f}",
+        }
+        for name, title in (("auc", "AUC"), ("brier", "Brier score"), ("f1", "F1")):
+            row[title] = _with_interval(found[name], found.get(f"{name}_interval"))
+            row[f"{title} of the rule"] = _with_interval(found[f"rule_{name}"], None)
+        row["beats the rule"] = "yes" if found["beats_rule"] else "no"
+        rows[segment] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("segment")
+
+
+def _with_interval(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

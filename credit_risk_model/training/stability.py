@@ -1,0 +1,92 @@
+"""What must hold whatever a model was trained on: a dollar decides nothing, and who pays in time is safe."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, instalment_of
+from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.training.fitting import Fitted, is_running
+
+_CHANGES = (1.0, -1.0, 0.01, -0.01)
+"""US dollars."""
+_QUANTILE = 0.999
+_STEPS = 7
+_BORROWERS: tuple[dict[str, Any], ...] = (
+    {},
+    {
+        "annual_income": 12000,
+        "debt_to_income_ratio": 29.9,
+        "employment_length": "< 1 year",
+        "loan_purpose": "small_business",
+        "revolving_line_utilization_rate": 99.0,
+        "delinquencies_in_last_2_years": 3,
+        "derogatory_public_record_count": 2,
+        "number_of_delinquent_accounts": 1,
+        "verification_status": "Not Verified",
+    },
+    {"annual_income": 150000, "debt_to_income_ratio": 2.0, "employment_length": "10+ years", "home_ownership": "OWN"},
+    {"debt_to_income_ratio": None, "employment_length": None, "revolving_line_utilization_rate": None},
+)
+"""What a perfect payer's application may say: the example's, all that raises the risk, little of it, nothing."""
+
+
+def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> dict[str, float]:
+    """Change either payment of running loans of known age by a dollar and by a cent, up and down.
+
+    Returns:
+        `loans`; `flipped_share`, the share of loans of which a change flips the decision; `largest_change_quantile`,
+        the 99.9 % quantile of the largest change of a loan's probability; `largest_change`.
+    """
+    running = loans[is_running(loans) & loans[AGE].notna().to_numpy()]
+    if running.empty:
+        return {"loans": 0, "flipped_share": 0.0, "largest_change_quantile": 0.0, "largest_change": 0.0}
+    before = fitted.predict(running)
+    largest, flipped = np.zeros(len(running)), np.zeros(len(running), dtype=bool)
+    for field, change in product(("last_payment_amount", "total_payments_to_date"), _CHANGES):
+        after = fitted.predict(running.assign(**{field: (running[field] + change).clip(lower=0)}))
+        largest = np.maximum(largest, np.abs(after - before))
+        flipped |= (after >= cut_off) != (before >= cut_off)
+    return {
+        "loans": len(running),
+        "flipped_share": float(flipped.mean()),
+        "largest_change_quantile": float(np.quantile(largest, _QUANTILE)),
+        "largest_change": float(largest.max()),
+    }
+
+
+def make_perfect_payers() -> pd.DataFrame:
+    """Make up loans that paid each instalment in time: each month of both terms, amounts and rates of all sizes."""
+    bounds = {feature.name: feature.bounds for feature in CONTRACT_FEATURES if feature.bounds}
+    amounts = np.linspace(*bounds["loan_amount"], _STEPS).round()
+    rates = np.linspace(*bounds["interest_rate"], _STEPS).round(2)
+    rows = [
+        {**EXAMPLE_LOAN, **borrower, "term": term, "loan_amount": amount, "interest_rate": rate, AGE: float(month)}
+        for term, months in TERM_MONTHS.items()
+        for month in range(months + 1)
+        for amount, rate, borrower in product(amounts, rates, _BORROWERS)
+    ]
+    loans = pd.DataFrame(rows)
+    for feature in CONTRACT_FEATURES:
+        if feature.levels:
+            loans[feature.name] = pd.Categorical(loans[feature.name], categories=feature.levels)
+        else:
+            loans[feature.name] = loans[feature.name].astype(float)
+    instalment = instalment_of(loans).round(2)  # a loan is paid in whole cents
+    return loans.assign(
+        total_payments_to_date=(instalment * loans[AGE]).round(2),
+        last_payment_amount=instalment.where(loans[AGE] > 0, 0.0),
+    )
+
+
+def measure_perfect_payers(fitted: Fitted, cut_off: float) -> dict[str, float]:
+    """Predict perfect payers of known age: how many there are, are called risky, and the largest probability."""
+    probability = fitted.predict(make_perfect_payers())
+    return {
+        "loans": len(probability),
+        "called_risky": int((probability >= cut_off).sum()),
+        "mean_probability": float(probability.mean()),
+        "largest_probability": float(probability.max()),
+    }

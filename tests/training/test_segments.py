@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
+
+from credit_risk_model.features import AGE, instalment_of
+from credit_risk_model.training import segments
+from credit_risk_model.training.fitting import Fitted, is_running, label
+
+
+def test_rule_calls_risky_what_is_behind_and_not_repaid(loans: pd.DataFrame) -> None:
+    """1.5 instalments behind are risky, a hair less are not; nor is a repaid loan, nor one of unknown age."""
+    few = loans.head(4).copy()
+    few[AGE] = [20.0, 20.0, 20.0, np.nan]
+    instalment = instalment_of(few)
+    few["total_payments_to_date"] = [18.49, 18.51, 0.0, 0.0] * instalment
+    assert segments.apply_rule(few).tolist() == [1, 0, 1, 0]
+    few["total_payments_to_date"] = few["loan_amount"].astype(float)
+    few[AGE] = 60.0
+    assert segments.apply_rule(few).tolist() == [0, 0, 0, 0]
+
+
+def test_figures_of_a_segment_are_those_of_its_loans(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """AUC, Brier score and F1 of model and rule are what scikit-learn finds on the segment's loans alone."""
+    probability = fitted.predict(loans)
+    found = segments.segment_figures(loans, probability, 0.3)
+    rows = is_running(loans)
+    risky, rule = label(loans)[rows], segments.apply_rule(loans)[rows]
+    running = found["running"]
+    assert running["rows"] == rows.sum()
+    assert running["auc"] == pytest.approx(roc_auc_score(risky, probability[rows]))
+    assert running["brier"] == pytest.approx(brier_score_loss(risky, probability[rows]))
+    assert running["f1"] == pytest.approx(f1_score(risky, probability[rows] >= 0.3))
+    assert running["rule_auc"] == pytest.approx(roc_auc_score(risky, rule))
+    assert running["rule_f1"] == pytest.approx(f1_score(risky, rule))
+    assert found["ended"]["rows"] + running["rows"] == found["all"]["rows"] == len(loans)
+
+
+def test_loans_stand_by_status_year_and_age(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Every loan stands in one segment of each kind: its status, its year of issue, its share of the term."""
+    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
+    for start, total in (("status", len(loans)), ("issued", len(loans)), ("running, ", is_running(loans).sum())):
+        assert sum(figures["rows"] for name, figures in found.items() if name.startswith(start)) == total
+
+
+def test_small_segments_come_with_intervals(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Below 2,000 loans each figure lies within its bootstrap interval; above there is none."""
+    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
+    assert "auc_interval" not in found["all"]
+    ended = found["ended"]
+    assert ended["rows"] < segments.INTERVAL_BELOW
+    for name in ("auc", "brier", "f1"):
+        low, high = ended[f"{name}_interval"]
+        assert low <= ended[name] <= high
+        assert low < high
+
+
+def test_segment_of_one_class_has_no_ranking(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Where all loans are safe an AUC or an F1 says nothing; the Brier score does."""
+    current = segments.segment_figures(loans, fitted.predict(loans), 0.3)["status Current"]
+    assert (current["auc"], current["f1"], current["rule_auc"]) == (None, None, None)
+    assert current["brier"] < 0.1
+
+
+def test_model_that_is_worse_than_the_rule_is_said_not_to_beat_it(loans: pd.DataFrame) -> None:
+    """A model beats the rule by a higher AUC and a lower Brier score; a coin does not."""
+    coin = np.random.default_rng(1).random(len(loans))
+    assert not segments.segment_figures(loans, coin, 0.5)["running"]["beats_rule"]
+    oracle = segments.segment_figures(loans, label(loans).to_numpy(dtype=float), 0.5)
+    assert oracle["running"]["beats_rule"]
+    assert segments.segment_table(oracle).loc["running", "beats the rule"] == "yes"
+
+
+def test_table_has_a_row_for_each_segment(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Running loans come first, intervals stand in brackets, and what can't be measured is blank."""
+    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
+    table = segments.segment_table(found)
+    assert table.index.tolist() == list(found)
+    assert table.index[0] == "running"
+    assert "[" in table.loc["ended", "AUC"]
+    assert table.loc["status Current", "AUC"] == ""

@@ -1,0 +1,52 @@
+import numpy as np
+import pandas as pd
+
+from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.training import stability
+from credit_risk_model.training.fitting import Fitted, Probabilities, is_running
+
+
+class Nervous(Fitted):
+    """A model that calls a loan risky whose payments are an odd number of dollars."""
+
+    def predict(self, loans: pd.DataFrame, *, withhold_age: bool = False) -> Probabilities:
+        """Decide by the dollars alone."""
+        return np.asarray(loans["total_payments_to_date"] // 1 % 2, dtype=float)
+
+
+def test_model_that_a_dollar_flips_is_found(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Every loan of a model that goes by odd dollars is flipped by one."""
+    found = stability.measure_dollar(Nervous(fitted.with_age, fitted.without_age), loans, 0.5)
+    assert found["loans"] == is_running(loans).sum()
+    assert found["flipped_share"] > 0.99
+    assert found["largest_change"] == 1.0
+
+
+def test_payments_in_twentieths_of_an_instalment_hold_a_dollar(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """A dollar hardly changes what the model of known ages says."""
+    found = stability.measure_dollar(fitted, loans, 0.3)
+    assert found["flipped_share"] <= 0.01
+    assert found["largest_change_quantile"] <= found["largest_change"]
+
+
+def test_loans_without_running_ones_have_no_dollar_to_measure(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Where no loan is running there is nothing to flip."""
+    assert stability.measure_dollar(fitted, loans[~is_running(loans)], 0.3)["loans"] == 0
+
+
+def test_perfect_payers_paid_each_instalment_in_time() -> None:
+    """They stand at each month of both terms, with what was due paid to the cent, in amounts and rates of all sizes."""
+    payers = stability.make_perfect_payers()
+    missing = payers[AGE] - payers["total_payments_to_date"] / instalment_of(payers)
+    assert missing.abs().max() < 0.06  # 60 times half a cent, of the smallest instalment
+    for term, months in TERM_MONTHS.items():
+        assert set(payers.loc[payers["term"] == term, AGE]) == set(range(months + 1))
+    assert payers["loan_amount"].agg(["min", "max"]).tolist() == [500, 35000]
+    assert payers["interest_rate"].agg(["min", "max"]).tolist() == [5.32, 28.99]
+
+
+def test_model_that_calls_payers_risky_is_found(fitted: Fitted) -> None:
+    """The number of those called risky, at a cut-off that all reach, is the number of all."""
+    found = stability.measure_perfect_payers(fitted, 0.0)
+    assert found["called_risky"] == found["loans"] == len(stability.make_perfect_payers())
+    assert stability.measure_perfect_payers(fitted, 1.0)["called_risky"] == 0
