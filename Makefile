@@ -17,9 +17,17 @@ ROWS ?= 887379
 SECONDS ?= 600
 TIME_BUDGET ?= 1200
 OUTPUT ?=
+MAX_ITER ?=
+COST_RATIO ?=
+AS_OF ?=
+OWNER ?=
+APPROVED_BY ?=
 
-PAPERMILL = $(TRAINING)/bin/papermill --cwd . --log-output -p time_budget $(TIME_BUDGET) \
-	$(if $(OUTPUT),-p output $(OUTPUT))
+# Parameters of the notebook that are set here.
+PARAMETERS = $(strip $(foreach name,TIME_BUDGET OUTPUT MAX_ITER COST_RATIO AS_OF OWNER APPROVED_BY,$(if $($(name)),-p \
+	$(shell echo $(name) | tr A-Z a-z) "$($(name))")))
+EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBOOK) build/credit_risk_model.ipynb \
+	$(PARAMETERS)
 COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
 
@@ -113,22 +121,15 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.i
 soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with good and bad traffic for SECONDS (600) and judge it
 	$(TRAINING)/bin/python -m benchmarks.soak --seconds $(SECONDS)
 
-train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA=..., TIME_BUDGET=seconds, OUTPUT=archive)
-	@mkdir -p build
-	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
+train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA, TIME_BUDGET, MAX_ITER, COST_RATIO, AS_OF, OUTPUT=...)
+	@$(EXECUTE)
 
 notebook: $(TRAINING)/.installed ## Train as `train` does, and keep the executed notebook in notebooks/
-	@mkdir -p build
-	$(PAPERMILL) $(NOTEBOOK) build/credit_risk_model.ipynb
+	@$(EXECUTE)
 	cp build/credit_risk_model.ipynb $(NOTEBOOK)
 
 data: ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
-	@test -f "$${KAGGLE_CONFIG_DIR:-$$HOME/.kaggle}/kaggle.json" || test -n "$$KAGGLE_KEY$$KAGGLE_API_TOKEN" || { echo \
-	"No Kaggle credentials: at kaggle.com, Settings, API, create a token; put the kaggle.json that it downloads into" \
-	"~/.kaggle/ (chmod 600), or set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN." >&2; exit 1; }
-	$(PYTHON) -m venv .venv/kaggle
-	.venv/kaggle/bin/pip install --quiet --disable-pip-version-check kaggle
-	.venv/kaggle/bin/kaggle datasets download -d ranadeep/credit-risk-dataset -p data --unzip
+	@$(PYTHON) -m credit_risk_model.training.download
 
 synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
 	$(TRAINING)/bin/python -m credit_risk_model.training.synthetic --rows $(ROWS) --output data/synthetic/loan.csv
