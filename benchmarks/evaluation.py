@@ -30,7 +30,6 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
 
 from benchmarks import report
 from credit_risk_model import archive, features
@@ -84,7 +83,7 @@ class Grid:
         return tuple(trees for trees in self.trees if trees * leaves <= self.most_leaves)
 
 
-QUICK = Grid(trees=(50, 100), leaves=(7, 127), rates=(0.08,), seeds=(42,))
+QUICK = Grid(trees=(50, 100), leaves=(7, 63), rates=(0.08,), seeds=(42,))
 
 
 @dataclass(frozen=True)
@@ -156,21 +155,20 @@ def measure_shipped(loans: Sequence[CreditRiskModelInput], rounds: int) -> tuple
         Microseconds by step, and the two targets.
     """
     shipped = archive.read(archive.newest())
+    booster, encode = shipped.model_for(loans[0]).booster, features.AGE_KNOWN.encode_loan
     text = _model_text(archive.newest())
     usual = lightgbm.Booster(model_str=text)
-    rows = [features.row(loan) for loan in loans]
+    rows = [encode(loan) for loan in loans]
     arrays = [np.array([row]) for row in rows]
     call = CCall(text, rows)
-    _refuse_differences(
-        usual.predict(np.array(rows)), call.answers(), [shipped.booster.predict_row(row) for row in rows]
-    )
-    evaluate = shipped.booster.predict_row
+    _refuse_differences(usual.predict(np.array(rows)), call.answers(), [booster.predict_row(row) for row in rows])
+    evaluate = booster.predict_row
     found = microseconds(
         {
             "LightGBM's C call, arguments prepared": (call, call.prepared),
             "evaluate: Booster.predict_row of an encoded loan": (evaluate, rows),
-            "encode: features.row of a validated loan": (features.row, loans),
-            "encode and evaluate": (lambda loan: evaluate(features.row(loan)), loans),
+            "encode: a validated loan": (encode, loans),
+            "encode and evaluate": (lambda loan: evaluate(encode(loan)), loans),
             "lightgbm.Booster.predict of an array, one thread": (lambda row: usual.predict(row, num_threads=1), arrays),
         },
         rounds,
@@ -218,7 +216,7 @@ def compare_bounds(loans: pd.DataFrame, requests: Sequence[CreditRiskModelInput]
         for fitted in itertools.chain.from_iterable(parts):
             found.setdefault((fitted.leaves, fitted.trees), []).append(fitted)
     logger.info("timing %d models", len(found))
-    rows = [features.row(loan) for loan in requests]
+    rows = [features.AGE_KNOWN.encode_loan(loan) for loan in requests]
     boosters = {str(bound): Booster(fitted[0].text) for bound, fitted in found.items()}
     evaluated = microseconds({bound: (model.predict_row, rows) for bound, model in boosters.items()}, rounds)
     explained = microseconds(
@@ -266,30 +264,28 @@ def _choose_rates(
     """Give the best learning rate for each number of trees, by AUC on a fifth of the training set."""
     if len(rates) == 1:
         return dict.fromkeys(counts, rates[0])
-    risky = drawn.training_label
-    parts = train_test_split(drawn.training, risky, test_size=fitting.TEST_SHARE, stratify=risky, random_state=seed)
-    inner = fitting.Split(*parts)
+    inner = fitting.split(drawn.training, seed)
     aucs = {rate: _aucs(_fit(inner, max(counts), leaves, rate, seed), inner, counts) for rate in rates}
     return {trees: max(rates, key=lambda rate: aucs[rate][trees]) for trees in counts}
 
 
 def _fit(drawn: fitting.Split, trees: int, leaves: int, rate: float, seed: int) -> lightgbm.Booster:
-    shipped = archive.read_shared(archive.newest()).metadata.hyperparameters
+    shipped = archive.read_shared(archive.newest()).metadata.models[features.AGE_KNOWN.name].hyperparameters
     chosen = {**shipped, "n_estimators": trees, "num_leaves": leaves, "learning_rate": rate}
     # The same trees with any number of threads; there is a process for each core already.
-    estimator = fitting.make_estimator(chosen, seed).set_params(n_jobs=1)
-    return estimator.fit(drawn.training, drawn.training_label).booster_
+    chosen["n_jobs"] = 1
+    data = fitting.training_data(drawn.training, features.AGE_KNOWN, seed, replayed=True)
+    return data.fit(features.AGE_KNOWN, chosen, seed).booster_
 
 
 def _aucs(model: lightgbm.Booster, drawn: fitting.Split, counts: Sequence[int]) -> dict[int, float]:
     """Give the test AUC of the model's first trees, for each number of them; every tree is walked once."""
+    frame, risky = fitting.feature_frame(drawn.test, features.AGE_KNOWN), fitting.label(drawn.test)
     score = np.zeros(len(drawn.test))
     found = {}
     for start, end in itertools.pairwise((0, *counts)):
-        score += model.predict(
-            drawn.test, raw_score=True, start_iteration=start, num_iteration=end - start, num_threads=1
-        )
-        found[end] = float(roc_auc_score(drawn.test_label, score))
+        score += model.predict(frame, raw_score=True, start_iteration=start, num_iteration=end - start, num_threads=1)
+        found[end] = float(roc_auc_score(risky, score))
     return found
 
 
@@ -350,14 +346,15 @@ def _loans(data: Path | None) -> Iterator[tuple[pd.DataFrame, str]]:
             data = Path(folder) / "loan.csv"
             write_synthetic_loan_book(data, SYNTHETIC_ROWS)
         kind = "synthetic" if is_synthetic(data) else "real"
-        loans, _ = clean(read_loans(data))
+        loans, _ = clean(read_loans(data).loans)
         yield loans, f"{len(loans):,} {kind} loans after cleaning"
 
 
 def _requests(loans: pd.DataFrame) -> list[CreditRiskModelInput]:
     """Give the first loans that the contract allows, as validated requests."""
     requests = []
-    for loan in loans[fitting.FIELDS].head(LOANS).to_dict("records"):
+    fields = loans[fitting.FIELDS].dropna().head(LOANS)
+    for loan in fields.to_dict("records"):
         try:
             requests.append(CreditRiskModelInput.model_validate(loan))
         except ValidationError:

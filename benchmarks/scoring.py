@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from benchmarks import report
 from benchmarks.processes import ROOT
 from credit_risk_model import archive
+from credit_risk_model.features import AGE_KNOWN
 from credit_risk_model.scoring.checking import check
 from credit_risk_model.scoring.run import cores
 from credit_risk_model.training.cleaning import clean
@@ -84,7 +85,7 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
     loans = synthetic_loans(folder)
     booster = lgb.Booster(model_str=_model_text())
     drawn = np.random.default_rng(0).integers(len(loans), size=MATRIX_ROWS)
-    matrix = check(loans.take(drawn)).rows
+    matrix = check(loans.take(drawn)).model_rows(AGE_KNOWN, np.ones(MATRIX_ROWS, dtype=bool))
     rows = []
     for size in sizes:
         for suffix in (".parquet", ".csv"):
@@ -112,7 +113,7 @@ def synthetic_loans(folder: Path) -> pa.Table:
     """Make loans that keep the contract, with an id."""
     book = folder / "book.csv"
     write_synthetic_loan_book(book, BOOK_ROWS, seed=1)
-    loans = pa.Table.from_pandas(clean(read_loans(book))[0], preserve_index=False)
+    loans = pa.Table.from_pandas(clean(read_loans(book).loans)[0], preserve_index=False)
     kept = loans.filter(pa.array(check(loans).good))
     return kept.append_column("id", pa.array(np.arange(len(kept))))
 

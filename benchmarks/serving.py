@@ -35,7 +35,7 @@ from benchmarks.processes import (
     serving,
     usual_wrapper,
 )
-from credit_risk_model import archive, features
+from credit_risk_model import archive
 from credit_risk_model.schemas import CreditRiskModelInput
 
 SERVER_CPU, LOAD_CPU = {0}, {1}
@@ -59,10 +59,7 @@ def contenders() -> dict[str, Contender]:
 def known_loans() -> list[tuple[dict[str, Any], float]]:
     """Give the shipped archive's made-up golden loans with the booster's own probabilities."""
     shipped = archive.read(archive.newest())
-    return [
-        (golden.loan.model_dump(mode="json"), shipped.booster.predict_row(features.row(golden.loan)))
-        for golden in shipped.golden
-    ]
+    return [(golden.loan.model_dump(mode="json"), shipped.evaluate(golden.loan)) for golden in shipped.golden]
 
 
 def write_bodies(folder: Path) -> Path:

@@ -99,27 +99,29 @@ def read_with_package(path: Path) -> Row:
 
     steps = Steps()
     with steps.step("read"):
-        loans = read_loans(path)
+        loans = read_loans(path).loans
     return {"steps": steps.rows, "rows": len(loans), "payments": float(loans["total_payments_to_date"].sum())}
 
 
 def file_to_figures(path: Path) -> Row:
     """Read, clean, encode and split, fit LightGBM's defaults, predict and evaluate the test set."""
+    from credit_risk_model.features import FEATURE_SETS  # noqa: PLC0415  # see above
     from credit_risk_model.training import cleaning, evaluation, fitting, loans  # noqa: PLC0415  # see above
 
     steps = Steps()
     with steps.step("read"):
-        table = loans.read_loans(path)
+        table = loans.read_loans(path).loans
     rows = len(table)
     with steps.step("clean"):
         table, _ = cleaning.clean(table)
     with steps.step("encode and split"):
         drawn = fitting.split(table, SEED)
     with steps.step("fit"):
-        estimator = fitting.fit(drawn.training, drawn.training_label, {}, SEED)
+        defaults: dict[str, fitting.Hyperparameters] = {wanted.name: {} for wanted in FEATURE_SETS}
+        fitted = fitting.fit(drawn.training, defaults, SEED)
     with steps.step("predict and evaluate"):
-        probability = fitting.probabilities(estimator, drawn.test)
-        figures = evaluation.evaluate(drawn.test_label, probability, 0.5)
+        probability = fitted.predict(drawn.test)
+        figures = evaluation.evaluate(fitting.label(drawn.test), probability, 0.5)
     return {"steps": steps.rows, "rows": rows, "rows_cleaned": len(table), "auc": figures["auc"]}
 
 
@@ -142,7 +144,9 @@ def whole_training(path: Path, search_seconds: float) -> Row:
         training.fit_baselines,
         training.search,
         training.fit,
+        training.stability,
         training.out_of_time,
+        training.source_left_out,
         training.other_splits,
         training.check_model,
         training.package,

@@ -205,21 +205,30 @@ EXAMPLE_LOAN: dict[str, Any] = {
 EXAMPLE_ANSWER: dict[str, Any] = {"credit_risk": "risky", "risk_probability": 0.9089807773685268, "cautions": []}
 """What the shipped archive answers to the example, to the last bit."""
 
-EXAMPLE_EXPLANATION: dict[str, Any] = {**EXAMPLE_ANSWER, **{"cut_off": 0.4275,
- "baseline_probability": 0.0029623836827969868,
- "reasons": [{"feature": "arrears_in_instalments",
-              "fields": ["loan_amount", "interest_rate", "term", "total_payments_to_date", "instalments_due"],
-              "value": 2.0,
-              "contribution": 2.8934028377697203,
-              "direction": "risky",
-              "text": "Payments are 2.0 instalments behind schedule, which raises the risk."},
-             {"feature": "rounded_last_payment_in_instalments",
-              "fields": ["loan_amount", "interest_rate", "term", "last_payment_amount"],
-              "value": 1.0,
-              "contribution": 0.7456752039417843,
-              "direction": "risky",
-              "text": "The last payment was 1 instalment, which raises the risk."}],
- "training_range": []}}
+EXAMPLE_EXPLANATION: dict[str, Any] = {
+    **EXAMPLE_ANSWER,
+    "cut_off": 0.4275,
+    "baseline_probability": 0.0029623836827969868,
+    "reasons": [
+        {
+            "feature": "arrears_in_instalments",
+            "fields": ["loan_amount", "interest_rate", "term", "total_payments_to_date", "instalments_due"],
+            "value": 2.0,
+            "contribution": 2.8934028377697203,
+            "direction": "risky",
+            "text": "Payments are 2.0 instalments behind schedule, which raises the risk.",
+        },
+        {
+            "feature": "rounded_last_payment_in_instalments",
+            "fields": ["loan_amount", "interest_rate", "term", "last_payment_amount"],
+            "value": 1.0,
+            "contribution": 0.7456752039417843,
+            "direction": "risky",
+            "text": "The last payment was 1 instalment, which raises the risk.",
+        },
+    ],
+    "training_range": [],
+}
 """What it answers to the example where two reasons are asked for."""
 
 

@@ -97,12 +97,11 @@ def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: i
     """
     directions = [feature.direction for feature in wanted.features] if wanted is AGE_KNOWN else None
     return lgb.LGBMClassifier(
-        **{"subsample_freq": 1, **hyperparameters},
+        **{"subsample_freq": 1, "n_jobs": _THREADS, **hyperparameters},
         monotone_constraints=directions,
         random_state=seed,
         deterministic=True,
         force_row_wise=True,
-        n_jobs=_THREADS,
         importance_type="gain",
         verbose=-1,
     )
