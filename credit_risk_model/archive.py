@@ -62,6 +62,7 @@ GOLDEN_TOLERANCE = 1e-12
 """Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
 _LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
+_LARGEST_METADATA = 10_000_000
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever they are written
 _CURE = "Train and package it again, or restore it from where it was released."
 
@@ -352,6 +353,7 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if sorted(names) != sorted(CONTENTS):
+                _check_format_of_foreign(path, archive, names)
                 wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
                 raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {_CURE}")
             if sum(entry.file_size for entry in entries) > _LARGEST:
@@ -383,9 +385,17 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         return file.read(entry.file_size + 1)
 
 
-def _parse_metadata(path: Path, content: bytes) -> Metadata:
+def _check_format_of_foreign(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
+    """Refuse an archive of another format by its number, where it holds other files and its metadata can be read."""
+    if names.count(METADATA) == 1:
+        entry = archive.getinfo(METADATA)
+        if entry.file_size <= _LARGEST_METADATA and entry.compress_type == zipfile.ZIP_DEFLATED:
+            _check_format(path, _read_entry(archive, entry))
+
+
+def _check_format(path: Path, metadata: bytes) -> None:
     try:
-        version = json.loads(content)["format"]
+        version = json.loads(metadata)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {_CURE}") from None
     if version != FORMAT:
@@ -393,6 +403,10 @@ def _parse_metadata(path: Path, content: bytes) -> Metadata:
             f"{path.name}: its format is {str(version)[:20]!r}, this release reads {FORMAT}. "
             "Train again (`make train`), or use the release that packaged it."
         )
+
+
+def _parse_metadata(path: Path, content: bytes) -> Metadata:
+    _check_format(path, content)
     try:
         return Metadata.model_validate_json(content)
     except ValidationError as error:

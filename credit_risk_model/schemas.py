@@ -232,11 +232,18 @@ EXAMPLE_EXPLANATION: dict[str, Any] = {
 """What it answers to the example where two reasons are asked for."""
 
 
+WITHIN_TERM: dict[str, Any] = {
+    "if": {"properties": {"term": {"const": Term.thirty_six_months.value}}},
+    "then": {"properties": {"instalments_due": {"maximum": Term.thirty_six_months.months}}},
+}
+"""What `WithinTerm` validates, in JSON Schema's words."""
+
+
 class CreditRiskModelInput(BaseModel):
     """A running loan as it stands on the day of the request. Amounts are in US dollars, rates in percent."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"examples": [EXAMPLE_LOAN]}
+        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_extra={"examples": [EXAMPLE_LOAN], **WITHIN_TERM}
     )
 
     annual_income: Annotated[
@@ -375,7 +382,7 @@ class CreditRiskModelOutput(BaseModel):
 class CreditRiskExplanationInput(CreditRiskModelInput):
     """A running loan, and how many reasons are wanted."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE_LOAN, "max_reasons": 2}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE_LOAN, "max_reasons": 2}], **WITHIN_TERM})
 
     max_reasons: Annotated[int, Field(ge=1, le=100), WholeNumber()] | None = Field(
         default=None,

@@ -308,6 +308,17 @@ def test_unknown_format_is_named(archive_path: Path, tmp_path: Path) -> None:
         archive.read(path)
 
 
+def test_archive_of_a_former_release_is_refused_by_its_format(archive_path: Path, tmp_path: Path) -> None:
+    """An archive of format 1 holds other files; what is said is its format and the cure, not what is missing."""
+
+    def make_old(contents: dict[str, bytes]) -> None:
+        del contents[archive.MODEL_WITHOUT_AGE]
+        change_metadata(contents, format=1)
+
+    with pytest.raises(ModelArchiveError, match=r"its format is '1', this release reads 2\. Train again"):
+        archive.read(rewrite(archive_path, tmp_path / "1.zip", make_old))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
 def test_damaged_metadata_is_refused(content: bytes, archive_path: Path, tmp_path: Path) -> None:
     """Metadata that is no JSON object with a format is damaged."""

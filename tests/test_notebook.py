@@ -60,7 +60,7 @@ def test_committed_run_made_the_shipped_archive(committed: nbformat.NotebookNode
     )
     for name, record in shipped.models.items():
         assert name in text
-        assert f"{record.hyperparameters['learning_rate']:.6f}" in text
+        assert str(round(float(record.hyperparameters["learning_rate"]), 6)) in text
     assert f"{shipped.cut_off:.4f}" in text
 
 

@@ -1,6 +1,7 @@
 """The search for hyper-parameters, on what users feel: how running loans are ranked that were issued later."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from credit_risk_model.training.fitting import (
     training_data,
 )
 from credit_risk_model.training.loans import ISSUE_MONTH
+
+# It advises on the costs of trials, which are of no account here.
+logging.getLogger("flaml.tune.searcher.blendsearch").setLevel(logging.WARNING)
 
 _LATER_SHARE = 0.2
 FEWEST_OF_A_CLASS = 30

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import CONFIGURATION, ROOT, Service
 
+from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.service.contract import document
 from credit_risk_model.service.settings import Configuration
 
@@ -77,7 +78,7 @@ def test_contract_describes_the_prediction(contract: dict[str, Any]) -> None:
         "minimum": 500,
         "maximum": 35000,
         "title": "Loan Amount",
-        "description": "The listed amount of the loan applied for by the borrower.",
+        "description": "Amount of the loan, in whole US dollars.",
     }
 
 
@@ -102,8 +103,40 @@ def test_errors_have_the_one_shape(contract: dict[str, Any]) -> None:
     for (_, path), operation in operations(contract).items():
         for status, response in operation["responses"].items():
             if int(status) >= 400 and "/health" not in path:
-                assert response["content"] == {"application/json": {"schema": ERROR}}, (path, status)
+                assert response["content"]["application/json"]["schema"] == ERROR, (path, status)
                 assert ("Retry-After" in response["headers"]) == (status == "503"), (path, status)
+
+
+def test_errors_of_predictions_have_worked_examples(shipped: Service, contract: dict[str, Any]) -> None:
+    """Each error of a prediction has an example; those that can be had are what the service answers."""
+    path = "/api/models/credit_risk_model/prediction"
+    responses = contract["paths"][path]["post"]["responses"]
+    examples = {
+        status: response["content"]["application/json"]["example"]
+        for status, response in responses.items()
+        if status != "200"
+    }
+    assert all(list(example) == ["type", "messages"] for example in examples.values())
+    loan = json.dumps(EXAMPLE_LOAN)
+    requests = {
+        "400": {"content": loan.replace(" 36 months", "36 months"), "headers": {"Content-Type": "application/json"}},
+        "413": {"content": loan + " " * 65_536, "headers": {"Content-Type": "application/json"}},
+        "415": {"content": loan, "headers": {"Content-Type": "text/plain"}},
+    }
+    for status, request in requests.items():
+        answer = httpx.post(shipped.address + path, **request)
+        assert (str(answer.status_code), answer.json()) == (status, examples[status])
+
+
+def test_contract_says_what_risky_means(contract: dict[str, Any]) -> None:
+    """The first words of the contract define the decision, and every field that is a percent says so."""
+    described = contract["info"]["description"]
+    assert "charged off, in default, or 16 days late or more" in described
+    assert "A prediction changes nothing" in described
+    fields = contract["components"]["schemas"]["CreditRiskModelInput"]["properties"]
+    for field in ("interest_rate", "debt_to_income_ratio", "revolving_line_utilization_rate"):
+        assert "percent" in fields[field]["description"]
+        assert " %" in fields[field]["description"]
 
 
 def test_error_is_what_the_service_answers(shipped: Service, contract: dict[str, Any]) -> None:
@@ -115,13 +148,15 @@ def test_error_is_what_the_service_answers(shipped: Service, contract: dict[str,
 
 @pytest.mark.parametrize("model", MODELS)
 def test_example_works_as_sent(model: str, shipped: Service, contract: dict[str, Any]) -> None:
-    """The example of each request gets an answer."""
+    """The example of each request gets the answer that stands beside it."""
     path = f"/api/models/{model}/prediction"
     content = contract["paths"][path]["post"]["requestBody"]["content"]["application/json"]
-    (example,) = contract["components"]["schemas"][content["schema"]["$ref"].split("/")[-1]]["examples"]
+    schemas = contract["components"]["schemas"]
+    (example,) = schemas[content["schema"]["$ref"].split("/")[-1]]["examples"]
+    answered = contract["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    (expected,) = schemas[answered.split("/")[-1]]["examples"]
     answer = httpx.post(shipped.address + path, json=example)
-    assert answer.status_code == 200
-    assert "safe" in answer.text
+    assert (answer.status_code, answer.json()) == (200, expected)
 
 
 def test_models_are_described_by_properties_and_decorators_too(monkeypatch: pytest.MonkeyPatch) -> None:
