@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from operator import gt, lt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
@@ -150,7 +149,10 @@ class LoadedModel:
 
     def is_outside_training_range(self, row: Sequence[float]) -> bool:
         """Say whether a value lies outside all that the model saw in training; NaN, not known, lies nowhere."""
-        return any(map(lt, row, self.minima)) or any(map(gt, row, self.maxima))
+        for value, minimum, maximum in zip(row, self.minima, self.maxima, strict=True):
+            if value < minimum or value > maximum:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -316,27 +316,39 @@ class FeatureSet:
         return tuple(feature.name for feature in self.features if feature.levels)
 
 
-def _getter(fields: tuple[Feature, ...]) -> Callable[[CreditRiskModelInput], tuple[Any, ...]]:
-    get: Callable[[CreditRiskModelInput], tuple[Any, ...]] = attrgetter(
-        *(f"{feature.name}.code" if feature.levels else feature.name for feature in fields)
+_Values = Callable[[CreditRiskModelInput], tuple[Any, ...]]
+
+
+def _make_getter(fields: tuple[Feature, ...]) -> _Values:
+    """Make the fastest way to a loan's fields as numbers: levels as their codes, NaN for null."""
+    get = attrgetter(*(f"{field.name}.code" if field.levels else field.name for field in fields))
+    # A null has no code.
+    get_nullable = attrgetter(
+        *(f"{field.name}.code" if field.levels and not field.nullable else field.name for field in fields)
     )
-    return get
+    nullable = [(place, bool(field.levels)) for place, field in enumerate(fields) if field.nullable]
+
+    def get_values(loan: CreditRiskModelInput) -> tuple[Any, ...]:
+        if (
+            loan.employment_length is not None
+            and loan.debt_to_income_ratio is not None
+            and loan.revolving_line_utilization_rate is not None
+        ):
+            found: tuple[Any, ...] = get(loan)
+            return found
+        values = list(get_nullable(loan))
+        for place, is_level in nullable:
+            value = values[place]
+            if value is None:
+                values[place] = nan
+            elif is_level:
+                values[place] = value.code
+        return tuple(values)
+
+    return get_values
 
 
-def _values_with_nulls(loan: CreditRiskModelInput, fields: tuple[Feature, ...]) -> tuple[float, ...]:
-    values = (getattr(loan, feature.name) for feature in fields)
-    return tuple(nan if value is None else getattr(value, "code", value) for value in values)
-
-
-def _has_null(loan: CreditRiskModelInput) -> bool:
-    return (
-        loan.employment_length is None
-        or loan.debt_to_income_ratio is None
-        or loan.revolving_line_utilization_rate is None
-    )
-
-
-_get_application, _get_fields = _getter(_APPLICATION), _getter(_FIELDS_WITHOUT_AGE)
+_get_application, _get_fields = _make_getter(_APPLICATION), _make_getter(_FIELDS_WITHOUT_AGE)
 
 
 def _one_or_nan(condition: bool) -> float:
@@ -344,10 +356,9 @@ def _one_or_nan(condition: bool) -> float:
 
 
 def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
-    values = _values_with_nulls(loan, _APPLICATION) if _has_null(loan) else _get_application(loan)
     sixty_months, due = loan.term.code, loan.instalments_due
     assert due is not None
-    return values + arithmetic_with_age(
+    return _get_application(loan) + arithmetic_with_age(
         loan.loan_amount,
         loan.interest_rate,
         sixty_months,
@@ -359,8 +370,7 @@ def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
 
 
 def _encode_without_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
-    values = _values_with_nulls(loan, _FIELDS_WITHOUT_AGE) if _has_null(loan) else _get_fields(loan)
-    return values + arithmetic_without_age(
+    return _get_fields(loan) + arithmetic_without_age(
         loan.loan_amount, loan.interest_rate, loan.term.code, loan.last_payment_amount, loan.total_payments_to_date
     )
 
