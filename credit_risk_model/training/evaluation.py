@@ -65,24 +65,6 @@ def _decide(risky: pd.Series, probability: Probabilities, threshold: float) -> d
     }
 
 
-def figures_table(figures: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Lay the results of `evaluate` side by side: a row for each model, in the order given."""
-    rows = {
-        name: {
-            "AUC": found["auc"],
-            "average precision": found["average_precision"],
-            "KS": found["ks"],
-            "Gini": found["gini"],
-            "Brier score": found["brier"],
-            "risky F1 at 0.5": found["at_0.5"]["f1"]["risky"],
-            "risky F1 at cut-off": found["at_cut_off"]["f1"]["risky"],
-            "cut-off": found["at_cut_off"]["threshold"],
-        }
-        for name, found in figures.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").round(4)
-
-
 def decisions_table(figures: dict[str, Any]) -> pd.DataFrame:
     """Give precision, recall and F1 of both classes, accuracy and macro F1 at 0.5 and at the cut-off."""
     rows = {}

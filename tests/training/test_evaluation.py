@@ -79,8 +79,7 @@ def test_figures_are_titled_and_labelled(fitted: Fitted) -> None:
     assert all(part.get_title() and part.get_xlabel() and part.get_ylabel() for part in axes)
 
 
-def test_tables_show_all_models_and_both_thresholds() -> None:
-    """The comparison has a row for each model, the decisions one for each threshold."""
+def test_table_shows_both_thresholds() -> None:
+    """The decisions have a row for each threshold."""
     found = evaluation.evaluate(RISKY, PROBABILITY, cut_off=0.25)
-    assert evaluation.figures_table({"a": found, "b": found}).index.tolist() == ["a", "b"]
     assert evaluation.decisions_table(found).index.tolist() == ["0.5000", "0.2500"]
