@@ -86,8 +86,7 @@ def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> No
     for reason, count in summary.reasons.most_common():
         logger.info("  rejected for %s: %s", reason, f"{count:,}")
     for caution, count in summary.cautions.most_common():
-        if count:
-            logger.info("  caution %s: %s", caution, f"{count:,}")
+        logger.info("  caution %s: %s", caution, f"{count:,}")
 
 
 class _Progress:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
+from credit_risk_model.scoring.texts import Array, number_texts
 
-Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rules = list[tuple[str, Mask]]
 
@@ -41,12 +41,14 @@ class CheckedLoans:
     reasons: dict[int, list[str]]
     counts: Counter[str]
 
-    def model_rows(self, wanted: FeatureSet, chosen: Mask) -> Array:
-        """Make a model's rows of some of the good loans, shape (chosen loans, features)."""
-        columns = {name: column[chosen] for name, column in self.columns.items()}
+    def model_columns(self, wanted: FeatureSet, chosen: Mask) -> list[Array]:
+        """Make a model's features of some of the good loans, in their order, each of shape (chosen loans,)."""
+        columns = self.columns
+        if not chosen.all():
+            columns = {name: column[chosen] for name, column in columns.items()}
         terms = _TERMS[columns["term"].astype(np.intp)]
-        columns |= derive_columns(columns | {"term": terms}, wanted)
-        return np.column_stack([columns[name] for name in wanted.names])
+        columns = columns | derive_columns(columns | {"term": terms}, wanted)
+        return [columns[name] for name in wanted.names]
 
 
 def check(loans: pa.Table) -> CheckedLoans:
@@ -76,10 +78,10 @@ def check(loans: pa.Table) -> CheckedLoans:
 
 
 def _beyond_term(columns: dict[str, Array]) -> Rules:
-    """Find loans with more instalments due than their term has, which is read before; 60 is refused for any."""
-    terms = columns["term"]
+    """Find loans with more instalments due than their own term has; more than any term has is another rule's."""
+    due, terms = columns[AGE], columns["term"]
     months = np.where(terms >= 0, _MONTHS[np.maximum(terms, 0).astype(np.intp)], _MONTHS.max())
-    beyond = (columns[AGE] > months) & (columns[AGE] <= _MONTHS.max()) & (columns[AGE] == np.floor(columns[AGE]))
+    beyond = (due > months) & (due <= _MONTHS.max()) & (due == np.floor(due))
     return [("above the term", beyond)] if beyond.any() else []
 
 
@@ -110,14 +112,10 @@ def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
 
 def _read_levels(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
     """Give the levels' codes, and the rules that some of them break."""
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    codes: dict[bytes | None, float] = {level.encode(): float(code) for code, level in enumerate(feature.levels)}
     missing = np.nan if feature.nullable else _MISSING
-    codes |= dict.fromkeys((None, *(text.encode() for text in MISSING_TEXTS)), missing)
-    texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
-    code_of_text = np.array([*(codes.get(text, _UNKNOWN) for text in texts), missing])
-    found = code_of_text[column.indices.fill_null(len(texts)).to_numpy()]
+    codes = {level.encode(): float(code) for code, level in enumerate(feature.levels)}
+    codes |= dict.fromkeys((text.encode() for text in MISSING_TEXTS), missing)
+    found = number_texts(column, lambda text: codes.get(text, _UNKNOWN), missing)
     if not (found < 0).any():
         return found, []
     return found, _first_broken([("missing", found == _MISSING), ("unknown level", found == _UNKNOWN)])

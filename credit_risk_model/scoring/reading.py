@@ -7,7 +7,8 @@ import csv
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,17 +22,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
-from credit_risk_model.loan_age import (
-    DATES_OF_FILE,
-    ISSUED,
-    SNAPSHOT,
-    AgeSource,
-    choose_age_source,
-    parse_as_of,
-    parse_month,
-)
+from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source, parse_as_of
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.scoring.ages import compute_due, find_latest, holds_months
 from credit_risk_model.scoring.checking import MISSING_TEXTS
+from credit_risk_model.scoring.texts import is_text
+from credit_risk_model.scoring.threads import map_in_order
 
 OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "cautions", "model_version")
 
@@ -45,7 +42,6 @@ _LONGEST_RECORD = 1 << 24
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _NUMBER = r"(?i)^[ \t]*[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?|nan)[ \t]*$"
 _NUMERIC = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
-_DATES = (ISSUED, SNAPSHOT, *DATES_OF_FILE)
 _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an unknown level, not an error
 
 
@@ -103,83 +99,62 @@ class Source(ABC):
     Attributes:
         ids: Names and types of the id columns.
         rows_before: Rows of the file before this shard; known when the first task is.
+        age: Where the instalments due come from.
     """
 
     ids: pa.Schema
     rows_before: int
-    _source_of_age: AgeSource
-
-    @property
-    def age(self) -> str:
-        """Where the loans' age is taken from, in words."""
-        return self._source_of_age.words
+    age: AgeSource
+    _path: Path
+    _columns: dict[str, str]
+    _months: tuple[str, ...] = ()
+    _threads: int
 
     @abstractmethod
     def tasks(self) -> Iterator[Task]:
         """Read the file from front to back, once."""
 
-    def _dates(self) -> set[str]:
-        """Name the columns of months that each chunk needs."""
-        source = self._source_of_age
-        if not source.computed:
-            return set()
-        return {ISSUED, SNAPSHOT} if source.snapshot is None else {ISSUED}
+    @abstractmethod
+    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        """Read one column of the whole file, whatever the shard; each part is parsed when it is called."""
 
-    def _with_age(self, columns: dict[str, Any]) -> pa.Table:
-        """Make a chunk's table: the months of its columns give way to the instalments due."""
-        source = self._source_of_age
-        rows = len(next(iter(columns.values())))
-        if source.computed:
-            snapshot = source.snapshot if source.snapshot is not None else _month_numbers(columns[SNAPSHOT])
-            months = snapshot - _month_numbers(columns[ISSUED])
-            term = _term_months(columns["term"])
-            due = pa.array(np.minimum(np.where(months >= 0, months, np.nan), term), from_pandas=True)
-            columns[AGE] = due
-        elif AGE not in columns:
-            columns[AGE] = pa.nulls(rows, pa.float64())
-        passed_on = {*(feature.name for feature in CONTRACT_FEATURES), *self.ids.names}
-        return pa.table({name: column for name, column in columns.items() if name in passed_on})
+    def _find_age(self, header: list[str], as_of: int | None) -> None:
+        """Find where the age comes from, and add the columns that it needs to those that are read.
 
+        The latest month of a column is that of the whole file, whatever the shard.
+        """
+        self.age = choose_age_source(header, self._find_latest, as_of)
+        if self.age.computed:
+            self._months = (ISSUED, SNAPSHOT) if self.age.snapshot is None else (ISSUED,)
+            self._columns |= {name: name for name in self._months}
 
-def _month_numbers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Number the months of a column: text such as Dec-2011, dates or times; NaN for what is none."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if pa.types.is_temporal(column.type):
-        months = pc.add(pc.multiply(pc.year(column), 12), pc.subtract(pc.month(column), 1))
-        return _to_floats(months)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
-    numbers = [parse_month(text.decode(errors="replace")) if text is not None else None for text in texts]
-    of_level = np.array([*(np.nan if number is None else number for number in numbers), np.nan])
-    return np.asarray(of_level[column.indices.fill_null(len(texts)).to_numpy()])
+    def _find_latest(self, name: str) -> int | None:
+        with closing(map_in_order(lambda part: find_latest(part()), self._parts_of(name), self._threads)) as found:
+            months = (month for month in found if month is not None)
+            # Where each loan has a month of its own, it only matters whether there is any.
+            return next(months, None) if name == SNAPSHOT else max(months, default=None)
+
+    def _to_table(self, columns: dict[str, pa.Array]) -> pa.Table:
+        """Make a chunk's table of its columns: months become instalments due."""
+        if self.age.computed:
+            due = compute_due(columns, self.age)
+        else:
+            due = columns.get(AGE, pa.nulls(len(columns["term"]), pa.float64()))
+        columns = columns | {AGE: due}
+        return pa.table({name: columns[name] for name in [*CreditRiskModelInput.model_fields, *self.ids.names]})
 
 
-def _to_floats(column: pa.Array) -> npt.NDArray[np.float64]:
-    return np.asarray(pc.cast(column, pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
-
-
-def _term_months(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """Give each loan's number of instalments; infinite where the term is none, which is rejected later."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    known = {text.encode(): float(months) for text, months in TERM_MONTHS.items()}
-    texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
-    of_level = np.array([*(known.get(text, np.inf) for text in texts), np.inf])
-    return np.asarray(of_level[column.indices.fill_null(len(texts)).to_numpy()])
-
-
-def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None, as_of: str | None = None) -> Source:
-    """Open a file, whose kind is told by its first bytes, and find its columns.
+def open_source(
+    path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None, as_of: str | None = None, threads: int = 1
+) -> Source:
+    """Open a file, whose kind is told by its first bytes, and find its columns and where its loans' age comes from.
 
     Args:
         path: CSV with a header, plain or gzip, or Parquet; in the contract's names or Kaggle's; other columns are fine.
         ids: Columns to pass through, in this order.
         shard: The part to read; all of it by default.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
+        threads: How many may look for the latest month of a column.
 
     Raises:
         DataError: The file is missing, can't be read, or lacks a column.
@@ -199,8 +174,8 @@ def open_source(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = Non
         with path.open("rb") as file:
             start = file.read(4)
         if start == _PARQUET:
-            return _ParquetSource(path, ids, shard, month)
-        return _CsvSource(path, ids, shard, month, packed=start.startswith(_GZIP))
+            return _ParquetSource(path, ids, shard, as_of=month, threads=threads)
+        return _CsvSource(path, ids, shard, as_of=month, threads=threads, packed=start.startswith(_GZIP))
     except FileNotFoundError:
         raise DataError(f"{path.name}: no such file.") from None
     except _READ_ERRORS as error:
@@ -230,6 +205,8 @@ def _find_columns(path: Path, header: list[str], ids: tuple[str, ...]) -> dict[s
             missing.append(feature.name if feature.name == feature.column else f"{feature.name} ({feature.column})")
     missing += [name for name in ids if name not in header]
     repeated += [name for name in ids if header.count(name) > 1]
+    if AGE not in header:
+        repeated += [name for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if header.count(name) > 1]
     if missing:
         raise DataError(f"{path.name}: no column {', '.join(missing)}. Each is needed by one of its names.")
     if repeated:
@@ -240,17 +217,18 @@ def _find_columns(path: Path, header: list[str], ids: tuple[str, ...]) -> dict[s
 class _ParquetSource(Source):
     """A Parquet file; its parts are whole row groups."""
 
-    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, as_of: int | None) -> None:
-        self._path = path
-        schema = pq.read_schema(path)
+    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int) -> None:
+        self._path, self._threads = path, threads
+        self._schema = schema = pq.read_schema(path)
         self._columns = _find_columns(path, schema.names, ids)
-        self._source_of_age = choose_age_source(
-            {*(name for name in _DATES if name in schema.names), *self._columns}, self._latest, as_of
-        )
-        levels = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]
-        # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
-        self._file = pq.ParquetFile(path, read_dictionary=levels, pre_buffer=False, buffer_size=1 << 20)
-        self._check_types(schema)
+        self._check_types()
+        self._find_age(schema.names, as_of)
+        levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
+        for name in self._months:
+            self._check_months(name)
+            if is_text(schema.field(name).type) and name not in ids:
+                levels.append(name)
+        self._file = self._open([self._columns[name] for name in levels])
         self.ids = pa.schema([schema.field(name).remove_metadata() for name in ids])
         groups = self._file.metadata.num_row_groups
         self._groups = shard.of(groups)
@@ -258,24 +236,41 @@ class _ParquetSource(Source):
         self.rows_before = sum(sizes[: self._groups.start])
         self._rows = sum(sizes[group] for group in self._groups)
 
-    def _check_types(self, schema: pa.Schema) -> None:
+    def _open(self, texts: list[str]) -> pq.ParquetFile:
+        # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
+        return pq.ParquetFile(self._path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
+
+    def _check_types(self) -> None:
         for feature in CONTRACT_FEATURES:
-            if feature.name not in self._columns:
+            column = self._columns.get(feature.name)
+            if column is None:
                 continue
-            column = self._columns[feature.name]
-            kind = schema.field(column).type
-            fits = _is_text(kind) if feature.levels else _is_number(kind)
+            kind = self._schema.field(column).type
+            fits = is_text(kind) if feature.levels else _is_number(kind)
             if not fits and not pa.types.is_null(kind):
                 needed = "text is" if feature.levels else "numbers are"
                 raise DataError(f"{self._path.name}: column {column} is of type {kind}, {needed} needed.")
 
+    def _check_months(self, column: str) -> None:
+        kind = self._schema.field(column).type
+        if not holds_months(kind):
+            raise DataError(
+                f"{self._path.name}: column {column} is of type {kind}, months are needed: dates, timestamps, or text "
+                f"such as Dec-2011. Write it so, or write the loans' age into a column {AGE}."
+            )
+
+    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        self._check_months(name)
+        file = self._open([name] if is_text(self._schema.field(name).type) else [])
+        for batch in file.iter_batches(CHUNK_ROWS, columns=[name]):
+            yield partial(batch.column, 0)
+
     def tasks(self) -> Iterator[Task]:
         done = 0
-        wanted = {*self._columns.values(), *self._dates()}
         try:
             for group in self._groups:
                 # By row group, so that no chunk reaches from one into the next.
-                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(wanted)):
+                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(set(self._columns.values()))):
                     done += batch.num_rows
                     yield Task(partial(self._chunk, batch), done / self._rows)
         except _READ_ERRORS as error:
@@ -283,46 +278,26 @@ class _ParquetSource(Source):
 
     def _chunk(self, batch: pa.RecordBatch) -> Chunk:
         columns = {name: batch.column(column) for name, column in self._columns.items()}
-        columns |= {name: batch.column(name) for name in self._dates()}
-        return Chunk(self._with_age(columns), {})
-
-    def _latest(self, name: str) -> int | None:
-        """Find the latest month of a column, reading that column alone."""
-        file = pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20)
-        return _latest_of(batch.column(0) for batch in file.iter_batches(CHUNK_ROWS, columns=[name]))
-
-
-def _latest_of(columns: Iterable[pa.Array | pa.ChunkedArray]) -> int | None:
-    latest = max(
-        (np.nanmax(months) for column in columns if np.isfinite(months := _month_numbers(column)).any()), default=None
-    )
-    return None if latest is None else int(latest)
+        return Chunk(self._to_table(columns), {})
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 class _CsvSource(Source):
     """A CSV file; its parts are ranges of bytes, moved to where records end."""
 
-    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, as_of: int | None, packed: bool) -> None:
+    def __init__(
+        self, path: Path, ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int, packed: bool
+    ) -> None:
         if packed and shard.count > 1:
             raise ConfigurationError(f"{path.name}: a gzip file can't be read in parts. Unpack it, or write Parquet.")
-        self._path, self._packed = path, packed
+        self._path, self._threads, self._packed = path, threads, packed
         with path.open("rb") as raw:
             self._header = self._read_header(self._unpacked(raw))
         self._columns = _find_columns(path, self._header, ids)
-        self._source_of_age = choose_age_source(
-            {*(name for name in _DATES if name in self._header), *self._columns}, self._latest, as_of
-        )
-        self._columns |= {name: name for name in self._dates()}
+        self._find_age(self._header, as_of)
         self.ids = pa.schema([(name, pa.string()) for name in ids])
         self.rows_before = 0
         self._bytes = path.stat().st_size
@@ -368,29 +343,26 @@ class _CsvSource(Source):
             yield data[:end]
             data = following
 
+    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        with self._path.open("rb") as raw:
+            for block in self._blocks(self._unpacked(raw)):
+                yield partial(self._column, block, name)
+
+    def _column(self, block: bytes, name: str) -> pa.Array:
+        return _to_array(self._parse(block, {name: _LEVELS}).table[name])
+
     def _chunk(self, block: bytes) -> Chunk:
         numeric = [name for name in _NUMERIC if name in self._columns]
         kinds = {name: pa.float64() if name in numeric else _LEVELS for name in self._columns}
         kinds |= dict.fromkeys(self.ids.names, pa.string())
         try:
-            chunk = self._parse(block, kinds)
+            chunk, to_numbers = self._parse(block, kinds), []
         except pa.ArrowInvalid:
             # A number that is none somewhere in the block: read the numbers as text, and turn those that are into some.
-            chunk = self._parse_text(block, kinds | dict.fromkeys(numeric, pa.binary()))
-            columns = {name: chunk.table[name] for name in kinds}
-            columns |= {name: _to_numbers(columns[name]) for name in numeric}
-        else:
-            columns = {name: chunk.table[name] for name in kinds}
-        return Chunk(self._with_age(columns), chunk.broken)
-
-    def _latest(self, name: str) -> int | None:
-        """Find the latest month of a column, in a pass over the whole file."""
-        with self._path.open("rb") as raw:
-            parts = (
-                self._parse(block, {name: _LEVELS}, {name: name}).table[name]
-                for block in self._blocks(self._unpacked(raw))
-            )
-            return _latest_of(parts)
+            chunk, to_numbers = self._parse_text(block, kinds | dict.fromkeys(numeric, pa.binary())), numeric
+        columns = {name: _to_array(chunk.table[name]) for name in kinds}
+        columns |= {name: _to_numbers(columns[name]) for name in to_numbers}
+        return Chunk(self._to_table(columns), chunk.broken)
 
     def _parse_text(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
         try:
@@ -398,9 +370,8 @@ class _CsvSource(Source):
         except pa.ArrowInvalid:  # of all columns, only ids have a rule left to break
             raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.") from None
 
-    def _parse(self, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str] | None = None) -> Chunk:
-        """Parse the columns that are named, by their contract names; none: count the rows."""
-        columns = self._columns if columns is None else columns
+    def _parse(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
+        """Parse the columns that are named, by their contract names or the file's; none: count the rows."""
         broken: dict[int, str] = {}
 
         def note(row: Any) -> str:
@@ -408,7 +379,7 @@ class _CsvSource(Source):
             return "skip"
 
         # Columns by their place, since names that aren't needed may be there twice.
-        places = {name: str(self._header.index(columns[name])) for name in kinds}
+        places = {name: str(self._header.index(self._columns.get(name, name))) for name in kinds}
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block or b"\n"),
             pyarrow.csv.ReadOptions(
@@ -438,7 +409,11 @@ def _end_of_records(data: bytes) -> int:
     return 0
 
 
-def _to_numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def _to_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _to_numbers(texts: pa.Array) -> pa.Array:
     """Turn text into numbers: NaN where it is none, null where it is missing."""
     missing = pc.is_in(texts, pa.array([text.encode() for text in MISSING_TEXTS]))
     texts = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.scalar(b"nan"))

@@ -1,9 +1,8 @@
 """Scoring a file: chunks are read in order, scored on all cores, and written in order."""
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model import archive as archives
-from credit_risk_model.archive import Archive
+from credit_risk_model.archive import Archive, LoadedModel
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE
 from credit_risk_model.prediction.model import valid_cut_off
 from credit_risk_model.schemas import Caution, CreditRisk
-from credit_risk_model.scoring.checking import Array, CheckedLoans, check
-from credit_risk_model.scoring.reading import Shard, Source, Task, open_source
+from credit_risk_model.scoring.checking import CheckedLoans, Mask, check
+from credit_risk_model.scoring.reading import Shard, Task, open_source
+from credit_risk_model.scoring.texts import Array
+from credit_risk_model.scoring.threads import map_in_order
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
 
 _CAUTIONS = tuple(
@@ -28,7 +29,7 @@ _CAUTIONS = tuple(
     for outside in ((), (Caution.outside_training_range,))
 )
 """What may be said of a loan, in the order in which the service says it."""
-_MISSING, _UNUSED = 2, 4
+_MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # places in there, to be added up
 _CAUTION_TEXTS = pa.array([";".join(caution.value for caution in found) for found in _CAUTIONS])
 
 
@@ -135,17 +136,17 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     _check(settings)
     archive = archives.read(Path(settings.archive) if settings.archive is not None else archives.newest())
     cut_off = valid_cut_off(archive.metadata.cut_off if settings.cut_off is None else settings.cut_off)
-    source = open_source(settings.source, settings.ids, settings.shard, settings.as_of)
+    source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
-    summary = Summary(archive.metadata.model_version, source.age)
+    summary = Summary(archive.metadata.model_version, source.age.words)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,
         whole_file(settings.rejects_path) as rejects_file,
     ):
         rejects = Rejects(rejects_file, header=first)
-        for scored in _in_order(scorer, source, settings.threads):
+        for scored in map_in_order(scorer, source.tasks(), settings.threads):
             first_row = source.rows_before + summary.rows + 1
             summary.scored += len(scored.places)
             summary.rejected += len(scored.rejected)
@@ -225,22 +226,31 @@ class _Scorer:
 
     def _predict(self, checked: CheckedLoans) -> tuple[Array, npt.NDArray[np.int8]]:
         """Compute the good loans' probabilities, and the places of their cautions in `_CAUTIONS`."""
-        known = ~np.isnan(checked.columns[AGE])
         with_age, without_age = self._archive.with_age, self._archive.without_age
-        parts = [(with_age, known), (without_age, ~known)] if with_age is not None else [(without_age, known | ~known)]
-        probability, cautions = np.empty(len(known)), np.empty(len(known), dtype=np.int8)
-        for model, chosen in parts:
+        known = ~np.isnan(checked.columns[AGE])
+        by_age = known & (with_age is not None)
+        probability = np.empty(len(known))
+        cautions = np.where(by_age, 0, np.where(known, _UNUSED, _MISSING)).astype(np.int8)
+        for model, chosen in ((with_age, by_age), (without_age, ~by_age)):
             if model is not None and chosen.any():
-                rows = checked.model_rows(model.features, chosen)
-                probability[chosen] = model.booster.predict_rows(rows.data)
-                of_age = 0 if model is with_age else np.where(known[chosen], _UNUSED, _MISSING)
-                cautions[chosen] = of_age + ((rows < model.minima) | (rows > model.maxima)).any(axis=1)
+                columns = checked.model_columns(model.features, chosen)
+                probability[chosen] = model.booster.predict_rows(np.column_stack(columns).data)
+                cautions[chosen] += _OUTSIDE * _lies_outside(columns, model)
         return probability, cautions
 
     def table(self, scored: _Scored, first_row: int) -> pa.Table:
         """Give the scores of a chunk whose first row has this number."""
         numbers = [] if self._ids else [pc.add(scored.places, first_row)]
         return pa.table(numbers + scored.columns, schema=self.schema)
+
+
+def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
+    """Find the loans with a value outside the training's range, as `LoadedModel.is_outside_training_range` does."""
+    outside = np.zeros(len(columns[0]), dtype=bool)
+    for values, minimum, maximum in zip(columns, model.minima, model.maxima, strict=True):
+        if minimum > -np.inf or maximum < np.inf:
+            outside |= (values < minimum) | (values > maximum)
+    return outside
 
 
 def _count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
@@ -250,18 +260,3 @@ def _count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
         for caution in found:
             total[caution.value] += count
     return total
-
-
-def _in_order(scorer: _Scorer, source: Source, threads: int) -> Iterator[_Scored]:
-    """Score a source's chunks on several threads; as few are in memory as keep the threads busy."""
-    waiting: deque[Future[_Scored]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for task in source.tasks():
-            waiting.append(pool.submit(scorer, task))
-            if len(waiting) > threads + 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
