@@ -85,7 +85,8 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
     loans = synthetic_loans(folder)
     booster = lgb.Booster(model_str=_model_text())
     drawn = np.random.default_rng(0).integers(len(loans), size=MATRIX_ROWS)
-    matrix = check(loans.take(drawn)).model_rows(AGE_KNOWN, np.ones(MATRIX_ROWS, dtype=bool))
+    every = np.ones(MATRIX_ROWS, dtype=bool)
+    matrix = np.column_stack(check(loans.take(drawn)).model_columns(AGE_KNOWN, every))
     rows = []
     for size in sizes:
         for suffix in (".parquet", ".csv"):

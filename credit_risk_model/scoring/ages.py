@@ -19,7 +19,7 @@ def holds_months(kind: pa.DataType) -> bool:
         kind = kind.value_type
     if pa.types.is_timestamp(kind):
         try:
-            pc.year(pa.array([], kind))
+            pc.year(pa.array([0], kind))
         except pa.ArrowException:  # its time zone is not known here
             return False
     return bool(is_text(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_null(kind))

@@ -99,16 +99,20 @@ class Source(ABC):
     Attributes:
         ids: Names and types of the id columns.
         rows_before: Rows of the file before this shard; known when the first task is.
-        age: Where the instalments due come from.
     """
 
     ids: pa.Schema
     rows_before: int
-    age: AgeSource
     _path: Path
     _columns: dict[str, str]
+    _age: AgeSource
     _months: tuple[str, ...] = ()
     _threads: int
+
+    @property
+    def age(self) -> str:
+        """Where the instalments due come from, in words."""
+        return self._age.words
 
     @abstractmethod
     def tasks(self) -> Iterator[Task]:
@@ -123,9 +127,9 @@ class Source(ABC):
 
         The latest month of a column is that of the whole file, whatever the shard.
         """
-        self.age = choose_age_source(header, self._find_latest, as_of)
-        if self.age.computed:
-            self._months = (ISSUED, SNAPSHOT) if self.age.snapshot is None else (ISSUED,)
+        self._age = choose_age_source(header, self._find_latest, as_of)
+        if self._age.computed:
+            self._months = (ISSUED, SNAPSHOT) if self._age.snapshot is None else (ISSUED,)
             self._columns |= {name: name for name in self._months}
 
     def _find_latest(self, name: str) -> int | None:
@@ -136,8 +140,8 @@ class Source(ABC):
 
     def _to_table(self, columns: dict[str, pa.Array]) -> pa.Table:
         """Make a chunk's table of its columns: months become instalments due."""
-        if self.age.computed:
-            due = compute_due(columns, self.age)
+        if self._age.computed:
+            due = compute_due(columns, self._age)
         else:
             due = columns.get(AGE, pa.nulls(len(columns["term"]), pa.float64()))
         columns = columns | {AGE: due}

@@ -139,7 +139,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
-    summary = Summary(archive.metadata.model_version, source.age.words)
+    summary = Summary(archive.metadata.model_version, source.age)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,

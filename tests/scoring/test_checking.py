@@ -83,7 +83,7 @@ def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) 
     for wanted, chosen in ((features.AGE_KNOWN, known), (features.AGE_UNKNOWN, ~known)):
         rows = [wanted.encode_loan(request) for request, is_chosen in zip(requests, chosen, strict=True) if is_chosen]
         expected = np.array(rows, dtype=float).reshape(-1, len(wanted.features))
-        np.testing.assert_array_equal(checked.model_rows(wanted, chosen), expected)
+        np.testing.assert_array_equal(np.column_stack(checked.model_columns(wanted, chosen)), expected)
 
 
 @pytest.mark.parametrize(
