@@ -2,13 +2,13 @@
 
 There are two sets of features. `AGE_KNOWN` is for loans whose `instalments_due` is known: what was paid is compared
 with what was due. `AGE_UNKNOWN` is for all others. Training and service both go through `arithmetic_with_age` and
-`arithmetic_without_age`. They use only +, -, *, /, // and %, which give the same bits for Python floats and for NumPy
-arrays on every machine (powers and logarithms do not).
+`arithmetic_without_age`. They use only +, -, *, /, % and floor, which give the same bits for Python floats and for
+NumPy arrays on every machine (powers and logarithms do not).
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import nan
+from math import floor, inf, nan
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -36,7 +36,8 @@ class Feature:
         description: What it tells, in a sentence.
         fields: The contract fields it is computed from; its own name alone where it is a field.
         levels: Category levels in the order of their codes; empty for a number.
-        bounds: The contract's smallest and largest value, both allowed; None for categories and derived features.
+        bounds: The smallest and largest value that the contract allows, or that a derived feature can have; None for
+            categories and where there is no bound.
         column: Column in Kaggle's `loan.csv`; None for a derived feature and for `instalments_due`.
         whole: Whether the contract takes whole numbers only.
         nullable: Whether the value may be not known.
@@ -104,6 +105,7 @@ _PAID = (*_TERMS_OF_LOAN, "total_payments_to_date")
 _PAID_AND_LAST = (*_PAID, "last_payment_amount")
 _LAST = (*_TERMS_OF_LOAN, "last_payment_amount")
 
+_NOT_NEGATIVE = (0.0, inf)
 _DERIVED_WITH_AGE = (
     Feature("arrears_in_instalments", "Instalments due that are not paid.", (*_PAID, AGE), direction=1),
     Feature(
@@ -112,34 +114,55 @@ _DERIVED_WITH_AGE = (
         (*_PAID_AND_LAST, AGE),
         direction=1,
     ),
-    Feature("share_of_due_paid", "Payments to date as a share of what was due.", (*_PAID, AGE), direction=-1),
+    Feature(
+        "share_of_due_paid",
+        "Payments to date as a share of what was due.",
+        (*_PAID, AGE),
+        direction=-1,
+        bounds=_NOT_NEGATIVE,
+    ),
     Feature(
         "rounded_share_of_amount_repaid",
         "Payments to date as a share of the loan amount, in hundredths.",
         ("loan_amount", "total_payments_to_date"),
+        bounds=_NOT_NEGATIVE,
     ),
-    Feature("rounded_last_payment_in_instalments", "Last payment, counted in twentieths of an instalment.", _LAST),
-    Feature("irregularity_of_last_payment", "What the last payment differs by from one instalment.", _LAST),
+    Feature(
+        "rounded_last_payment_in_instalments",
+        "Last payment, counted in twentieths of an instalment.",
+        _LAST,
+        bounds=_NOT_NEGATIVE,
+    ),
+    Feature(
+        "irregularity_of_last_payment",
+        "What the last payment differs by from one instalment.",
+        _LAST,
+        bounds=_NOT_NEGATIVE,
+    ),
     Feature(
         "distance_from_whole_instalments",
         "What payments to date differ by from a whole number of instalments.",
         _PAID,
+        bounds=(0.0, 0.5),
     ),
     Feature(
         "last_payment_after_term",
         "Last payment, counted in instalments, once all instalments are due and not all are paid.",
         (*_LAST, AGE),
+        bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "share_of_amount_repaid_after_term",
         "Payments to date as a share of the loan amount, once all instalments are due and not all are paid.",
         ("loan_amount", "term", "total_payments_to_date", AGE),
+        bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "part_of_an_instalment_after_term",
         "What payments to date exceed a whole number of instalments by, once all instalments are due and not all are "
         "paid.",
         (*_PAID, AGE),
+        bounds=(0.0, 1.0),
     ),
     Feature(
         "earlier_payments_after_term",
@@ -150,11 +173,13 @@ _DERIVED_WITH_AGE = (
         "last_payment_amount_after_term",
         "Last payment in US dollars, once all instalments are due and not all are paid.",
         ("term", "last_payment_amount", AGE),
+        bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "total_payments_after_term",
         "Payments to date in US dollars, once all instalments are due and not all are paid.",
         ("term", "total_payments_to_date", AGE),
+        bounds=_NOT_NEGATIVE,
     ),
 )
 """The arithmetic of a loan whose age is known, in the order of `arithmetic_with_age`.
@@ -168,14 +193,20 @@ this does not blur the arrears of running loans.
 """
 
 _DERIVED_WITHOUT_AGE = (
-    Feature("payments_in_instalments", "Payments to date, counted in instalments.", _PAID),
-    Feature("share_of_schedule_paid", "Payments to date as a share of all scheduled instalments.", _PAID),
+    Feature("payments_in_instalments", "Payments to date, counted in instalments.", _PAID, bounds=_NOT_NEGATIVE),
+    Feature(
+        "share_of_schedule_paid",
+        "Payments to date as a share of all scheduled instalments.",
+        _PAID,
+        bounds=_NOT_NEGATIVE,
+    ),
     Feature(
         "share_of_amount_repaid",
         "Payments to date as a share of the loan amount.",
         ("loan_amount", "total_payments_to_date"),
+        bounds=_NOT_NEGATIVE,
     ),
-    Feature("last_payment_in_instalments", "Last payment, counted in instalments.", _LAST),
+    Feature("last_payment_in_instalments", "Last payment, counted in instalments.", _LAST, bounds=_NOT_NEGATIVE),
     Feature(
         "earlier_payments_in_instalments",
         "Payments to date before the last one, counted in instalments.",
@@ -185,6 +216,7 @@ _DERIVED_WITHOUT_AGE = (
         "part_of_an_instalment",
         "What payments to date exceed a whole number of instalments by, as a share of one: fees and partial payments.",
         _PAID,
+        bounds=(0.0, 1.0),
     ),
 )
 """The arithmetic of a loan whose age is not known, in the order of `arithmetic_without_age`."""
@@ -239,8 +271,21 @@ def arithmetic_without_age(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What floats and arrays do each in their own way.
+
+    Attributes:
+        floor: Rounds down to a whole number.
+        keep_where: Keeps six numbers where a condition holds, and makes them NaN elsewhere.
+    """
+
+    floor: Callable[[Any], Any]
+    keep_where: Callable[..., tuple[Any, ...]]
+
+
 def arithmetic_with_age(  # noqa: PLR0917  # a call by position, since it is made for each prediction
-    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any, due: Any, one_where: Any
+    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any, due: Any, numbers: Numbers
 ) -> tuple[Any, ...]:
     """Derive what the loan's terms, its payments and its age say of each other.
 
@@ -251,36 +296,45 @@ def arithmetic_with_age(  # noqa: PLR0917  # a call by position, since it is mad
         last_payment: Last payment in US dollars.
         payments: Payments to date in US dollars.
         due: Number of instalments due, 0 to the term's.
-        one_where: Turns a condition into 1.0 where it holds, else NaN.
+        numbers: `FLOATS` for floats, `numbers_of_arrays()` for arrays.
 
     Returns:
         The derived features of `AGE_KNOWN` in their order, as `arithmetic_without_age` does.
     """
+    floor = numbers.floor
     instalment = _instalment(amount, rate, sixty_months)
     paid = payments / instalment
     earlier = (payments - last_payment) / instalment
     last = last_payment / instalment
     repaid = payments / amount
-    rounded_last = (last * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS
-    rounded_paid = (paid * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS
+    rounded_last = floor(last * TWENTIETHS + 0.5) / TWENTIETHS
+    rounded_paid = floor(paid * TWENTIETHS + 0.5) / TWENTIETHS
     months = 36.0 + sixty_months * 24.0
-    unpaid_after_term = one_where((due >= months) & (paid < months - UNPAID))
     none_due = due < 1.0
     return (
-        ((due - paid) * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS,
-        ((due - earlier) * TWENTIETHS + 0.5) // 1.0 / TWENTIETHS,
-        ((paid + none_due) / (due + none_due) * HUNDREDTHS + 0.5) // 1.0 / HUNDREDTHS,
-        (repaid * HUNDREDTHS + 0.5) // 1.0 / HUNDREDTHS,
+        floor((due - paid) * TWENTIETHS + 0.5) / TWENTIETHS,
+        floor((due - earlier) * TWENTIETHS + 0.5) / TWENTIETHS,
+        floor((paid + none_due) / (due + none_due) * HUNDREDTHS + 0.5) / HUNDREDTHS,
+        floor(repaid * HUNDREDTHS + 0.5) / HUNDREDTHS,
         rounded_last,
         abs(rounded_last - 1.0),
-        abs(rounded_paid - (rounded_paid + 0.5) // 1.0),
-        last * unpaid_after_term,
-        repaid * unpaid_after_term,
-        paid % 1.0 * unpaid_after_term,
-        earlier * unpaid_after_term,
-        last_payment * unpaid_after_term,
-        payments * unpaid_after_term,
+        abs(rounded_paid - floor(rounded_paid + 0.5)),
+        *numbers.keep_where(
+            (due >= months) & (paid < months - UNPAID), last, repaid, paid % 1.0, earlier, last_payment, payments
+        ),
     )
+
+
+_NONE_OF_SIX = (nan,) * 6
+FLOATS = Numbers(floor, lambda condition, *six: six if condition else _NONE_OF_SIX)
+"""Of one loan."""
+
+
+def numbers_of_arrays() -> Numbers:
+    """Give what arrays need; whoever has a table has NumPy, the service has neither."""
+    import numpy as np  # noqa: PLC0415
+
+    return Numbers(np.floor, lambda condition, *six: tuple(np.where(condition, each, nan) for each in six))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -351,10 +405,6 @@ def _make_getter(fields: tuple[Feature, ...]) -> _Values:
 _get_application, _get_fields = _make_getter(_APPLICATION), _make_getter(_FIELDS_WITHOUT_AGE)
 
 
-def _one_or_nan(condition: bool) -> float:
-    return 1.0 if condition else nan
-
-
 def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
     sixty_months, due = loan.term.code, loan.instalments_due
     assert due is not None
@@ -365,7 +415,7 @@ def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
         loan.last_payment_amount,
         loan.total_payments_to_date,
         due,
-        _one_or_nan,
+        FLOATS,
     )
 
 
@@ -401,7 +451,5 @@ def derive_columns(loans: Mapping[str, Any] | Any, wanted: FeatureSet) -> dict[s
     if wanted is AGE_UNKNOWN:
         columns = arithmetic_without_age(*operands)
     else:
-        import numpy as np  # noqa: PLC0415  # whoever has a table has NumPy; the service has neither
-
-        columns = arithmetic_with_age(*operands, loans[AGE], lambda condition: np.where(condition, 1.0, nan))
+        columns = arithmetic_with_age(*operands, loans[AGE], numbers_of_arrays())
     return dict(zip((feature.name for feature in wanted.derived), columns, strict=True))
