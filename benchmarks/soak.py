@@ -53,12 +53,14 @@ class Check:
         measured: What was found.
         allowed: What may be.
         holds: Whether it is so.
+        timed: Whether it depends on how fast the machine is, and on what else runs on it.
     """
 
     what: str
     measured: str
     allowed: str
     holds: bool
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
             f"{slowest:.3f} s of {len(warm)}",
             f"{_LONGEST_PROBE:g} s",
             slowest < _LONGEST_PROBE,
+            timed=True,
         ),
     ]
 

@@ -3,6 +3,7 @@
 Podman 4 runs a pod with its claim, limits and security context, but knows no Job and no `fsGroup`.
 """
 
+import copy
 import os
 import time
 from dataclasses import dataclass
@@ -87,11 +88,15 @@ class Job:
     def start(self, index: int | None = None) -> JobPod:
         """Start a pod; an Indexed Job's knows its index."""
         name = self._name if index is None else f"{self._name}-{index}"
-        spec = self.pod_spec
+        spec = copy.deepcopy(self.pod_spec)
         (container,) = spec["containers"]
+        # Podman makes a volume of an emptyDir's name, which pods of one Job would share, where each has its own.
+        own = {volume["name"]: f"{name}-{volume['name']}" for volume in spec["volumes"] if "emptyDir" in volume}
+        for named in (*spec["volumes"], *container["volumeMounts"]):
+            named["name"] = own.get(named["name"], named["name"])
         if index is not None:
             given = [*container["env"], {"name": "JOB_COMPLETION_INDEX", "value": str(index)}]
-            spec = spec | {"containers": [container | {"env": given}]}
+            container["env"] = given
         manifest = self._podman.folder / f"{name}.yaml"
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         manifest.write_text(yaml.safe_dump(pod))
