@@ -81,13 +81,10 @@ LABEL org.opencontainers.image.title="Credit Risk Model Service" \
 
 EXPOSE 8000
 
-# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_seconds of the configuration), finishes what it
-# has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
+# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_timeout_seconds of the configuration), finishes
+# what it has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
 # together. The service writes a log line of its own for each request.
-CMD ["python", "-m", "uvicorn", "credit_risk_model.service.app:app", \
-     "--http", "credit_risk_model.service.connections:BoundedConnection", \
-     "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", \
-     "--no-access-log", "--no-server-header", "--no-proxy-headers"]
+CMD ["python", "-m", "credit_risk_model.service", "--host", "0.0.0.0", "--port", "8000"]
 
 
 FROM service AS scoring

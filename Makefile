@@ -54,9 +54,7 @@ $(SCORING)/.installed: scoring_requirements.txt
 	@touch $@
 
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
-	REST_CONFIG=$(CONFIG) $(SERVICE)/bin/uvicorn credit_risk_model.service.app:app \
-		--http credit_risk_model.service.connections:BoundedConnection --no-access-log --no-server-header \
-		--no-proxy-headers --host $(HOST) --port $(PORT)
+	$(SERVICE)/bin/python -m credit_risk_model.service --config $(CONFIG) --host $(HOST) --port $(PORT)
 
 test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 	$(TRAINING)/bin/coverage erase

@@ -1,4 +1,4 @@
-"""How the service behaves where it runs: under a CPU limit, with two workers, when it is saturated, when it is ended.
+"""How the service behaves where it runs: under a CPU limit, when it is saturated, when it is ended.
 
 `make bench` runs it, or `python -m benchmarks.operation [--quick]`.
 """
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
@@ -65,31 +64,6 @@ def start_under_limit(rounds: int) -> list[dict[str, str]]:
             f"s to ready at {_CPU_LIMIT} CPU": f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})",
         }
         for name, times in found.items()
-    ]
-
-
-def workers(bodies: Path, rounds: int, seconds: float) -> list[dict[str, str]]:
-    """Compare two workers on two cores with one on one, by requests per CPU second of the load generator's leavings."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(rounds):
-        for number, measured in rates.items():
-            contender = replace(SERVICE, options=(*SERVICE.options, "--workers", str(number)))
-            cpus = SERVER_CPU if number == 1 else None
-            with tempfile.TemporaryDirectory() as folder, serving(contender, Path(folder), cpus) as server:
-                # Each worker is ready for itself, and any of them may answer.
-                while any(server.status("/api/health/ready") != 200 for _ in range(30)):
-                    time.sleep(0.1)
-                load(server, bodies, 64, 1, pinned=False)
-                found = load(server, bodies, 64, seconds, pinned=False)
-                measured.append(found["rate"])
-    ratio = statistics.median(two / one for one, two in zip(rates[1], rates[2], strict=True))
-    return [
-        {
-            "workers": number,
-            "requests/s, 64 connections": f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})",
-            "ratio": f"{ratio:.2f} (to reach: >= 1.7)" if number == 2 else "",
-        }
-        for number, values in rates.items()
     ]
 
 
@@ -163,7 +137,6 @@ def main() -> None:
         bodies = write_bodies(Path(folder))
         parts: dict[str, Callable[[], list[dict[str, str]]]] = {
             "Start under a CPU limit": lambda: start_under_limit(rounds),
-            "Two workers on two cores": lambda: workers(bodies, rounds, seconds),
             "Probes while 64 connections saturate the service": lambda: health_under_load(bodies, seconds),
             "SIGTERM while 16 keep-alive connections are busy": lambda: [
                 {"contender": name, **{end: str(count) for end, count in found.items()}}

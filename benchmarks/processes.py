@@ -30,18 +30,20 @@ class Contender:
     """A way to serve.
 
     Attributes:
-        application: What uvicorn is given.
+        command: What Python is given: a module and its arguments.
         model: The model's entry in the YAML; None for the one that ships.
         plain: Whether the rest of the configuration is the framework's defaults, not what ships, all switched on.
         environment: Folder of the virtual environment: what is installed decides what LightGBM imports.
-        options: More options of uvicorn's.
     """
 
-    application: str
+    command: tuple[str, ...]
     model: dict[str, Any] | None = None
     plain: bool = False
     environment: str = "service"
-    options: tuple[str, ...] = ()
+
+
+def _on_uvicorn(application: str) -> tuple[str, ...]:
+    return ("uvicorn", application, "--no-access-log")
 
 
 def usual_wrapper() -> Contender:
@@ -52,21 +54,16 @@ def usual_wrapper() -> Contender:
         "create_endpoint": True,
         "configuration": {"archive": str(shipped), "cut_off": archive.read(shipped).metadata.cut_off},
     }
-    return Contender("rest_model_service.main:app", model, plain=True, environment="training")
+    return Contender(_on_uvicorn("rest_model_service.main:app"), model, plain=True, environment="training")
 
 
 CONSTANT_MODEL = {"class_path": "benchmarks.contenders.constant.ConstantModel", "create_endpoint": True}
 
-SERVICE = Contender(
-    "credit_risk_model.service.app:app",
-    options=(
-        *("--http", "credit_risk_model.service.connections:BoundedConnection"),
-        *("--no-server-header", "--no-proxy-headers"),
-    ),
-)
-BARE_FASTAPI = Contender("benchmarks.contenders.constant:app")
-FRAMEWORK = Contender("rest_model_service.main:app")
-FRAMEWORK_CONSTANT = Contender("rest_model_service.main:app", CONSTANT_MODEL)
+SERVICE = Contender(("credit_risk_model.service",))
+BARE_FASTAPI = Contender(_on_uvicorn("benchmarks.contenders.constant:app"))
+RAW_STARLETTE = Contender(_on_uvicorn("benchmarks.contenders.raw:app"))
+FRAMEWORK = Contender(_on_uvicorn("rest_model_service.main:app"))
+FRAMEWORK_CONSTANT = Contender(_on_uvicorn("rest_model_service.main:app"), CONSTANT_MODEL)
 
 
 @dataclass
@@ -167,8 +164,7 @@ def serving(
         process = subprocess.Popen(
             [
                 str(ROOT / ".venv" / contender.environment / "bin" / "python"),
-                *("-m", "uvicorn", contender.application, "--port", str(port), "--no-access-log"),
-                *contender.options,
+                *("-m", *contender.command, "--port", str(port)),
             ],
             cwd=ROOT,
             env={**os.environ, "REST_CONFIG": str(path)},
@@ -180,7 +176,7 @@ def serving(
     try:
         while server.status("/api/health/ready") != 200:
             if process.poll() is not None:
-                sys.exit(f"{contender.application} ended:\n{(folder / 'output').read_text()}")
+                sys.exit(f"{' '.join(contender.command)} ended:\n{(folder / 'output').read_text()}")
             time.sleep(0.01)
         server.seconds_to_ready = time.perf_counter() - began
         yield server

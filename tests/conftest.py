@@ -28,12 +28,8 @@ CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 SHIPPED = ROOT / yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"]["archive"]
 RELEASED = "a03bacf35c2eeb19d9322cc4e18450499e9acbd8b6d3bc7db306ca7ecfa514f4"
 """SHA-256 of the archive that this release ships: what is promised of it holds for no archive of a user's own."""
-HARDENED = "credit_risk_model.service.app:app"
-# As the image starts it.
-OPTIONS = (
-    *("--http", "credit_risk_model.service.connections:BoundedConnection"),
-    *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
-)
+FRAMEWORK = ("uvicorn", "rest_model_service.main:app")
+"""The framework's own application, which serves the same YAML without what this project adds."""
 
 
 def rounded(answer: Any) -> Any:
@@ -110,11 +106,13 @@ class Service:
 
     Attributes:
         address: Base URL.
-        process: The running uvicorn.
+        process: The running service.
         log: File with what it wrote to standard output and error.
     """
 
-    def __init__(self, configuration: Path, application: str, log: Path, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, configuration: Path, log: Path, *options: str, command: tuple[str, ...] = ("credit_risk_model.service",)
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -122,7 +120,7 @@ class Service:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", application, "--port", str(self.port), *options],
+                [sys.executable, "-m", *command, "--port", str(self.port), *options],
                 cwd=ROOT,
                 env={**os.environ, "REST_CONFIG": str(configuration), "PYTHONPATH": str(ROOT / "tests" / "service")},
                 stdout=output,
@@ -160,16 +158,16 @@ class Service:
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """Start services from the shipped configuration with other models; they end with the session.
 
-    The returned function takes the application to serve, settings of its own, more models by class path, uvicorn's
-    options in place of the image's, and the credit risk model's `configuration:` as keyword arguments.
+    The returned function takes options of the command, settings of its own, more models by class path, another command
+    that serves, and the credit risk model's `configuration:` as keyword arguments.
     """
     running: list[Service] = []
 
     def start(
-        application: str = HARDENED,
+        *options: str,
         settings: dict[str, Any] | None = None,
         more_models: tuple[str, ...] = (),
-        options: tuple[str, ...] | None = None,
+        command: tuple[str, ...] = ("credit_risk_model.service",),
         **model: Any,
     ) -> Service:
         folder = tmp_path_factory.mktemp("service")
@@ -180,9 +178,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         configuration["service"] |= settings or {}
         path = folder / "rest_configuration.yaml"
         path.write_text(yaml.safe_dump(configuration))
-        if options is None:
-            options = OPTIONS if application == HARDENED else ()
-        running.append(Service(path, application, folder / "log", options))
+        running.append(Service(path, folder / "log", *options, command=command))
         return running[-1]
 
     yield start

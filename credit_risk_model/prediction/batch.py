@@ -10,7 +10,8 @@ from ml_base import MLModel
 from credit_risk_model import __version__
 from credit_risk_model.booster import Booster
 from credit_risk_model.prediction.model import decide, find_cautions, load
-from credit_risk_model.schemas import LOANS_OF_A_BATCH, CreditRiskBatchInput, CreditRiskBatchOutput
+from credit_risk_model.prediction.served import RequestLimits
+from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput
 
 _LEAST_ROWS_OF_A_SHARE = 100  # fewer take less time than another thread needs to begin
 
@@ -29,11 +30,7 @@ class CreditRiskBatch(MLModel):
     version = __version__
     input_schema = CreditRiskBatchInput
     output_schema = CreditRiskBatchOutput
-    takes_long = True  # milliseconds, so the service calls it on a thread of its own
-    largest_body = 1_000_000  # bytes: a thousand loans, indented
-    # Of JSON; some more than a thousand loans have, so that a list a little too long is told as such.
-    most_objects = 2 * LOANS_OF_A_BATCH
-    most_names = most_commas = 20 * LOANS_OF_A_BATCH
+    limits = RequestLimits(takes_long=True, max_body_bytes=1_000_000)  # a thousand loans, indented
 
     def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
         """Load a model archive, or share the one that is loaded.

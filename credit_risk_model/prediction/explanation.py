@@ -11,6 +11,7 @@ from credit_risk_model import __version__, reasons
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import Feature, FeatureSet
 from credit_risk_model.prediction.model import decide, find_cautions, load
+from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import (
     CreditRisk,
     CreditRiskExplanationInput,
@@ -40,7 +41,7 @@ class CreditRiskExplanation(MLModel):
     version = __version__
     input_schema = CreditRiskExplanationInput
     output_schema = CreditRiskExplanationOutput
-    takes_long = True  # milliseconds, so the service calls it on a thread of its own
+    limits = RequestLimits(takes_long=True)
 
     def __init__(
         self,

@@ -49,6 +49,6 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
     return Refusal(400, "invalid", "ValidationError", messages)
 
 
-def internal_error(error_id: str) -> Refusal:
-    """Say that a fault is ours, with nothing but the id under which the log tells more."""
-    return Refusal(500, "fault", "ServiceError", [f"Internal error {error_id}. The service's log says more."])
+def internal_error(identity: str) -> Refusal:
+    """Say that a fault is ours, with nothing but the request's id, under which the log tells more."""
+    return Refusal(500, "fault", "ServiceError", [f"Internal error {identity}. The service's log says more."])

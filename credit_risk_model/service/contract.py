@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from ml_base import MLModel
@@ -20,8 +19,9 @@ from rest_model_service.routes import router
 from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
-from credit_risk_model.service.keys import SECURITY_SCHEMES, guards
+from credit_risk_model.service.keys import SECURITY_SCHEMES
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
+from credit_risk_model.service.routes import group_of
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
 _EVERYWHERE = """\
@@ -119,31 +119,26 @@ _OF_PATHS: dict[str, _Responses] = {
 }
 
 
-def describe(framework: FastAPI, configuration: Configuration) -> None:
-    """Let the framework's application serve this document in the place of its own, made when first asked for."""
+def document(configuration: Configuration, root_path: str = "") -> dict[str, Any]:
+    """Give the OpenAPI document of a configuration, without loading its models.
 
-    def openapi() -> dict[str, Any]:
-        if framework.openapi_schema is None:
-            framework.openapi_schema = document(configuration)
-        return framework.openapi_schema
-
-    framework.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI has for it
-
-
-def document(configuration: Configuration) -> dict[str, Any]:
-    """Give the OpenAPI document of a configuration, without loading its models."""
-    models = [(_unloaded(model), model.create_endpoint) for model in configuration.models]
+    Args:
+        configuration: The whole of it.
+        root_path: What a proxy puts before every path.
+    """
+    models = unloaded_models(configuration)
     predictions = [_prediction(model) for model, has_endpoint in models if has_endpoint]
     contract = get_openapi(
         title=configuration.service_title,
         version=configuration.version,
         description=f"{configuration.description}\n\n{_EVERYWHERE}",
+        servers=[{"url": root_path}] if root_path else None,
         routes=[*predictions, *(_as_answered(route) for route in router.routes if isinstance(route, APIRoute))],
     )
     if configuration.service.api_keys is not None:
         contract["components"]["securitySchemes"] = SECURITY_SCHEMES
         for path, operations in contract["paths"].items():
-            if guards(path, configuration.service.api_keys.guard):
+            if group_of(path) in configuration.service.api_keys.protect:
                 for operation in operations.values():
                     operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
                     operation["responses"]["401"] = _NO_KEY
@@ -155,6 +150,11 @@ def document(configuration: Configuration) -> dict[str, Any]:
     name_of_model["schema"]["enum"] = [model.qualified_name for model, _ in models]
     contract["components"]["headers"] = _HEADERS
     return contract
+
+
+def unloaded_models(configuration: Configuration) -> list[tuple[MLModel, bool]]:
+    """Make the models, without loading anything, each with whether it has an endpoint."""
+    return [(_unloaded(model), model.create_endpoint) for model in configuration.models]
 
 
 def _unloaded(model: Model) -> MLModel:

@@ -6,13 +6,12 @@ The file is read again when it changes, so that the keys of a mounted Kubernetes
 import hashlib
 import hmac
 import logging
-from collections.abc import Collection
 from pathlib import Path
 from time import monotonic
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.service.answers import Refusal
-from credit_risk_model.service.requests import Scope
+from credit_risk_model.service.server import Scope
 from credit_risk_model.service.settings import ApiKeySettings
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ _LOOK_SECONDS = 1.0
 
 
 class ApiKeys:
-    """The keys of a file, and what they guard."""
+    """The keys of a file, and what they protect."""
 
     def __init__(self, settings: ApiKeySettings) -> None:
         """Read the file.
@@ -36,36 +35,33 @@ class ApiKeys:
             ConfigurationError: The file can't be read, holds no key or one that can't be used.
         """
         self._file = Path(settings.file)
-        self._guard = frozenset(settings.guard)
+        self._protected = frozenset(settings.protect)
         self._version = _version(self._file)
         self._digests = _read(self._file)
         self._next_look = monotonic() + _LOOK_SECONDS
 
     def announce(self) -> None:
-        """Log how many keys there are and what they guard."""
-        logger.info("api keys are on", extra={"fields": {"keys": len(self._digests), "guard": sorted(self._guard)}})
+        """Log how many keys there are and what they protect."""
+        fields = {"keys": len(self._digests), "protect": sorted(self._protected)}
+        logger.info("api keys are on", extra={"fields": fields})
 
-    def check(self, scope: Scope) -> None:
+    def check(self, scope: Scope, group: str) -> None:
         """Let a request pass that needs no key or has one.
 
         Raises:
             Refusal: It needs one.
         """
         # Browsers ask what is allowed (OPTIONS) before they send a key.
-        if (
-            not guards(scope["path"].removeprefix(scope.get("root_path", "")), self._guard)
-            or scope["method"] == "OPTIONS"
-        ):
+        if group not in self._protected or scope["method"] == "OPTIONS":
             return
         if monotonic() >= self._next_look:
             self._look()
         for name, value in scope["headers"]:
-            if name == b"x-api-key" and self._knows(value):
+            if name == b"x-api-key" and self._knows(value.strip()):
                 return
             if name == b"authorization" and value[:7].lower() == b"bearer " and self._knows(value[7:].strip()):
                 return
-        # The rest of a body is not read: the connection can't be used again.
-        headers = [(b"www-authenticate", b'Bearer realm="credit risk model"'), (b"connection", b"close")]
+        headers = [(b"www-authenticate", b'Bearer realm="credit risk model"')]
         raise Refusal(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
     def _knows(self, given: bytes) -> bool:
@@ -86,24 +82,6 @@ class ApiKeys:
             logger.error("api keys not renewed, the last ones hold", extra={"fields": {"reason": str(error)}})
         else:
             logger.info("api keys renewed", extra={"fields": {"keys": len(self._digests)}})
-
-
-def guards(path: str, groups: Collection[str]) -> bool:
-    """Say whether a path is among these parts of the service; health endpoints are in none."""
-    return not _is_below(path, "/api/health") and _group(path) in groups
-
-
-def _group(path: str) -> str:
-    """Give the part of the service that a path belongs to; what is nowhere else is among the documentation."""
-    if _is_below(path, "/metrics"):
-        return "metrics"
-    if _is_below(path, "/api/models"):
-        return "predictions" if path.endswith("/prediction") else "metadata"
-    return "docs"
-
-
-def _is_below(path: str, parent: str) -> bool:
-    return path == parent or path.startswith(f"{parent}/")
 
 
 def _digest(key: bytes) -> bytes:

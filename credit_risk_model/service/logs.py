@@ -1,8 +1,8 @@
 """One JSON object a line: what the YAML's `logging:` may name as its formatter and handler, and a request's line."""
 
 import asyncio
+import json
 import logging
-import secrets
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from time import time
@@ -35,7 +35,9 @@ class JsonFormatter(logging.Formatter):
                 line["error"] = str(error)
             else:
                 line["traceback"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+        text = to_json(line, fallback=str).decode()
+        # What other readers take for the end of a line, or turn the text around by, is escaped.
+        return text if text.isprintable() else json.dumps(json.loads(text))
 
 
 class BatchingHandler(logging.StreamHandler[TextIO]):
@@ -100,13 +102,11 @@ def log_request(fields: dict[str, Any]) -> None:
         _requests.handle(record)
 
 
-def log_fault(error: BaseException) -> str:
-    """Write the line of a fault of ours; give the id by which it is found.
+def log_fault(error: BaseException, identity: str) -> None:
+    """Write the line of a fault of ours, under its request's id.
 
     It holds the error's type and where it came from, but not its text: that may quote a borrower's value.
     """
-    error_id = secrets.token_hex(8)
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-    fields = {"error_id": error_id, "error": type(error).__name__, "places": places}
+    fields = {"request_id": identity, "error": type(error).__name__, "places": places}
     _faults.error("fault", extra={"fields": fields})
-    return error_id

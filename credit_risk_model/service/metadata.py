@@ -4,6 +4,8 @@ The framework tells names, version and schemas. This adds the archive: without i
 model answered, or which values it had seen in training.
 """
 
+from typing import Self
+
 from ml_base import MLModel
 from ml_base.utilities import ModelManager
 from pydantic import BaseModel, Field
@@ -11,6 +13,7 @@ from pydantic_core import to_json
 from rest_model_service.schemas import ModelMetadata
 
 from credit_risk_model.archive import FeatureRecord
+from credit_risk_model.prediction.served import FromArchive
 
 
 class ArchiveMetadata(BaseModel):
@@ -25,6 +28,18 @@ class ArchiveMetadata(BaseModel):
         "`age_unknown` the others."
     )
 
+    @classmethod
+    def of(cls, model: FromArchive) -> Self:
+        """Describe a model's archive."""
+        metadata = model.archive.metadata
+        return cls(
+            version=metadata.model_version,
+            sha256=model.archive.sha256,
+            created_at=metadata.created_at,
+            cut_off=model.cut_off,
+            training_ranges={name: record.features for name, record in metadata.models.items()},
+        )
+
 
 class ModelWithArchiveMetadata(ModelMetadata):
     """Metadata of a model."""
@@ -36,16 +51,7 @@ class ModelWithArchiveMetadata(ModelMetadata):
 
 def describe_model(model: MLModel) -> bytes:
     """Write a loaded model's metadata as JSON."""
-    archive = getattr(model, "archive", None)
-    found = ModelWithArchiveMetadata(
-        **ModelManager().get_model_metadata(model.qualified_name),
-        archive=archive
-        and ArchiveMetadata(
-            version=archive.metadata.model_version,
-            sha256=archive.sha256,
-            created_at=archive.metadata.created_at,
-            cut_off=model.cut_off,
-            training_ranges={name: record.features for name, record in archive.metadata.models.items()},
-        ),
+    described = ArchiveMetadata.of(model) if isinstance(model, FromArchive) else None
+    return to_json(
+        ModelWithArchiveMetadata(**ModelManager().get_model_metadata(model.qualified_name), archive=described)
     )
-    return to_json(found)

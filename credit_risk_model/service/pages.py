@@ -10,16 +10,13 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from credit_risk_model.service.routes import Answer
 
 _ASSETS = {
     "favicon.png": "image/png",
-    "redoc.standalone.js": "text/javascript",
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
+    "redoc.standalone.js": "text/javascript; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
 }
 # Redoc fetches its maker's logo from the internet, without a setting to leave it out; it does without one that is none.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
@@ -56,57 +53,50 @@ _REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
 )
 
-_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_HEADERS = [
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
 
 
-def put_pages(framework: FastAPI) -> None:
-    """Put the pages in the place of the framework's own."""
-    replaced = {framework.docs_url, framework.swagger_ui_oauth2_redirect_url, framework.redoc_url}
-    framework.router.routes[:] = [
-        route for route in framework.router.routes if getattr(route, "path", None) not in replaced
-    ]
-    swagger = _Page(framework.title, "swagger-ui-bundle.js", _SWAGGER_START, _SWAGGER_LINK)
-    redoc = _Page(framework.title, "redoc.standalone.js", _REDOC_START)
-    framework.add_route("/docs", swagger.answer, include_in_schema=False)
-    framework.add_route("/redoc", redoc.answer, include_in_schema=False)
-    framework.add_route("/docs/assets/{name}", _asset, include_in_schema=False)
-
-
-class _Page:
-    """A page that runs one script of ours and one of its maker's, and may talk to this service only."""
-
-    def __init__(self, title: str, script: str, start: str, link: str = "") -> None:
-        self._content = _PAGE.format(title=escape(title), script=script, start=start, link=link, style=_STYLE)
-        policy = (
-            "default-src 'none'",
-            f"script-src 'self' {_digest(start)}",
-            f"style-src 'self' {_digest(_STYLE)} {_REDOC_STYLES}",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
+def pages(title: str) -> dict[str, Answer]:
+    """Make the pages and what they load, by path; all of it is read once."""
+    static = Path(str(find_spec("fastapi_offline").origin)).parent / "static"  # type: ignore[union-attr]
+    found = {
+        f"/docs/assets/{name}": Answer(
+            200,
+            (static / name).read_bytes().replace(_LOGO, _NO_LOGO),
+            content_type.encode(),
+            [*_HEADERS, (b"cache-control", b"max-age=3600")],
         )
-        self._headers = _HEADERS | {"Content-Security-Policy": "; ".join(policy)}
+        for name, content_type in _ASSETS.items()
+    }
+    found["/docs"] = _page(title, "swagger-ui-bundle.js", _SWAGGER_START, _SWAGGER_LINK)
+    found["/redoc"] = _page(title, "redoc.standalone.js", _REDOC_START)
+    return found
 
-    async def answer(self, _: Request) -> Response:
-        """Give the page."""
-        return HTMLResponse(self._content, headers=self._headers)
+
+def _page(title: str, script: str, start: str, link: str = "") -> Answer:
+    """Make a page that runs one script of ours and one of its maker's, and may talk to this service only."""
+    content = _PAGE.format(title=escape(title), script=script, start=start, link=link, style=_STYLE)
+    policy = (
+        "default-src 'none'",
+        f"script-src 'self' {_digest(start)}",
+        f"style-src 'self' {_digest(_STYLE)} {_REDOC_STYLES}",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+    headers = [
+        *_HEADERS,
+        (b"cache-control", b"no-cache"),
+        (b"content-security-policy", "; ".join(policy).encode()),
+    ]
+    return Answer(200, content.encode(), b"text/html; charset=utf-8", headers)
 
 
 def _digest(inline: str) -> str:
     return f"'sha256-{b64encode(sha256(inline.encode()).digest()).decode()}'"
-
-
-def _asset(request: Request) -> Response:
-    name = request.path_params["name"]
-    package = find_spec("fastapi_offline")  # found, but not imported
-    if name not in _ASSETS or package is None or package.origin is None:
-        raise HTTPException(404)
-    content = (Path(package.origin).parent / "static" / name).read_bytes().replace(_LOGO, _NO_LOGO)
-    return Response(content, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "max-age=3600"})

@@ -13,6 +13,19 @@ from rest_model_service import configuration as framework
 
 from credit_risk_model.errors import ConfigurationError
 
+RENAMED = {
+    "largest_body": "max_body_bytes",
+    "body_seconds": "body_timeout_seconds",
+    "predictions": "max_concurrent_bodies",
+    "long_predictions": "max_concurrent_slow_predictions",
+    "header_seconds": "header_timeout_seconds",
+    "largest_headers": "max_header_bytes",
+    "connections": "max_connections",
+    "drain_seconds": "drain_timeout_seconds",
+    "guard": "protect",
+}
+"""Settings of 0.4.0 and before, and what they are called now."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,7 +37,7 @@ class ApiKeySettings(_Strict):
     model_config = ConfigDict(strict=True)
 
     file: str = Field(min_length=1, description="Holds one key a line; read again when it changes.")
-    guard: list[Literal["predictions", "metadata", "docs", "metrics"]] = Field(
+    protect: list[Literal["predictions", "metadata", "docs", "metrics"]] = Field(
         default=["predictions", "metadata", "docs", "metrics"], min_length=1, description="What needs a key."
     )
 
@@ -34,23 +47,30 @@ class ServiceSettings(_Strict):
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    largest_body: int = Field(default=65_536, ge=1024, description="Bytes of a request's body; more is refused.")
-    body_seconds: float = Field(default=10, gt=0, description="Time in which a request's body must have arrived.")
-    predictions: int = Field(
-        default=64, ge=1, description="Predictions whose bodies are arriving at once; more are refused."
+    max_body_bytes: int = Field(default=65_536, ge=1024, description="Bytes of a request's body; more is refused.")
+    body_timeout_seconds: float = Field(
+        default=10, gt=0, description="Time in which a request's body must have arrived."
     )
-    long_predictions: int = Field(
+    max_concurrent_bodies: int = Field(
+        default=64, ge=1, description="Bodies arriving at once; for one more, the slowest is refused."
+    )
+    max_concurrent_slow_predictions: int = Field(
         default=4, ge=1, description="Predictions of models that take long at work at once; more are refused."
     )
-    header_seconds: float = Field(default=10, gt=0, description="Time in which a request's headers must have arrived.")
-    largest_headers: int = Field(
+    header_timeout_seconds: float = Field(
+        default=10, gt=0, description="Time in which a request's headers must have arrived."
+    )
+    max_header_bytes: int = Field(
         default=16_384, ge=1024, description="Bytes of a request's line and headers; more is refused."
     )
-    connections: int = Field(
-        default=1000, ge=1, description="Connections at once; for one more, the one idle longest is closed."
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Connections at once; for one more, one is closed: the longest silent of those that never asked, "
+        "else of those that wait for their next request.",
     )
     api_keys: ApiKeySettings | None = Field(default=None, description="Who may ask; everybody where it is left out.")
-    drain_seconds: float = Field(
+    drain_timeout_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )
     log_probes: bool = Field(default=False, description="Whether requests for health endpoints are logged too.")
@@ -80,24 +100,45 @@ class Configuration(framework.ServiceConfiguration, _Strict):
     service: ServiceSettings = ServiceSettings()
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: the last would count, in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping of keys that differ."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (place, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", place.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_configuration(path: Path) -> Configuration:
     """Read the whole file, and check the framework's part on the way.
 
     Raises:
-        ConfigurationError: The file is missing or no YAML, or holds an unknown key or an impossible value.
+        ConfigurationError: The file is missing or no YAML in UTF-8, or holds an unknown key, a key twice or an
+            impossible value.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text())
-        return Configuration.model_validate(content)
+        return Configuration.model_validate(yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader))  # noqa: S506
     except OSError as error:
         raise ConfigurationError(
             f"{path}: can't be read ({error.strerror}). Set REST_CONFIG to the configuration's path."
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not in UTF-8. Save it in UTF-8.") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: not valid YAML: {error}") from None
+        raise ConfigurationError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors(include_input=False)]
-        raise ConfigurationError(f"{path}: {'; '.join(wrong)}.") from None
+        raise ConfigurationError(f"{path}: {'; '.join(map(_explain, error.errors(include_input=False)))}.") from None
+
+
+def _explain(error: Any) -> str:
+    place = ".".join(map(str, error["loc"]))
+    name = place.rpartition(".")[2]
+    if error["type"] == "extra_forbidden" and name in RENAMED:
+        return f"{place}: is called {RENAMED[name]} now"
+    return f"{place}: {error['msg']}"
 
 
 def read_settings(path: Path) -> ServiceSettings:

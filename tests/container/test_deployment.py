@@ -99,7 +99,7 @@ def test_process_is_confined(pod: Pod) -> None:
     assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert (set(status["Uid"].split()), set(status["Gid"].split())) == ({"10001"}, {"10001"})
-    assert b"credit_risk_model.service.app:app" in Path(f"/proc/{pod.pid}/cmdline").read_bytes()
+    assert b"credit_risk_model.service" in Path(f"/proc/{pod.pid}/cmdline").read_bytes()
 
 
 def test_only_tmp_can_be_written_to(pod: Pod, podman: Podman) -> None:

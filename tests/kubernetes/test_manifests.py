@@ -8,6 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from credit_risk_model.service.server.server import GRACEFUL_SECONDS
 from credit_risk_model.service.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -246,11 +247,9 @@ def test_no_pod_leaves_before_another_is_ready(objects: Any) -> None:
 def test_the_grace_period_outlasts_sleep_and_shutdown(objects: Any) -> None:
     """A pod is killed only when it has had its preStop sleep, its drain and the server's own graceful shutdown."""
     program, seconds = objects.container["lifecycle"]["preStop"]["exec"]["command"]
-    graceful = re.search(r'"--timeout-graceful-shutdown", "(\d+)"', (ROOT / "Dockerfile").read_text())
-    drain = read_settings(ROOT / "configuration" / "rest_configuration.yaml").drain_seconds
+    drain = read_settings(ROOT / "configuration" / "rest_configuration.yaml").drain_timeout_seconds
     assert program == "sleep"
-    assert graceful
-    assert objects.pod["spec"]["terminationGracePeriodSeconds"] > int(seconds) + drain + int(graceful[1])
+    assert objects.pod["spec"]["terminationGracePeriodSeconds"] > int(seconds) + drain + GRACEFUL_SECONDS
 
 
 def test_pods_meet_the_restricted_standard(objects: Any) -> None:
@@ -308,7 +307,7 @@ def test_api_keys_of_the_comment_can_be_switched_on(tmp_path: Path) -> None:
     """The configuration's commented lines are valid when the comment signs are taken away."""
     text = (ROOT / "configuration" / "rest_configuration.yaml").read_text()
     path = tmp_path / "rest_configuration.yaml"
-    path.write_text(re.sub(r"(?m)^  # (api_keys:|  file:|  guard:)", r"  \1", text))
+    path.write_text(re.sub(r"(?m)^  # (api_keys:|  file:|  protect:)", r"  \1", text))
     keys = read_settings(path).api_keys
     assert keys is not None
     assert keys.file == "/service/keys/api_keys"

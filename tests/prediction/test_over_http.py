@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import FRAMEWORK
 
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
@@ -14,10 +15,12 @@ MODELS = ("explanation.CreditRiskExplanation", "batch.CreditRiskBatch")
 Ask = Callable[..., tuple[int, Any]]
 
 
-@pytest.fixture(scope="module", params=["credit_risk_model.service.app:app", "rest_model_service.main:app"])
+@pytest.fixture(scope="module", params=[("credit_risk_model.service",), FRAMEWORK], ids=["service", "framework"])
 def ask(start_service: Callable[..., Any], request: pytest.FixtureRequest) -> Ask:
     """Post to a model of a service with all three, under the project's application and the framework's own."""
-    service = start_service(request.param, more_models=tuple(f"credit_risk_model.prediction.{name}" for name in MODELS))
+    service = start_service(
+        command=request.param, more_models=tuple(f"credit_risk_model.prediction.{name}" for name in MODELS)
+    )
     service.wait_for("/api/health/ready")
 
     def post(model: str, body: dict[str, Any]) -> tuple[int, Any]:

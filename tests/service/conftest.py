@@ -9,7 +9,7 @@ from conftest import CONFIGURATION, Service
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A ready service of the shipped configuration and archive."""
-    service = Service(CONFIGURATION, "credit_risk_model.service.app:app", tmp_path_factory.mktemp("shipped") / "log")
+    service = Service(CONFIGURATION, tmp_path_factory.mktemp("shipped") / "log")
     service.wait_for("/api/health/ready")
     yield service
     service.stop()

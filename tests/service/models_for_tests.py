@@ -6,6 +6,8 @@ from ml_base import MLModel, MLModelDecorator
 from ml_base.ml_model import MLModelSchemaValidationException
 from pydantic import BaseModel
 
+from credit_risk_model.prediction.served import RequestLimits
+
 
 class Wish(BaseModel):
     """What a model is asked to do."""
@@ -27,7 +29,7 @@ class SlowModel(MLModel):
     version = "1"
     input_schema = Wish
     output_schema = Done
-    takes_long = True
+    limits = RequestLimits(takes_long=True)
 
     def __init__(self) -> None:
         """Load nothing."""
@@ -52,7 +54,7 @@ class BrokenModel(SlowModel):
     """Fails with an error that quotes something secret."""
 
     display_name = qualified_name = "broken"
-    takes_long = False
+    limits = RequestLimits()
 
     def predict(self, data: Wish) -> Done:
         """Fail."""
@@ -63,7 +65,7 @@ class ChoosyModel(SlowModel):
     """Refuses a loan that its schema lets pass, in ml_base's own way."""
 
     display_name = qualified_name = "choosy"
-    takes_long = False
+    limits = RequestLimits()
 
     def predict(self, data: Wish) -> Done:
         """Refuse."""
@@ -74,7 +76,7 @@ class OddModel(SlowModel):
     """Answers what JSON can't hold."""
 
     display_name = qualified_name = "odd"
-    takes_long = False
+    limits = RequestLimits()
 
     def predict(self, data: Wish) -> Done:
         """Answer oddly."""

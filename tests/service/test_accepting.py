@@ -10,7 +10,7 @@ from pathlib import Path
 from socket import create_connection
 
 import pytest
-from conftest import OPTIONS, Service
+from conftest import Service
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
@@ -64,10 +64,10 @@ def test_connections_that_waited_speak_tls_too(
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*made, *subject], check=True, capture_output=True)
     tls = ("--ssl-keyfile", str(key), "--ssl-certfile", str(certificate))
-    service = start_service(archive=str(archive_path), options=(*OPTIONS, *tls))
+    service = start_service(*tls, archive=str(archive_path))
     context = ssl.create_default_context(cafile=str(certificate))
     deadline = time.monotonic() + 30
-    while "Uvicorn running" not in service.log.read_text():
+    while '"listening"' not in service.log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     with ExitStack() as stack:

@@ -29,9 +29,10 @@ JSON = {"Content-Type": "application/json"}
 def service(start_service: Callable[..., Service], archive_path: Path) -> Service:
     """A ready service with the small archive, bodies bounded to a second, and the models for tests."""
     service = start_service(
-        settings={"body_seconds": 0.5, "long_predictions": 2},
-        more_models=tuple(
-            f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel", "OddModel")
+        settings={"body_timeout_seconds": 0.5, "max_concurrent_slow_predictions": 2},
+        more_models=(
+            "credit_risk_model.prediction.batch.CreditRiskBatch",
+            *(f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel", "OddModel")),
         ),
         archive=str(archive_path),
     )
@@ -60,7 +61,7 @@ def exchange(service: Service, request: bytes, seconds: float = 10) -> bytes:
         pytest.param(b"{", "json_invalid", id="cut off"),
         pytest.param(b"not json", "json_invalid", id="no JSON"),
         pytest.param(b'{"annual_income": \xff}', "json_invalid", id="invalid UTF-8"),
-        pytest.param(b"[" * 50_000, "json_invalid", id="nesting bomb"),
+        pytest.param(b"[" * 50_000, "50000 JSON arrays", id="nesting bomb"),
         pytest.param(LOAN.replace(b"65000", b"1e400"), "annual_income", id="1e400"),
         pytest.param(LOAN.replace(b"65000", b"9" * 5000), "json_invalid", id="5,000 digits"),
         pytest.param(b"", "missing", id="empty"),
@@ -81,9 +82,11 @@ def test_errors_do_not_echo_what_was_sent(service: Service) -> None:
     answer = httpx.post(service.address + PREDICTION, json=loan)
     assert answer.status_code == 400
     assert all(len(message) < 300 for message in answer.json()["messages"])
-    many = httpx.post(service.address + PREDICTION, json={f"field{number}": 1 for number in range(500)})
+    many = httpx.post(
+        f"{service.address}/api/models/credit_risk_batch/prediction", json={"loans": [{"field": 1}] * 500}
+    )
     assert len(many.json()["messages"]) == 101
-    assert many.json()["messages"][-1] == "And 416 more errors."
+    assert many.json()["messages"][-1] == "And 8400 more errors."
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
@@ -167,14 +170,17 @@ def test_request_id_is_taken_or_made(service: Service) -> None:
 
 
 def test_fault_of_ours_is_an_opaque_500(service: Service) -> None:
-    """A failing model answers an id that is also in the log, and nothing of its error."""
+    """A failing model answers the request's id, under which the log tells of it twice, and nothing of its error."""
     answer = httpx.post(f"{service.address}/api/models/broken/prediction", json={})
     assert (answer.status_code, answer.json()["type"]) == (500, "ServiceError")
     assert "secret" not in answer.text
     (error_id,) = re.findall("[0-9a-f]{16}", answer.json()["messages"][0])
-    (line,) = [line for line in lines_of(service) if line.get("error_id") == error_id]
-    assert line["error"] == "RuntimeError"
-    assert "models_for_tests.py" in line["places"][-1]
+    assert answer.headers["x-request-id"] == error_id
+    time.sleep(0.2)  # requests' lines are written together, a little late
+    fault, request = [line for line in lines_of(service) if line.get("request_id") == error_id]
+    assert (fault["event"], fault["error"]) == ("fault", "RuntimeError")
+    assert "models_for_tests.py" in fault["places"][-1]
+    assert (request["event"], request["status"]) == ("request", 500)
     assert "secret of a borrower" not in service.log.read_text()
 
 
@@ -247,20 +253,26 @@ def test_metrics_count_answers_and_refusals(service: Service, archive_path: Path
         return sum(value for sample, value in samples.items() if sample.startswith(name))
 
     before = scrape()
+    time.sleep(0.15)  # they are gathered at most every tenth of a second
     httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON)
     httpx.post(service.address + PREDICTION, content=b"{", headers=JSON)
     after = scrape()
     for name in (
         'credit_risk_predictions_total{credit_risk="',
-        "credit_risk_probability_count",
-        'credit_risk_evaluation_seconds_count{model="credit_risk_model"}',
+        'credit_risk_probability_count{model="credit_risk_model",model_version="test"}',
+        'credit_risk_prediction_duration_seconds_count{model="credit_risk_model"}',
         'credit_risk_refused_requests_total{reason="invalid"}',
+        f'credit_risk_requests_total{{route="{PREDICTION}",status="2xx"}}',
+        f'credit_risk_requests_total{{route="{PREDICTION}",status="4xx"}}',
     ):
         assert total(after, name) == total(before, name) + 1, name
-    assert 0 < after["credit_risk_ready_seconds"] < 60
+    assert 0 < after["credit_risk_startup_duration_seconds"] < 60
+    assert after["credit_risk_requests_in_flight"] == 1
+    assert after["credit_risk_open_connections"] >= 1
+    assert total(after, "credit_risk_build_info") == 1
+    assert after["process_resident_memory_bytes"] > 1e7
     digest = archive.sha256(archive_path.read_bytes())
     assert after[f'credit_risk_model_info{{model="credit_risk_model",sha256="{digest}",version="test"}}'] == 1
-    assert "http_requests_total" in str(after.keys())
 
 
 def test_pinned_archive_is_loaded_and_any_other_refused(
@@ -381,7 +393,7 @@ def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Serv
     The clients go on with the service that ends until it refuses them, as those that hear of it late do; every second
     one pauses between its requests for longer than the drain lasts, so that its connection closes while it has none.
     """
-    ending, other = (start_service(settings={"drain_seconds": 1}, archive=str(archive_path)) for _ in range(2))
+    ending, other = (start_service(settings={"drain_timeout_seconds": 1}, archive=str(archive_path)) for _ in range(2))
     for service in (ending, other):
         service.wait_for("/api/health/ready")
     expected = httpx.post(other.address + PREDICTION, content=LOAN, headers=JSON).json()

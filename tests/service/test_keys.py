@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service
+from conftest import FRAMEWORK, Service
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -69,9 +69,9 @@ def lines_of(service: Service) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", [path for paths in GUARDED.values() for path in paths])
 def test_line_feed_does_not_lead_past_the_keys(service: Service, path: str) -> None:
-    """Routes that end in `$` also match a path with a line feed after it; it is a 404 here, with a key or without."""
-    for headers in ({}, {"X-API-Key": FIRST}):
-        assert ask(service, f"{path}%0a", headers).status_code == 404
+    """Routes that end in `$` also match a path with a line feed after it; here it is not there."""
+    for headers, status in (({}, 401), ({"X-API-Key": FIRST}, 404)):
+        assert ask(service, f"{path}%0a", headers).status_code == status
 
 
 @pytest.mark.parametrize("path", [path for paths in GUARDED.values() for path in paths])
@@ -94,6 +94,7 @@ def test_without_a_key_nothing_is_answered(service: Service, path: str) -> None:
         pytest.param({"X-API-Key": SECOND}, id="second"),
         pytest.param({"Authorization": f"Bearer {FIRST}"}, id="bearer"),
         pytest.param({"Authorization": f"bearer {SECOND}"}, id="bearer, second"),
+        pytest.param({"X-API-Key": f" {FIRST} "}, id="space around it"),
     ],
 )
 def test_with_a_key_all_is_answered(service: Service, headers: dict[str, str]) -> None:
@@ -125,7 +126,7 @@ def test_log_says_at_the_start_who_may_ask(
 ) -> None:
     """Keys that are on are counted, keys that are off are told."""
     (line,) = [line for line in lines_of(service) if line["event"] == "api keys are on"]
-    assert (line["keys"], line["guard"]) == (2, sorted(GUARDED))
+    assert (line["keys"], line["protect"]) == (2, sorted(GUARDED))
     without = start_service(archive=str(archive_path))
     without.wait_for("/api/health/ready")
     assert ask(without, PREDICTION).status_code == 200
@@ -148,10 +149,10 @@ def test_contract_names_the_schemes(service: Service) -> None:
 def test_only_what_is_named_is_guarded(
     guarded: str, start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
 ) -> None:
-    """`guard` names what needs a key; the rest is open."""
+    """`protect` names what needs a key; the rest is open."""
     file = tmp_path / "keys"
     file.write_text(FIRST)
-    service = start_service(settings={"api_keys": {"file": str(file), "guard": [guarded]}}, archive=str(archive_path))
+    service = start_service(settings={"api_keys": {"file": str(file), "protect": [guarded]}}, archive=str(archive_path))
     service.wait_for("/api/health/ready")
     for name, paths in GUARDED.items():
         assert {ask(service, path).status_code == 401 for path in paths} == {name == guarded}, name
@@ -217,7 +218,7 @@ def test_framework_alone_ignores_the_keys(
 ) -> None:
     """rest_model_service's own application starts with the same YAML; nothing guards it."""
     service = start_service(
-        "rest_model_service.main:app", settings={"api_keys": {"file": str(tmp_path)}}, archive=str(archive_path)
+        command=FRAMEWORK, settings={"api_keys": {"file": str(tmp_path)}}, archive=str(archive_path)
     )
     service.wait_for("/api/health/ready")
     assert ask(service, PREDICTION).status_code == 200

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import CONFIGURATION, ROOT, Service
+from conftest import CONFIGURATION, FRAMEWORK, ROOT, Service
 
 from credit_risk_model import __version__, archive
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -17,10 +17,10 @@ from credit_risk_model.schemas import EXAMPLE_LOAN
 PREDICTION = "/api/models/credit_risk_model/prediction"
 
 
-@pytest.fixture(scope="module", params=["rest_model_service.main:app", "credit_risk_model.service.app:app"])
+@pytest.fixture(scope="module", params=[FRAMEWORK, ("credit_risk_model.service",)], ids=["framework", "service"])
 def service(request: pytest.FixtureRequest, start_service: Callable[..., Service], archive_path: Path) -> Service:
     """A ready service on the small archive."""
-    service = start_service(request.param, archive=str(archive_path))
+    service = start_service(command=request.param, archive=str(archive_path))
     service.wait_for("/api/health/ready")
     return service
 

@@ -35,12 +35,22 @@ def test_settings_may_be_left_out(tmp_path: Path) -> None:
     ("change", "words"),
     [
         pytest.param(lambda content: content["service"].update(largest_boddy=1), "service.largest_boddy", id="ours"),
-        pytest.param(lambda content: content["service"].update(largest_body="big"), "service.largest_body", id="type"),
         pytest.param(
-            lambda content: content["service"].update(largest_body="70000"), "service.largest_body", id="text"
+            lambda content: content["service"].update(max_body_bytes="big"), "service.max_body_bytes", id="type"
         ),
-        pytest.param(lambda content: content["service"].update(drain_seconds=True), "service.drain_seconds", id="bool"),
-        pytest.param(lambda content: content["service"].update(body_seconds=0), "service.body_seconds", id="bound"),
+        pytest.param(
+            lambda content: content["service"].update(max_body_bytes="70000"), "service.max_body_bytes", id="text"
+        ),
+        pytest.param(
+            lambda content: content["service"].update(drain_timeout_seconds=True),
+            "service.drain_timeout_seconds",
+            id="bool",
+        ),
+        pytest.param(
+            lambda content: content["service"].update(body_timeout_seconds=0),
+            "service.body_timeout_seconds",
+            id="bound",
+        ),
         pytest.param(lambda content: content["service"].update(api_keys={}), "service.api_keys.file", id="no file"),
         pytest.param(
             lambda content: content["service"].update(api_keys={"file": "keys", "guard": ["health"]}),

@@ -10,12 +10,15 @@ from conftest import CONFIGURATION, ROOT
 
 PROGRAM = """
 import asyncio, json, sys
+from pathlib import Path
 from credit_risk_model.schemas import EXAMPLE_LOAN
-from credit_risk_model.service.app import app
+from credit_risk_model.service.app import Application
+from credit_risk_model.service.server import server
+from credit_risk_model.service.settings import read_configuration
 
+app = Application(read_configuration(Path(sys.argv[1])))
 body = json.dumps(EXAMPLE_LOAN).encode()
-scope = {"type": "http", "method": "POST", "path": "/api/models/credit_risk_model/prediction",
-         "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]}
+headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
 sent = []
 
 async def receive():
@@ -24,11 +27,16 @@ async def receive():
 async def send(message):
     sent.append(message)
 
+async def predict():
+    scope = {"type": "http", "method": "POST", "path": "/api/models/credit_risk_model/prediction", "headers": headers}
+    app.admit(scope)
+    await app(scope, receive, send)
+
 async def main():
     while not app._ready():
         await asyncio.sleep(0.01)
     for _ in range(10):
-        await app(scope, receive, send)
+        await predict()
     calls = {"call": 0, "c_call": 0}
     def count(frame, event, argument):
         if event in calls:
@@ -36,12 +44,12 @@ async def main():
     await asyncio.sleep(0.1)  # the log's lines are out
     before = sys.getallocatedblocks()
     for _ in range(1000):
-        await app(scope, receive, send)
+        await predict()
         sent.clear()
     await asyncio.sleep(0.1)
     kept = sys.getallocatedblocks() - before
     sys.setprofile(count)
-    await app(scope, receive, send)
+    await predict()
     sys.setprofile(None)
     print(json.dumps({"status": sent[0]["status"], "python": calls["call"], "c": calls["c_call"], "kept": kept,
                       "modules": len(sys.modules)}))
@@ -54,9 +62,9 @@ asyncio.run(main())
 def work() -> dict[str, Any]:
     """The counts of a fresh process that serves the shipped configuration, everything on."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, str(CONFIGURATION)],
         cwd=ROOT,
-        env={"REST_CONFIG": str(CONFIGURATION), "PATH": "", "PYTHONPATH": str(ROOT)},
+        env={"PATH": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

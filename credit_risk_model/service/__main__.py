@@ -1,0 +1,75 @@
+"""Serve the models of a YAML file: `python -m credit_risk_model.service`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from credit_risk_model.errors import ConfigurationError
+
+
+def main() -> None:
+    """Start the service as the command line says, and serve until the process is told to end."""
+    parser = argparse.ArgumentParser(
+        prog="python -m credit_risk_model.service",
+        description="Serve the models of a YAML file over HTTP. SIGTERM drains: requests on open connections are still "
+        "answered, and the process ends when none come any more.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("REST_CONFIG", "rest_config.yaml")),
+        help="the YAML file (default: what REST_CONFIG names, else rest_config.yaml)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="name or address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
+    parser.add_argument("--uds", metavar="PATH", help="Unix domain socket to listen at instead")
+    parser.add_argument("--root-path", default="", metavar="/PREFIX", help="prefix that a proxy takes away from paths")
+    parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate, for TLS")
+    parser.add_argument("--ssl-keyfile", metavar="FILE", help="its key")
+    parser.add_argument("--workers", type=int, default=1, help="must be 1: run more processes to have more")
+    arguments = parser.parse_args()
+    try:
+        serve(arguments)
+    except ConfigurationError as error:
+        sys.exit(f"The service can't start: {error}")
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Check everything, then serve.
+
+    Raises:
+        ConfigurationError: The file or an argument is wrong, or the address can't be bound.
+    """
+    if arguments.workers != 1:
+        raise ConfigurationError(
+            f"--workers {arguments.workers}: a process serves on its own, with its own metrics and readiness. Start "
+            "more of them on ports of their own behind a proxy; in Kubernetes, one in each pod."
+        )
+    root_path = arguments.root_path.rstrip("/")
+    if root_path and not root_path.startswith("/"):
+        raise ConfigurationError(f"--root-path {root_path}: it begins with a slash.")
+    # Not before the arguments are known to be right: they take a quarter of a second.
+    from credit_risk_model.service.app import Application  # noqa: PLC0415
+    from credit_risk_model.service.cors import allow_origins  # noqa: PLC0415
+    from credit_risk_model.service.server.server import Server, bind, check_uvicorn  # noqa: PLC0415
+    from credit_risk_model.service.settings import read_configuration  # noqa: PLC0415
+
+    check_uvicorn()
+    configuration = read_configuration(arguments.config)
+    listening = bind(arguments.host, arguments.port, arguments.uds)
+    application = Application(configuration, root_path)
+    server = Server(
+        application,
+        allow_origins(application, configuration.service.cors_origins),
+        configuration.service,
+        [listening],
+        root_path=root_path,
+        ssl_certfile=arguments.ssl_certfile,
+        ssl_keyfile=arguments.ssl_keyfile,
+    )
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

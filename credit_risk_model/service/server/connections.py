@@ -1,0 +1,128 @@
+"""All connections of a server: how many there may be, how long they may wait, and who makes room for whom."""
+
+import asyncio
+import logging
+import resource
+from time import monotonic
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from credit_risk_model.service.server import Served
+from credit_risk_model.service.server.connection import FULL, Connection, State
+from credit_risk_model.service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 0.5
+# Files that a process has open besides its connections.
+_OTHER_FILES = 64
+# What a body is held to have received before its first byte, when it is weighed against others: those that have only
+# just begun are not the slowest.
+_HEAD_START_BYTES = 1024
+
+
+class Connections:
+    """The connections of one server.
+
+    Attributes:
+        max_header_bytes: Bytes that a request's line and headers may have.
+        draining: Whether each answer is to be its connection's last.
+        ending: Whether connections are closed at once, without waiting for what the client still sends.
+    """
+
+    def __init__(self, config: Config, state: ServerState, served: Served, settings: ServiceSettings) -> None:
+        """Make room for as many as the settings allow."""
+        self.config, self.state, self.served = config, state, served
+        self.loop = asyncio.get_running_loop()
+        self.max_header_bytes = settings.max_header_bytes
+        self.draining = self.ending = False
+        self._settings = settings
+        # Those that wait, the longest first, with the time since when: for a first request, for a further one or for
+        # the client to read, and for a body.
+        self._fresh: dict[Connection, float] = {}
+        self._kept: dict[Connection, float] = {}
+        self._bodies: dict[Connection, float] = {}
+        self._watching = False
+        _allow_open_files(settings.max_connections + _OTHER_FILES)
+
+    def open(self, connection: Connection) -> None:
+        """Let a new connection in: where there are too many in place of the one that can best be spared.
+
+        That is the longest silent of those that never asked anything, else of those that wait for the next request.
+        """
+        self.state.connections.add(connection)  # type: ignore[arg-type]  # uvicorn only calls its shutdown()
+        if len(self.state.connections) > self._settings.max_connections:
+            spared = next(iter(self._fresh or self._kept), None)
+            if spared is None:
+                connection.refuse(FULL)
+                return
+            since = (self._fresh or self._kept)[spared]
+            self.go_on(spared)
+            spared.make_room(since)
+        self.wait(connection)
+        if not self._watching:
+            self._watching = True
+            self.loop.call_later(_WATCH_SECONDS, self._watch)
+
+    def wait(self, connection: Connection, since: float | None = None) -> None:
+        """Note that a connection waits, from now on or since a time."""
+        self.go_on(connection)
+        if connection.state is State.BODY:
+            waiting = self._bodies
+            if len(waiting) >= self._settings.max_concurrent_bodies:
+                self._refuse_slowest_body()
+        else:
+            waiting = self._kept if connection.asked else self._fresh
+        waiting[connection] = monotonic() if since is None else since
+
+    def go_on(self, connection: Connection) -> None:
+        """Note that a connection waits no longer."""
+        for waiting in (self._kept, self._fresh, self._bodies):
+            if waiting.pop(connection, None) is not None:
+                return
+
+    def forget(self, connection: Connection) -> None:
+        """Note that a connection is closed."""
+        self.go_on(connection)
+        self.state.connections.discard(connection)
+
+    def silent(self, seconds: float) -> bool:
+        """Say whether no connection that has not asked anything yet is younger than this."""
+        return not self._fresh or next(reversed(self._fresh.values())) < monotonic() - seconds
+
+    def _refuse_slowest_body(self) -> None:
+        now = monotonic()
+
+        def rate(waiting: tuple[Connection, float]) -> float:
+            connection, since = waiting
+            return (connection.received + _HEAD_START_BYTES) / max(now - since, 1e-6)
+
+        slowest, _ = min(self._bodies.items(), key=rate)
+        slowest.refuse_body()
+
+    def _watch(self) -> None:
+        """End the waits whose time is over; goes on as long as there are connections."""
+        self._watching = bool(self.state.connections)
+        if self._watching:
+            self.loop.call_later(_WATCH_SECONDS, self._watch)
+        now, settings = monotonic(), self._settings
+        overdue = [each for each, since in self._bodies.items() if now - since > settings.body_timeout_seconds]
+        for waiting in (self._fresh, self._kept):
+            for connection, since in waiting.items():
+                idle = connection.asked and connection.state is State.IDLE
+                longest = self.config.timeout_keep_alive if idle else settings.header_timeout_seconds
+                if now - since > longest:
+                    overdue.append(connection)
+        for connection in overdue:
+            connection.end_wait()
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the process's own limit, which is often 1,024, as far as the system lets it."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < number:
+        wanted = number if most == resource.RLIM_INFINITY else min(number, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        if wanted < number:
+            logger.warning("fewer open files allowed than connections", extra={"fields": {"limit": wanted}})
