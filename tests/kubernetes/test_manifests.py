@@ -311,4 +311,4 @@ def test_api_keys_of_the_comment_can_be_switched_on(tmp_path: Path) -> None:
     keys = read_settings(path).api_keys
     assert keys is not None
     assert keys.file == "/service/keys/api_keys"
-    assert set(keys.guard) == {"predictions", "metadata", "docs", "metrics"}
+    assert set(keys.protect) == {"predictions", "metadata", "docs", "metrics"}

@@ -556,3 +556,70 @@ def test_aborted_connections_leave_nothing(service: Service) -> None:
     time.sleep(0.5)
     assert open_files(service) <= before
     assert httpx.post(service.address + PREDICTION, json=EXAMPLE_LOAN).status_code == 200
+
+
+def test_connections_that_never_asked_make_room_first(small: Service) -> None:
+    """Clients that only connect, however many, close nobody's connection who asks now and then."""
+    with connected(small, HEALTH) as regular:
+        one_answer(regular)
+        for _ in range(30):
+            with ExitStack() as stack:
+                for _ in range(5):
+                    stack.enter_context(connected(small))
+                regular.sendall(HEALTH)
+                assert one_answer(regular).startswith(b"HTTP/1.1 200 ")
+
+
+def test_body_that_never_completes_does_not_delay_the_end(
+    start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """After SIGTERM a half-sent body is refused with the drain's end, not waited for."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    with connected(service, HALF_SENT) as connection:
+        time.sleep(0.2)
+        service.process.terminate()
+        began = time.monotonic()
+        assert refusal(rest_of(connection))[0] == 408
+        service.process.wait(10)
+        assert time.monotonic() - began < 4
+
+
+def test_connections_that_come_until_the_end_are_answered(
+    start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """Whoever is let in before the listening socket is closed is answered; nobody's connection is reset."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    ends: list[bytes] = []
+    ending = False
+    while True:
+        try:
+            with connected(service, GOOD) as connection:
+                ends.append(one_answer(connection)[:12])
+        except ConnectionRefusedError:
+            break
+        if len(ends) == 20 and not ending:
+            ending = True
+            service.process.terminate()
+    service.process.wait(10)
+    assert set(ends) == {b"HTTP/1.1 200"}
+    assert len(ends) > 20
+
+
+def test_answers_that_nobody_reads_are_one_copy(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """Two hundred clients that pipeline requests for a script and read nothing take no more than their sockets."""
+    service = start_service(archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    request = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(200):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", service.port))
+            connection.sendall(request * 20)
+        time.sleep(1)
+        status = Path(f"/proc/{service.process.pid}/status").read_text()
+        (resident,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+        assert service.get("/api/health")[0] == 200
+    assert resident < 160

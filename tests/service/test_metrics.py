@@ -25,8 +25,9 @@ def test_probabilities_are_counted_as_the_library_counts() -> None:
     library = Histogram("theirs", "Probabilities.", buckets=tenths, registry=theirs)
     for value in values:
         library.observe(value)
-    own.observe(values[:1])
-    own.observe(values[1:])
+    observe = own.bind("a model", "1")
+    observe(values[:1])
+    observe(values[1:])
     expected = samples(theirs)
     del expected["created", ""]
     assert expected.pop(("sum", "")) == pytest.approx(samples(ours)["sum", ""])
@@ -45,13 +46,16 @@ def test_each_loan_of_a_batch_is_counted() -> None:
     )
 
     def count(model: str) -> list[float]:
-        names = [("credit_risk_predictions_total", {"model": model, "credit_risk": risk.value}) for risk in CreditRisk]
-        names += [("credit_risk_cautions_total", {"model": model, "caution": caution.value}) for caution in Caution]
-        names += [("credit_risk_probability_bucket", {"le": bound}) for bound in ("0.1", "0.3", "0.9", "1.0", "+Inf")]
+        of = {"model": model, "model_version": "1"}
+        names = [("credit_risk_predictions_total", of | {"credit_risk": risk.value}) for risk in CreditRisk]
+        names += [("credit_risk_cautions_total", of | {"caution": caution.value}) for caution in Caution]
+        names += [
+            ("credit_risk_probability_bucket", of | {"le": bound}) for bound in ("0.1", "0.3", "0.9", "1.0", "+Inf")
+        ]
         return [REGISTRY.get_sample_value(*name) or 0 for name in names]
 
     for model, answers in (("alone", predictions), ("together", (CreditRiskBatchOutput(predictions=predictions),))):
-        counter, before = AnswerCount(model), count(model)
+        counter, before = AnswerCount(model, "1"), count(model)
         for answer in answers:
             counter.add(answer)
         added = [after - earlier for earlier, after in zip(before, count(model), strict=True)]

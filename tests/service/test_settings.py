@@ -53,9 +53,9 @@ def test_settings_may_be_left_out(tmp_path: Path) -> None:
         ),
         pytest.param(lambda content: content["service"].update(api_keys={}), "service.api_keys.file", id="no file"),
         pytest.param(
-            lambda content: content["service"].update(api_keys={"file": "keys", "guard": ["health"]}),
-            "service.api_keys.guard.0",
-            id="health is never guarded",
+            lambda content: content["service"].update(api_keys={"file": "keys", "protect": ["health"]}),
+            "service.api_keys.protect.0",
+            id="health is never protected",
         ),
         pytest.param(
             lambda content: content["service"].update(cors_origins="*"), "service.cors_origins", id="origins: no list"

@@ -86,5 +86,5 @@ def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
 
 
 def test_start_imports_what_it_needs(work: dict[str, Any]) -> None:
-    """The whole service is fewer modules than pandas and scikit-learn alone would be."""
-    assert work["modules"] <= 560
+    """The whole service, its server included, is fewer modules than pandas and scikit-learn alone would be."""
+    assert work["modules"] <= 590

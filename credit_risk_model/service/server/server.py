@@ -212,7 +212,9 @@ def bind(host: str, port: int, uds: str | None) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         place = f"{host}:{port}" if uds is None else uds
-        raise ConfigurationError(f"{place}: can't be listened at ({error.strerror or error}).") from None
+        # An address in use comes with a longer text of Python's, an unknown name with a number of another kind.
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        raise ConfigurationError(f"{place}: can't be listened at ({reason}).") from None
 
 
 def _bind_path(path: str) -> socket.socket:
