@@ -12,8 +12,10 @@ import importlib.util
 import platform
 from array import array
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from struct import Struct
+from typing import NoReturn
 
 from credit_risk_model.errors import ModelArchiveError
 
@@ -27,6 +29,8 @@ _ALL_ITERATIONS = -1
 _PARAMETERS = b"num_threads=1"
 
 _Double, _reference = ctypes.c_double, ctypes.byref  # bound, since they are used for each prediction
+
+CURE = "Train and package it again, or restore it from where it was released."
 
 _SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}
 
@@ -60,7 +64,8 @@ class _Library:
     def check(self, status: int) -> None:
         """Raise what LightGBM says went wrong in the call that returned this status."""
         if status != 0:
-            raise ModelArchiveError(f"LightGBM refuses the model: {self.slow.LGBM_GetLastError().decode()}.")
+            words = " ".join(self.slow.LGBM_GetLastError().decode(errors="replace").split())
+            raise ModelArchiveError(f"LightGBM refuses the model: {words}. {CURE}")
 
 
 _library: _Library | None = None
@@ -71,6 +76,10 @@ def _load_library() -> _Library:
     if _library is None:
         _library = _Library()
     return _library
+
+
+def _refuse(answer: float) -> NoReturn:
+    raise ModelArchiveError(f"The model's answer is {answer}, no finite number. {CURE}")
 
 
 class Booster:
@@ -102,7 +111,7 @@ class Booster:
         library.check(library.slow.LGBM_BoosterGetNumClasses(self._handle, ctypes.byref(outputs)))
         library.check(library.slow.LGBM_BoosterGetNumFeature(self._handle, ctypes.byref(features)))
         if outputs.value != 1:
-            raise ModelArchiveError(f"The model has {outputs.value} outputs: a binary classifier has one.")
+            raise ModelArchiveError(f"The model has {outputs.value} outputs: a binary classifier has one. {CURE}")
         self.feature_count = features.value
         self._probability = self._bind_fast(_NORMAL)
         # Also bound once: each call by the other interface would measure the trees' depths anew, and two calls at once
@@ -138,12 +147,17 @@ class Booster:
             self._library.slow.LGBM_BoosterFree(self._handle)
 
     def predict_row(self, row: Sequence[float]) -> float:
-        """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread."""
+        """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread.
+
+        Raises:
+            ModelArchiveError: The model gives no finite number.
+        """
         probability = _Double()
         status = self._predict_row(self._probability, self.pack(*row), self._always_one, _reference(probability))
         if status != 0:
             self._library.check(status)
-        return probability.value
+        value = probability.value
+        return value if isfinite(value) else _refuse(value)
 
     def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
         """Give the positive class's probability for each of many rows, the same to the last bit as one by one.
@@ -155,6 +169,9 @@ class Booster:
 
         Returns:
             As many numbers as there are rows.
+
+        Raises:
+            ModelArchiveError: The model gives a row no finite number.
         """
         count = memoryview(rows).nbytes // self._row.size
         if count == 0:
@@ -178,7 +195,8 @@ class Booster:
                 (ctypes.c_double * count).from_buffer(probabilities),
             )
         )
-        return probabilities
+        total = sum(probabilities)  # not finite where one of them is not; a hundredth of the prediction's time
+        return probabilities if isfinite(total) else _refuse(total)
 
     def contributions(self, row: Sequence[float]) -> list[float]:
         """Give what each number of a row adds to its log-odds, exact TreeSHAP values; safe from any thread.
@@ -187,6 +205,9 @@ class Booster:
 
         Returns:
             One more than the row has: the last is the log-odds from which the others lead to the row's own.
+
+        Raises:
+            ModelArchiveError: One of them is no finite number.
         """
         length, values = ctypes.c_int64(), (ctypes.c_double * (self.feature_count + 1))()
         self._library.check(
@@ -194,4 +215,5 @@ class Booster:
                 self._contributions, self.pack(*row), ctypes.byref(length), values
             )
         )
-        return list(values)
+        total = sum(values)
+        return list(values) if isfinite(total) else _refuse(total)

@@ -589,9 +589,12 @@ class Training:
             return self._former.metadata.metrics.get("out_of_fold")
         former = packaging.ArchivedModels(self._former)
         training = self.split.training
-        return _rank_out_of_fold(
-            training, fitting.OutOfFold(former.predict(training), former.predict(training, withhold_age=True))
-        )
+        try:
+            answers = fitting.OutOfFold(former.predict(training), former.predict(training, withhold_age=True))
+        except ModelArchiveError as error:
+            logger.warning("The model can't be compared with %s, which it follows: %s", self._former_name, error)
+            return None
+        return _rank_out_of_fold(training, answers)
 
     def _card(self, metadata: dict[str, Any]) -> str:
         return write_card(

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from credit_risk_model import archive
+from credit_risk_model.booster import Booster
 from credit_risk_model.errors import ConfigurationError, DataError, ModelRefusedError
 from credit_risk_model.prediction.model import CreditRiskModel
 from credit_risk_model.training import gate, pipeline
@@ -217,6 +218,22 @@ def test_model_of_other_data_is_compared_on_the_same_loans(trained: tuple[Traini
     # It was trained on these very loans, whole: it must rank them well.
     assert 0.9 < found["age_known"]["all"]["auc"] < 1
     assert 0.8 < found["age_withheld"]["all"]["auc"] < 1
+
+
+def test_former_model_that_gives_no_number_is_not_compared_with(
+    trained: tuple[Training, Path], archive_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A former archive that answers NaN is named in one line, and does not stop the training that follows it."""
+    following = repackage(trained[0])
+    former = archive.read(archive_path)
+    with zipfile.ZipFile(archive_path) as source:
+        text = source.read(archive.MODEL_WITHOUT_AGE).decode()
+    spoilt = Booster(re.sub(r"(?<=leaf_value=)\S+", "nan", re.sub(r"\ntree_sizes=.*", "", text)))
+    model = dataclasses.replace(former.without_age, booster=spoilt)
+    following._former = dataclasses.replace(former, without_age=model)
+    following._former_name = "1.zip"
+    assert following._figures_of_former() is None
+    assert "can't be compared with 1.zip, which it follows: The model's answer is nan" in caplog.text
 
 
 def test_end_of_a_training_says_what_to_do(trained: tuple[Training, Path]) -> None:
