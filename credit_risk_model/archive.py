@@ -20,9 +20,11 @@ from weakref import WeakValueDictionary
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from credit_risk_model import features
-from credit_risk_model.booster import Booster
+from credit_risk_model.booster import CURE, Booster
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.trees import check_trees
+from credit_risk_model.trial import try_models
 
 MODEL = "model.txt"
 MODEL_WITHOUT_AGE = "model_without_age.txt"
@@ -63,7 +65,6 @@ GOLDEN_TOLERANCE = 1e-12
 _LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
 _LARGEST_METADATA = 10_000_000
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever they are written
-_CURE = "Train and package it again, or restore it from where it was released."
 
 
 class _Record(BaseModel):
@@ -257,6 +258,7 @@ def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -
                 entry = zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_TIME)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, contents.get(name, b""), compresslevel=9)
+        # As any reader would, with a child process: what crashes LightGBM must not take a training of hours with it.
         read(Path(temporary))
         os.chmod(temporary, 0o644)  # mkstemp keeps it to the owner; the service may run as another user
         os.replace(temporary, path)
@@ -271,12 +273,12 @@ def read(path: Path, pinned: str | None = None) -> Archive:
     Args:
         path: The archive.
         pinned: SHA-256 of the archive that is meant, in hexadecimal; any other is refused before it is parsed. It
-            vouches for every byte: what no answer comes from, the reports and the estimator, then stays packed, which
-            is most of the time to read.
+            vouches for every byte: what no answer comes from, the reports and the estimator, then stays packed, and
+            no child process tries the models first, which are most of the time to read.
 
     Raises:
         ModelArchiveError: It is missing, not the one that is meant, damaged, of an unknown format or at odds with the
-            contract, or this process does not reproduce the golden loans' probabilities.
+            contract, LightGBM crashes on it, or this process does not reproduce the golden loans' probabilities.
     """
     content = _load(path)
     return _verify(path, content, _check_pin(path, content, pinned), trusted=pinned is not None)
@@ -313,7 +315,7 @@ def _load(path: Path) -> bytes:
     except OSError as error:
         raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
     if len(content) > _LARGEST:
-        raise ModelArchiveError(f"{path.name}: larger than {_LARGEST:,} bytes. {_CURE}")
+        raise ModelArchiveError(f"{path.name}: larger than {_LARGEST:,} bytes. {CURE}")
     return content
 
 
@@ -333,31 +335,59 @@ def _verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archiv
     contents = _unpack(path, content, wanted)
     metadata = _parse_metadata(path, contents[METADATA])
     if set(metadata.files) != set(CONTENTS) - {METADATA}:
-        raise ModelArchiveError(f"{path.name}: {METADATA} names files that are not there. {_CURE}")
+        raise ModelArchiveError(f"{path.name}: {METADATA} names files that are not there. {CURE}")
     for name in wanted:
         if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
-            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {_CURE}")
-    with_age, without_age = (_load_model(path, metadata, each, contents) for each in features.FEATURE_SETS)
-    if without_age is None:
-        raise ModelArchiveError(f"{path.name}: {METADATA} has no model for loans of unknown age. {_CURE}")
-    archive = Archive(digest, metadata, with_age, without_age, _parse_golden(path, contents[GOLDEN]))
-    _replay(path, archive)
+            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {CURE}")
+    present = [wanted for wanted in features.FEATURE_SETS if _check_model(path, metadata, wanted, contents)]
+    if features.AGE_UNKNOWN not in present:
+        raise ModelArchiveError(f"{path.name}: {METADATA} has no model for loans of unknown age. {CURE}")
+    golden = _parse_golden(path, contents[GOLDEN])
+    texts = [contents[MODELS[wanted.name]].decode(errors="replace") for wanted in present]
+    try:
+        if not trusted:
+            try_models([(text, _encode(wanted, golden)) for wanted, text in zip(present, texts, strict=True)])
+        models = {
+            wanted.name: _load_model(metadata.models[wanted.name], wanted, text)
+            for wanted, text in zip(present, texts, strict=True)
+        }
+        archive = Archive(
+            digest, metadata, models.get(features.AGE_KNOWN.name), models[features.AGE_UNKNOWN.name], golden
+        )
+        answers = [archive.evaluate(example.loan) for example in golden]
+    except ModelArchiveError as error:
+        raise ModelArchiveError(f"{path.name}: {error}") from None
+    _compare(path, golden, answers)
     return archive
 
 
-def _load_model(
-    path: Path, metadata: Metadata, wanted: features.FeatureSet, contents: Mapping[str, bytes]
-) -> LoadedModel | None:
-    """Load the model of a feature set; None where the archive has none."""
+def _check_model(path: Path, metadata: Metadata, wanted: features.FeatureSet, contents: Mapping[str, bytes]) -> bool:
+    """Check the text of a feature set's model before LightGBM parses it; False where the archive has none."""
     record, name = metadata.models.get(wanted.name), MODELS[wanted.name]
     if record is None:
         if contents[name]:
-            raise ModelArchiveError(f"{path.name}: {METADATA} does not describe {name}. {_CURE}")
-        return None
+            raise ModelArchiveError(f"{path.name}: {METADATA} does not describe {name}. {CURE}")
+        return False
     _check_features(path, record, wanted, name, contents[name])
+    try:
+        check_trees(contents[name], len(wanted.features))
+    except ModelArchiveError as error:
+        raise ModelArchiveError(f"{path.name}: {name} {error}. {CURE}") from None
+    return True
+
+
+def _encode(wanted: features.FeatureSet, golden: Sequence[GoldenLoan]) -> list[tuple[float, ...]]:
+    """Turn the golden loans that a feature set's model can answer into its rows."""
+    loans = [example.loan for example in golden]
+    return [
+        wanted.encode_loan(loan) for loan in loans if wanted is features.AGE_UNKNOWN or loan.instalments_due is not None
+    ]
+
+
+def _load_model(record: ModelRecord, wanted: features.FeatureSet, text: str) -> LoadedModel:
     return LoadedModel(
         wanted,
-        Booster(contents[name].decode(errors="replace")),
+        Booster(text),
         tuple(-inf if feature.minimum is None else feature.minimum for feature in record.features),
         tuple(inf if feature.maximum is None else feature.maximum for feature in record.features),
     )
@@ -372,14 +402,14 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
             if sorted(names) != sorted(CONTENTS):
                 _check_format_of_foreign(path, archive, names)
                 wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
-                raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {_CURE}")
+                raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {CURE}")
             if sum(entry.file_size for entry in entries) > _LARGEST:
-                raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {_CURE}")
+                raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {CURE}")
             for entry in entries:
                 if stat.S_ISLNK(entry.external_attr >> 16):
-                    raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {_CURE}")
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {CURE}")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ModelArchiveError(f"{path.name}: {entry.filename} is packed in an unknown way. {_CURE}")
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is packed in an unknown way. {CURE}")
             return {entry.filename: _read_entry(archive, entry) for entry in entries if entry.filename in wanted}
     except (
         zipfile.BadZipFile,
@@ -393,7 +423,7 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
     ) as error:
         # What zipfile raises for damage: its own error, the decompressor's, a bad offset, an encryption or
         # compression flag that is not set by `write`.
-        raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {_CURE}") from None
+        raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {CURE}") from None
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -414,7 +444,7 @@ def _check_format(path: Path, metadata: bytes) -> None:
     try:
         version = json.loads(metadata)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {_CURE}") from None
+        raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {CURE}") from None
     if version != FORMAT:
         raise ModelArchiveError(
             f"{path.name}: its format is {str(version)[:20]!r}, this release reads {FORMAT}. "
@@ -427,14 +457,14 @@ def _parse_metadata(path: Path, content: bytes) -> Metadata:
     try:
         return Metadata.model_validate_json(content)
     except ValidationError as error:
-        raise ModelArchiveError(f"{path.name}: {METADATA} is not valid: {_first_error(error)}. {_CURE}") from None
+        raise ModelArchiveError(f"{path.name}: {METADATA} is not valid: {_first_error(error)}. {CURE}") from None
 
 
 def _parse_golden(path: Path, content: bytes) -> tuple[GoldenLoan, ...]:
     try:
         return _GOLDEN_LOANS.validate_json(content)
     except ValidationError as error:
-        raise ModelArchiveError(f"{path.name}: {GOLDEN} is not valid: {_first_error(error)}. {_CURE}") from None
+        raise ModelArchiveError(f"{path.name}: {GOLDEN} is not valid: {_first_error(error)}. {CURE}") from None
 
 
 def _first_error(error: ValidationError) -> str:
@@ -447,7 +477,7 @@ def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet
     expected = {feature.name: feature.levels for feature in wanted.features}
     recorded = {feature.name: feature.levels for feature in record.features}
     if len(recorded) != len(record.features):
-        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice. {_CURE}")
+        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice. {CURE}")
     cure = "The archive is of another contract: use the release that packaged it, or train again."
     if list(recorded) != list(expected):
         wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
@@ -455,9 +485,11 @@ def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet
     for name, levels in expected.items():
         if recorded[name] != levels:
             raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
-    # Two lines of LightGBM's text format: the columns' names, and pandas' category levels by column.
+    # Lines of LightGBM's text format: the columns' names, what is predicted, and pandas' category levels by column.
     if _line(model, b"feature_names=").split(" ") != list(expected):
         raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
+    if _line(model, b"objective=").split(" ")[0] != "binary":
+        raise ModelArchiveError(f"{path.name}: {file} is no binary classifier. {cure}")
     expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
     if _line(model, b"pandas_categorical:") != expected_levels:
         raise ModelArchiveError(f"{path.name}: the category levels of {file} are not the contract's. {cure}")
@@ -468,12 +500,11 @@ def _line(model: bytes, start: bytes) -> str:
     return model.partition(b"\n" + start)[2].partition(b"\n")[0].decode(errors="replace")
 
 
-def _replay(path: Path, archive: Archive) -> None:
-    """Predict the golden loans and compare: a process that gets here answers as the trained model did."""
-    for number, golden in enumerate(archive.golden):
-        probability = archive.evaluate(golden.loan)
-        if not abs(probability - golden.risk_probability) <= GOLDEN_TOLERANCE:
+def _compare(path: Path, golden: Sequence[GoldenLoan], answers: Sequence[float]) -> None:
+    """Compare this process's answers: one that gets past here answers as the trained model did."""
+    for number, (example, probability) in enumerate(zip(golden, answers, strict=True)):
+        if not abs(probability - example.risk_probability) <= GOLDEN_TOLERANCE:
             raise ModelArchiveError(
                 f"{path.name}: golden loan {number} gets {probability!r} here, the trained model gave "
-                f"{golden.risk_probability!r}. {_CURE}"
+                f"{example.risk_probability!r}. {CURE}"
             )

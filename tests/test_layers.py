@@ -17,11 +17,13 @@ FLOORS = {
     "booster": 3,
     "loan_age": 3,
     "reasons": 3,
-    "archive": 4,
-    "prediction": 5,
-    "training": 5,
-    "scoring": 6,
-    "service": 6,
+    "trees": 3,
+    "trial": 4,
+    "archive": 5,
+    "prediction": 6,
+    "training": 6,
+    "scoring": 7,
+    "service": 7,
 }
 """A module may import from lower floors only, and within its own folder."""
 
