@@ -213,7 +213,7 @@ def bind(host: str, port: int, uds: str | None) -> socket.socket:
     except OSError as error:
         place = f"{host}:{port}" if uds is None else uds
         # An address in use comes with a longer text of Python's, an unknown name with a number of another kind.
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         raise ConfigurationError(f"{place}: can't be listened at ({reason}).") from None
 
 
