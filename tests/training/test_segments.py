@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,14 @@ from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 from credit_risk_model.features import AGE, instalment_of
 from credit_risk_model.training import segments
 from credit_risk_model.training.fitting import Fitted, is_running, label
+
+Figures = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def found(fitted: Fitted, loans: pd.DataFrame) -> Figures:
+    """The figures of the small model on the small book."""
+    return segments.segment_figures(loans, fitted.predict(loans), 0.3)
 
 
 def test_rule_calls_risky_what_is_behind_and_not_repaid(loans: pd.DataFrame) -> None:
@@ -20,10 +30,9 @@ def test_rule_calls_risky_what_is_behind_and_not_repaid(loans: pd.DataFrame) -> 
     assert segments.apply_rule(few).tolist() == [0, 0, 0, 0]
 
 
-def test_figures_of_a_segment_are_those_of_its_loans(fitted: Fitted, loans: pd.DataFrame) -> None:
+def test_figures_of_a_segment_are_those_of_its_loans(found: Figures, fitted: Fitted, loans: pd.DataFrame) -> None:
     """AUC, Brier score and F1 of model and rule are what scikit-learn finds on the segment's loans alone."""
     probability = fitted.predict(loans)
-    found = segments.segment_figures(loans, probability, 0.3)
     rows = is_running(loans)
     risky, rule = label(loans)[rows], segments.apply_rule(loans)[rows]
     running = found["running"]
@@ -36,16 +45,14 @@ def test_figures_of_a_segment_are_those_of_its_loans(fitted: Fitted, loans: pd.D
     assert found["ended"]["rows"] + running["rows"] == found["all"]["rows"] == len(loans)
 
 
-def test_loans_stand_by_status_year_and_age(fitted: Fitted, loans: pd.DataFrame) -> None:
+def test_loans_stand_by_status_year_and_age(found: Figures, loans: pd.DataFrame) -> None:
     """Every loan stands in one segment of each kind: its status, its year of issue, its share of the term."""
-    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
     for start, total in (("status", len(loans)), ("issued", len(loans)), ("running, ", is_running(loans).sum())):
         assert sum(figures["rows"] for name, figures in found.items() if name.startswith(start)) == total
 
 
-def test_small_segments_come_with_intervals(fitted: Fitted, loans: pd.DataFrame) -> None:
+def test_small_segments_come_with_intervals(found: Figures) -> None:
     """Below 2,000 loans each figure lies within its bootstrap interval; above there is none."""
-    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
     assert "auc_interval" not in found["all"]
     ended = found["ended"]
     assert ended["rows"] < segments.INTERVAL_BELOW
@@ -55,9 +62,9 @@ def test_small_segments_come_with_intervals(fitted: Fitted, loans: pd.DataFrame)
         assert low < high
 
 
-def test_segment_of_one_class_has_no_ranking(fitted: Fitted, loans: pd.DataFrame) -> None:
+def test_segment_of_one_class_has_no_ranking(found: Figures) -> None:
     """Where all loans are safe an AUC or an F1 says nothing; the Brier score does."""
-    current = segments.segment_figures(loans, fitted.predict(loans), 0.3)["status Current"]
+    current = found["status Current"]
     assert (current["auc"], current["f1"], current["rule_auc"]) == (None, None, None)
     assert current["brier"] < 0.1
 
@@ -71,9 +78,8 @@ def test_model_that_is_worse_than_the_rule_is_said_not_to_beat_it(loans: pd.Data
     assert segments.segment_table(oracle).loc["running", "beats the rule"] == "yes"
 
 
-def test_table_has_a_row_for_each_segment(fitted: Fitted, loans: pd.DataFrame) -> None:
+def test_table_has_a_row_for_each_segment(found: Figures) -> None:
     """Running loans come first, intervals stand in brackets, and what can't be measured is blank."""
-    found = segments.segment_figures(loans, fitted.predict(loans), 0.3)
     table = segments.segment_table(found)
     assert table.index.tolist() == list(found)
     assert table.index[0] == "running"
