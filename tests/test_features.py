@@ -100,7 +100,7 @@ def test_a_dollar_is_less_than_a_step() -> None:
 
 
 @pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: wanted.name)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(loan=valid_loans(age=True))
 def test_loan_and_table_give_the_same_bits(wanted: features.FeatureSet, loan: CreditRiskModelInput) -> None:
     """The row of any valid loan equals its line in a table, to the last bit, levels by their codes."""
