@@ -61,7 +61,7 @@ class ServiceSettings(_Strict):
         default=10, gt=0, description="Time in which a request's headers must have arrived."
     )
     max_header_bytes: int = Field(
-        default=16_384, ge=1024, description="Bytes of a request's line and headers; more is refused."
+        default=16_384, ge=2048, description="Bytes of a request's line and headers; more is refused."
     )
     max_connections: int = Field(
         default=1000,

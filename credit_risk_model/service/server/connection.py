@@ -36,6 +36,9 @@ _logger = logging.getLogger("uvicorn.error")
 
 _MAX_HEADERS = 100
 _MAX_URL_BYTES = 4096
+# Of what is parsed in one go: fifty small requests of a client that pipelines. Headers that come in one piece are
+# within their bound, which is larger.
+_PIECE_BYTES = 2048
 # Of what a refused client still sends. It is dropped unread, but read it must be.
 _MAX_DISCARDED_BYTES = 64 * 2**20
 _HEADERS_OF_A_BODY = (b"content-length", b"transfer-encoding")
@@ -159,16 +162,15 @@ class Connection(asyncio.Protocol):
         return self.state is State.ANSWERING
 
     def _read(self, data: bytes) -> None:
-        """Parse in pieces no larger than headers may be, as long as no request is at work."""
-        size = self._all.max_header_bytes
-        for start in range(0, len(data), size):
+        """Parse in pieces, as long as no request is at work."""
+        for start in range(0, len(data), _PIECE_BYTES):
             if self.state is State.ANSWERING:
                 self._held = data[start:] + self._held
                 self._flow.pause_reading()
                 return
             if self.state in (State.LINGERING, State.CLOSED):
                 return
-            self._parse(data[start : start + size])
+            self._parse(data[start : start + _PIECE_BYTES])
             self._continue()
 
     def _parse(self, piece: bytes) -> None:
@@ -267,7 +269,6 @@ class Connection(asyncio.Protocol):
         """Find what the parser lets pass against RFC 9112, or beyond a bound."""
         if len(self._url) > _MAX_URL_BYTES:
             return _LONG_URL
-        # Headers that came in one piece are no larger than a piece.
         size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
         if len(self._headers) > _MAX_HEADERS or (self._unfinished and size > self._all.max_header_bytes):
             return _LARGE_HEADERS
@@ -376,9 +377,9 @@ class Connection(asyncio.Protocol):
         self._all.wait(self)
         self._flow.resume_reading()
         held, self._held = self._held, b""
-        if held:
+        if held and self._broken is None:
             self._read(held)
-        elif self._ended:
+        elif self._ended and self._broken is None:
             self._transport.close()
         else:
             self._continue()

@@ -8,6 +8,7 @@ from time import monotonic
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from credit_risk_model.service import metrics
 from credit_risk_model.service.server import Served
 from credit_risk_model.service.server.connection import FULL, Connection, State
 from credit_risk_model.service.settings import ServiceSettings
@@ -44,6 +45,7 @@ class Connections:
         self._kept: dict[Connection, float] = {}
         self._bodies: dict[Connection, float] = {}
         self._watching = False
+        metrics.open_connections.set_function(lambda: len(state.connections))
         _allow_open_files(settings.max_connections + _OTHER_FILES)
 
     def open(self, connection: Connection) -> None:
