@@ -1,0 +1,77 @@
+"""What pyproject.toml declares is what the package imports, and what the requirements files pin."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "credit_risk_model"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DISTRIBUTIONS = packages_distributions()
+FOR_TABLES = {("features.py", "numpy")}
+"""Imports of a function that only scoring and training call, whose extras both declare NumPy."""
+REQUIREMENTS = ("requirements.txt", "scoring_requirements.txt", "service_requirements.txt")
+
+
+def declared(*extras: str) -> dict[str, str]:
+    """The requirements by distribution: the package's own, and those of extras."""
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    found = [re.fullmatch(r"([\w-]+)(?:\[\w+\])?([^;]*).*", line) for line in lines]
+    return {canonical(match[1]): match[2] for match in found if match}
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it, but for the standard library's and the package's own."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name for name in found if name.split(".")[0] not in {*sys.stdlib_module_names, PACKAGE.name}}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_a_module_imports_is_declared(path: Path) -> None:
+    """The distribution of each import is a dependency, or one of the extra of the module's own folder."""
+    place = path.relative_to(PACKAGE)
+    known = declared(*({place.parts[0]} & PROJECT["optional-dependencies"].keys()))
+    for name in {module.split(".")[0] for module in imports_of(path)}:
+        if (str(place), name) not in FOR_TABLES:
+            distributions = {canonical(each) for each in DISTRIBUTIONS[name]}
+            assert distributions & known.keys(), f"{place} imports {name} of {distributions}"
+
+
+def test_numpy_comes_with_both_extras_that_have_tables() -> None:
+    """Scoring and training declare NumPy, which the function of `features` that they call imports."""
+    extras = PROJECT["optional-dependencies"]
+    assert all(any(line.startswith("numpy") for line in extras[extra]) for extra in ("scoring", "training"))
+
+
+def test_dependencies_have_both_bounds() -> None:
+    """Each dependency of the service names the lowest version that it runs with, and one that it does not promise."""
+    assert [name for name, bounds in declared().items() if not re.fullmatch(r">=[\d.]+,<[\d.]+", bounds)] == []
+
+
+@pytest.mark.parametrize("name", ["fg-data-profiling", "uvicorn"])
+def test_where_the_inside_is_used_one_minor_version_is_allowed(name: str) -> None:
+    """A package whose inside the project builds on is held to one minor version."""
+    bounds = re.fullmatch(r">=(\d+)\.(\d+)[.\d]*,<(\d+)\.(\d+)", declared("training")[name])
+    assert bounds
+    assert (int(bounds[3]), int(bounds[4])) == (int(bounds[1]), int(bounds[2]) + 1)
+
+
+def test_the_pins_agree() -> None:
+    """Service and scoring run with the versions that the tests run with."""
+    pins = [set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS]
+    assert pins[2] <= pins[1] <= pins[0]
