@@ -58,7 +58,7 @@ run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:
 
 test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 	$(TRAINING)/bin/coverage erase
-	$(TRAINING)/bin/coverage run -m pytest -m "not container"
+	$(TRAINING)/bin/coverage run -m pytest -m "not container" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(TRAINING)/bin/coverage combine --quiet
 	$(TRAINING)/bin/coverage report
 

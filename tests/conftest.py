@@ -1,5 +1,6 @@
 """Parts that many tests need, all real: a small synthetic book, a small fitted model, its archive."""
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -7,10 +8,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+# Before what reads them is loaded. On the few thousand loans of the tests' books LightGBM's threads spend more time
+# waiting for each other than fitting, and joblib's processes more on imports than on work.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 import pandas as pd
 import pytest
@@ -30,6 +36,32 @@ RELEASED = "a03bacf35c2eeb19d9322cc4e18450499e9acbd8b6d3bc7db306ca7ecfa514f4"
 """SHA-256 of the archive that this release ships: what is promised of it holds for no archive of a user's own."""
 FRAMEWORK = ("uvicorn", "rest_model_service.main:app")
 """The framework's own application, which serves the same YAML without what this project adds."""
+
+LONGEST = ("training/test_pipeline.py", "test_notebook.py")
+"""Files that take longest: they begin first, so that no process is left with one of them at the end."""
+BESIDE_OTHERS = ("browser", "contract", "cors", "fuzzing", "metrics", "pages", "service", "settings")
+"""Files of the service's tests that measure neither time nor memory nor load; beside its others nothing may run."""
+
+
+def is_alone(item: pytest.Item) -> bool:
+    """Say whether nothing may run beside a test."""
+    of_the_service = item.path.parent.name == "service"
+    return of_the_service and item.path.stem.removeprefix("test_") not in BESIDE_OTHERS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and last the tests beside which nothing may run."""
+    items.sort(key=lambda item: (is_alone(item), not item.path.as_posix().endswith(LONGEST)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where tests run in several processes, hold a lock for each test: together with others, or alone."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)
+        return (yield)
 
 
 def rounded(answer: Any) -> Any:

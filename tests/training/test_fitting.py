@@ -1,12 +1,28 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HYPERPARAMETERS
+from conftest import HYPERPARAMETERS, ROOT
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, FEATURE_SETS, FeatureSet
 from credit_risk_model.training import fitting
 from credit_risk_model.training.replay import replay
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from credit_risk_model.training import cleaning, fitting, loans
+
+book = cleaning.clean(loans.read_loans(Path(sys.argv[1])).loans)[0]
+fitted = fitting.fit(book, json.loads(sys.argv[2]), seed=1)
+print(json.dumps([model.booster_.model_to_string() for model in (fitted.with_age, fitted.without_age)]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +74,15 @@ def test_fit_is_deterministic(drawn: fitting.Split) -> None:
     texts = [model.with_age.booster_.model_to_string() for model in models]  # type: ignore[union-attr]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
+
+
+def test_threads_change_no_tree(fitted: fitting.Fitted, book_path: Path) -> None:
+    """A process that may use all its threads fits the trees that this one fits on a single thread."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_THREAD_LIMIT"}
+    command = [sys.executable, "-c", PROGRAM, str(book_path), json.dumps(HYPERPARAMETERS)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    models = (fitted.with_age, fitted.without_age)
+    assert json.loads(done.stdout) == [model.booster_.model_to_string() for model in models]  # type: ignore[union-attr]
 
 
 def test_loans_are_answered_by_what_is_known_of_them(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
