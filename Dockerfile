@@ -10,13 +10,14 @@ FROM ${BASE_IMAGE} AS build
 WORKDIR /service
 COPY service_requirements.txt ./
 
-# The requirements are pinned to the last package, so nothing is resolved here (--no-deps). NumPy, SciPy and narwhals
-# stand among them because LightGBM's Python package needs them; the service calls LightGBM's compiled library without
-# that package (credit_risk_model/booster.py), so they stay out, and with them some 220 MB. Byte code is compiled here,
-# since the root filesystem is read-only later; it is valid unchecked, whatever times a builder gives the files.
-RUN grep -vE '^(numpy|scipy|narwhals)==' service_requirements.txt > image_requirements.txt \
+# The requirements are pinned to the last package, so nothing is resolved here (--no-deps), and what is fetched must have
+# one of the SHA-256 digests below the package's name; awk takes an entry with the lines below it. NumPy, SciPy and
+# narwhals stand among them because LightGBM's Python package needs them; the service calls LightGBM's compiled library
+# without that package (credit_risk_model/booster.py), so they stay out, and with them some 220 MB. Byte code is compiled
+# here, since the root filesystem is read-only later; it is valid unchecked, whatever times a builder gives the files.
+RUN awk '/^[a-z]/ { kept = !/^(numpy|scipy|narwhals)==/ } kept' service_requirements.txt > image_requirements.txt \
     && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
-        --no-deps --target packages --requirement image_requirements.txt \
+        --no-deps --target packages --require-hashes --requirement image_requirements.txt \
     && rm -rf packages/bin
 
 COPY configuration configuration
@@ -31,9 +32,9 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash packages credit_r
 FROM build AS scoring-build
 
 COPY scoring_requirements.txt ./
-RUN grep -E '^(numpy|pyarrow|tqdm)==' scoring_requirements.txt > image_requirements.txt \
+RUN awk '/^[a-z]/ { kept = /^(numpy|pyarrow|tqdm)==/ } kept' scoring_requirements.txt > image_requirements.txt \
     && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
-        --no-deps --target scoring_packages --requirement image_requirements.txt \
+        --no-deps --target scoring_packages --require-hashes --requirement image_requirements.txt \
     && rm -rf scoring_packages/bin scoring_packages/pyarrow/include scoring_packages/pyarrow/tests \
     && python -m compileall -q --invalidation-mode unchecked-hash scoring_packages \
     && chmod -R a+rX .

@@ -29,28 +29,31 @@ PARAMETERS = $(strip $(foreach name,TIME_BUDGET OUTPUT MAX_ITER COST_RATIO AS_OF
 EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBOOK) build/credit_risk_model.ipynb \
 	$(PARAMETERS)
 COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	--no-emit-trusted-host
+	--no-emit-trusted-host --generate-hashes
+
+VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py tests/service/test_pages.py \
+	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(SERVICE)/.installed: service_requirements.txt
 	$(PYTHON) -m venv $(SERVICE)
-	$(SERVICE)/bin/pip install --quiet --disable-pip-version-check -r service_requirements.txt
+	$(SERVICE)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r service_requirements.txt
 	@touch $@
 
 $(TRAINING)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(TRAINING)
-	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(SCORING)/.installed: scoring_requirements.txt
 	$(PYTHON) -m venv $(SCORING)
-	$(SCORING)/bin/pip install --quiet --disable-pip-version-check -r scoring_requirements.txt
+	$(SCORING)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r scoring_requirements.txt
 	@touch $@
 
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
@@ -64,6 +67,15 @@ test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 
 test-containers: $(TRAINING)/.installed ## Build the image and try the Deployment in real containers (podman, root)
 	$(TRAINING)/bin/python -m pytest -m container -rs tests/container
+
+# Only the services run with these versions; what asks them is the tests' own environment.
+test-versions: test-lowest test-newest ## Try the service with the lowest and the newest versions that pyproject.toml allows
+
+test-lowest test-newest: test-%: $(TRAINING)/.installed
+	$(PYTHON) -m venv --clear .venv/$*
+	$(PYTHON) .ci/dependencies.py $* > .venv/$*/requirements.txt
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -r .venv/$*/requirements.txt
+	SERVICE_PYTHON=.venv/$*/bin/python $(TRAINING)/bin/python -m pytest -q -p no:cacheprovider $(VERSION_TESTS)
 
 lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .

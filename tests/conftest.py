@@ -34,12 +34,14 @@ CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 SHIPPED = ROOT / yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"]["archive"]
 RELEASED = "a03bacf35c2eeb19d9322cc4e18450499e9acbd8b6d3bc7db306ca7ecfa514f4"
 """SHA-256 of the archive that this release ships: what is promised of it holds for no archive of a user's own."""
+PYTHON = os.environ.get("SERVICE_PYTHON", sys.executable)
+"""What services run with: `make test-versions` names the interpreter of another environment."""
 FRAMEWORK = ("uvicorn", "rest_model_service.main:app")
 """The framework's own application, which serves the same YAML without what this project adds."""
 
 LONGEST = ("training/test_pipeline.py", "test_notebook.py")
 """Files that take longest: they begin first, so that no process is left with one of them at the end."""
-BESIDE_OTHERS = ("browser", "contract", "cors", "fuzzing", "metrics", "pages", "service", "settings")
+BESIDE_OTHERS = ("browser", "contract", "cors", "fuzzing", "launcher", "metrics", "pages", "service", "settings")
 """Files of the service's tests that measure neither time nor memory nor load; beside its others nothing may run."""
 
 
@@ -152,7 +154,7 @@ class Service:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command, "--port", str(self.port), *options],
+                [PYTHON, "-m", *command, "--port", str(self.port), *options],
                 cwd=ROOT,
                 env={**os.environ, "REST_CONFIG": str(configuration), "PYTHONPATH": str(ROOT / "tests" / "service")},
                 stdout=output,

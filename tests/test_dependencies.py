@@ -71,6 +71,17 @@ def test_where_the_inside_is_used_one_minor_version_is_allowed(name: str) -> Non
     assert (int(bounds[3]), int(bounds[4])) == (int(bounds[1]), int(bounds[2]) + 1)
 
 
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_pin_has_hashes(name: str) -> None:
+    """Requirements are versions with SHA-256 digests, and name no place to fetch them from."""
+    content = (ROOT / name).read_text()
+    lines = content.replace("\\\n", " ").splitlines()
+    pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert pins
+    assert [pin for pin in pins if not re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", pin)] == []
+    assert "://" not in content
+
+
 def test_the_pins_agree() -> None:
     """Service and scoring run with the versions that the tests run with."""
     pins = [set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS]
