@@ -227,7 +227,7 @@ EXAMPLE_EXPLANATION: dict[str, Any] = {
             "text": "The last payment was 1 instalment, which raises the risk.",
         },
     ],
-    "training_range": [],
+    "out_of_training_range": [],
 }
 """What it answers to the example where two reasons are asked for."""
 
@@ -431,7 +431,7 @@ class CreditRiskExplanationOutput(CreditRiskModelOutput):
     cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
     baseline_probability: float = Field(ge=0, le=1, description="Where the score starts, before any feature.")
     reasons: tuple[Reason, ...] = Field(description="The strongest first.")
-    training_range: tuple[OutsideTraining, ...] = Field(
+    out_of_training_range: tuple[OutsideTraining, ...] = Field(
         description="The loan's values that lie outside what the model saw in training."
     )
 

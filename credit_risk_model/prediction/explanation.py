@@ -86,7 +86,7 @@ class CreditRiskExplanation(MLModel):
             reasons=_reasons(
                 decision, model.features.features, contributions, values, data.max_reasons or self.max_reasons
             ),
-            training_range=tuple(
+            out_of_training_range=tuple(
                 OutsideTraining(feature=name, value=value, minimum=minimum, maximum=maximum)
                 for name, value, minimum, maximum in zip(
                     model.features.names, row, model.minima, model.maxima, strict=True

@@ -6,6 +6,7 @@ classes, so that no archive need be loaded. `python -m credit_risk_model.service
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rest_model_service.routes import router
 from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
+from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.service.keys import SECURITY_SCHEMES
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
 from credit_risk_model.service.routes import group_of
@@ -219,4 +221,7 @@ def write(path: Path) -> None:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="Write the service's OpenAPI document.")
     arguments.add_argument("--output", type=Path, default=Path("service_contract.yaml"), help="file to write")
-    write(arguments.parse_args().output)
+    try:
+        write(arguments.parse_args().output)
+    except ConfigurationError as error:
+        sys.exit(f"The contract can't be written: {error}")

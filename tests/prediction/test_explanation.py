@@ -230,11 +230,11 @@ def test_values_outside_training_are_named(
     seen = records["interest_rate"]
     assert seen.maximum is not None
     assert seen.maximum < 28.99
-    inside = explain(model, loan | {"interest_rate": seen.maximum}).training_range
+    inside = explain(model, loan | {"interest_rate": seen.maximum}).out_of_training_range
     assert "interest_rate" not in {outside.feature for outside in inside}
     (outside,) = [
         outside
-        for outside in explain(model, loan | {"interest_rate": 28.99}).training_range
+        for outside in explain(model, loan | {"interest_rate": 28.99}).out_of_training_range
         if outside.feature == "interest_rate"
     ]
     assert outside.model_dump() == {
@@ -249,7 +249,7 @@ def test_derived_values_outside_training_are_named(model: CreditRiskExplanation,
     """Fields that are each usual may make a loan that is not: its arithmetic is compared as well."""
     odd = loan | {"loan_amount": 1000, "total_payments_to_date": 30000.0}
     answer = explain(model, odd)
-    assert "rounded_share_of_amount_repaid" in {outside.feature for outside in answer.training_range}
+    assert "rounded_share_of_amount_repaid" in {outside.feature for outside in answer.out_of_training_range}
     assert answer.cautions == (Caution.outside_training_range,)
 
 
