@@ -89,13 +89,10 @@ def _figures(
         model["brier"] < of_rule["brier"] and (model["auc"] is None or model["auc"] > of_rule["auc"])
     )
     if len(risky) < INTERVAL_BELOW:
-        draws = []
-        for _ in range(_RESAMPLES):
-            drawn = rng.integers(len(risky), size=len(risky))
-            draws.append(_measure(risky[drawn], probability[drawn], decision[drawn]))
-        for name in _FIGURES:
-            values = [draw[name] for draw in draws if draw[name] is not None]
-            found[f"{name}_interval"] = np.quantile(values, _INTERVAL).tolist() if model[name] is not None else None
+        drawn = rng.integers(len(risky), size=(_RESAMPLES, len(risky)))
+        for name, values in _measure_drawn(risky, probability, decision, drawn).items():
+            known = values[~np.isnan(values)]
+            found[f"{name}_interval"] = np.quantile(known, _INTERVAL).tolist() if model[name] is not None else None
     return found
 
 
@@ -107,6 +104,38 @@ def _measure(risky: npt.NDArray[Any], probability: Probabilities, decision: npt.
         "auc": _auc(risky, probability, positives) if both else None,
         "brier": float(np.mean((probability - risky) ** 2)),
         "f1": 2 * hits / (positives + int(decision.sum())) if both else None,
+    }
+
+
+def _measure_drawn(
+    risky: npt.NDArray[Any], probability: Probabilities, decision: npt.NDArray[Any], drawn: npt.NDArray[np.int_]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Measure resamples as `_measure` does, all at once: shape (resamples,) each, not a number for None.
+
+    Args:
+        risky: Labels of the loans, shape (loans,).
+        probability: Their probabilities of being risky, shape (loans,).
+        decision: What is decided of them, shape (loans,).
+        drawn: Places of the loans that are drawn, shape (resamples, loans).
+    """
+    resamples, loans = drawn.shape
+    of_risky = risky[drawn]
+    positives = of_risky.sum(axis=1)
+    # How often each distinct probability is drawn, in order: of it follow the ranks, those of ties their mean.
+    values, places = np.unique(probability, return_inverse=True)
+    cells = (places[drawn] + len(values) * np.arange(resamples)[:, None]).ravel()
+    size = resamples * len(values)
+    counts = np.bincount(cells, minlength=size).reshape(resamples, -1)
+    risky_counts = np.bincount(cells, weights=of_risky.ravel(), minlength=size).reshape(resamples, -1)
+    ranks = (risky_counts * (counts.cumsum(axis=1) - counts + (counts + 1) / 2)).sum(axis=1)
+    both = (positives > 0) & (positives < loans)
+    with np.errstate(invalid="ignore", divide="ignore"):  # where there is one class only
+        auc = (ranks - positives * (positives + 1) / 2) / (positives * (loans - positives))
+        f1 = 2 * (of_risky & decision[drawn]).sum(axis=1) / (positives + decision[drawn].sum(axis=1))
+    return {
+        "auc": np.where(both, auc, np.nan),
+        "brier": np.mean((probability[drawn] - of_risky) ** 2, axis=1),
+        "f1": np.where(both, f1, np.nan),
     }
 
 
