@@ -1,10 +1,9 @@
 """The table of what the service answers: what is not in it is not there, whatever the framework has routes for."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from credit_risk_model.service.answers import Headers
 from credit_risk_model.service.server import Scope
 
 Group = Literal["health", "predictions", "metadata", "docs", "metrics"]
@@ -22,8 +21,7 @@ def group_of(path: str) -> Group:
     return "docs"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer, whole.
 
     Attributes:
@@ -33,7 +31,7 @@ class Answer:
     status: int
     content: bytes
     content_type: bytes = b"application/json"
-    headers: Headers = field(default_factory=list)
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 Handler = Callable[[Scope, bytes, str], Awaitable[Answer]]

@@ -77,7 +77,7 @@ class _Request:
 
     __slots__ = ("body", "expects_continue", "keep_alive", "max_body_bytes", "refusal", "scope")
 
-    def __init__(self, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool) -> None:
+    def __init__(self, scope: dict[str, Any], keep_alive: bool, expects_continue: bool) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
         self.expects_continue = expects_continue
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         state: What it waits for.
         asked: Whether a whole request has come by it.
+        waiting: Among whom it waits; None while it does not.
         received: Bytes of the body that is arriving.
     """
 
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         """Make a connection of a server."""
         self.state = State.IDLE
         self.asked = False
+        self.waiting: dict[Connection, float] | None = None
         self._all = connections
         self._parser = self._make_parser()
         self._queue: deque[_Request] = deque()  # whole requests that wait for the one at work
@@ -112,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._held = b""  # received while a request was at work, and not parsed yet
         self._broken: Refusal | None = None  # what ends the connection once all answers are given
         self._breach = _MALFORMED  # what is wrong where the parser stops
+        self._expects_continue = False
         self._resumed = False  # a parser that reads on after a request to change protocols
         self._ended = False  # whether the client has closed its side
         self._discarded = 0
@@ -231,13 +234,13 @@ class Connection(asyncio.Protocol):
         if self._resumed:
             return
         version = self._parser.get_http_version()
-        breach = self._find_breach(version)
-        if breach is not None:
-            self._breach = breach
+        self._check_headers(version)
+        if self._breach is not _MALFORMED:
             raise httptools.HttpParserError
         url = httptools.parse_url(self._url)
         root_path = self._all.config.root_path
         raw_path = root_path.encode() + url.path
+        path = raw_path.decode("ascii")
         scope = {
             "type": "http",
             "asgi": {"version": self._all.config.asgi_version, "spec_version": "2.3"},
@@ -245,18 +248,13 @@ class Connection(asyncio.Protocol):
             **self._addresses,
             "method": self._parser.get_method().decode(),
             "root_path": root_path,
-            "path": urllib.parse.unquote(raw_path.decode("ascii")),
+            "path": urllib.parse.unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": url.query or b"",
             "headers": self._headers,
             "state": {},
         }
-        request = _Request(
-            scope,
-            keep_alive=version != "1.0" and self._parser.should_keep_alive(),
-            expects_continue=version != "1.0"
-            and any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers),
-        )
+        request = _Request(scope, version != "1.0" and self._parser.should_keep_alive(), self._expects_continue)
         try:
             request.max_body_bytes = self._all.served.admit(scope)
         except Refusal as refusal:
@@ -265,21 +263,32 @@ class Connection(asyncio.Protocol):
         self._unfinished = 0
         self._arriving = request
 
-    def _find_breach(self, version: str) -> Refusal | None:
-        """Find what the parser lets pass against RFC 9112, or beyond a bound."""
-        if len(self._url) > _MAX_URL_BYTES:
-            return _LONG_URL
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if len(self._headers) > _MAX_HEADERS or (self._unfinished and size > self._all.max_header_bytes):
-            return _LARGE_HEADERS
+    def _check_headers(self, version: str) -> None:
+        """Find what the parser lets pass against RFC 9112, or beyond a bound; in one pass, for it is each request's."""
+        hosts, self._expects_continue = 0, False
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+                if not _NOT_IN_A_HOST.isdisjoint(value):
+                    self._breach = _HOST
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._breach = _CODING
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self._expects_continue = version != "1.0"
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._breach = _HOST
         if version not in ("1.1", "1.0"):
-            return _VERSION
-        hosts = [value for name, value in self._headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and version == "1.1") or (hosts and not _NOT_IN_A_HOST.isdisjoint(hosts[0])):
-            return _HOST
-        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self._headers):
-            return _CODING
-        return None
+            self._breach = _VERSION
+        # Headers that came in one piece are within their bound.
+        if len(self._headers) > _MAX_HEADERS or (
+            self._unfinished and self._headers_size() > self._all.max_header_bytes
+        ):
+            self._breach = _LARGE_HEADERS
+        if len(self._url) > _MAX_URL_BYTES:
+            self._breach = _LONG_URL
+
+    def _headers_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, and drop what is too much."""

@@ -77,12 +77,13 @@ class Connections:
         else:
             waiting = self._kept if connection.asked else self._fresh
         waiting[connection] = monotonic() if since is None else since
+        connection.waiting = waiting
 
     def go_on(self, connection: Connection) -> None:
         """Note that a connection waits no longer."""
-        for waiting in (self._kept, self._fresh, self._bodies):
-            if waiting.pop(connection, None) is not None:
-                return
+        if connection.waiting is not None:
+            del connection.waiting[connection]
+            connection.waiting = None
 
     def forget(self, connection: Connection) -> None:
         """Note that a connection is closed."""
