@@ -156,8 +156,7 @@ def main() -> None:
         tables,
         [
             f"{rounds} rounds. Under the limit all cores are allowed, for {_CPU_LIMIT} of one core's time together "
-            "(needs root and a cpu control group). With workers the load generator shares the servers' cores, which "
-            "costs two workers more than one.",
+            "(needs root and a cpu control group).",
         ],
     )
 
