@@ -51,7 +51,6 @@ def serve(arguments: argparse.Namespace) -> None:
         raise ConfigurationError(f"--root-path {root_path}: it begins with a slash.")
     # Not before the arguments are known to be right: they take a quarter of a second.
     from credit_risk_model.service.app import Application  # noqa: PLC0415
-    from credit_risk_model.service.cors import allow_origins  # noqa: PLC0415
     from credit_risk_model.service.server.server import Server, bind, check_uvicorn  # noqa: PLC0415
     from credit_risk_model.service.settings import read_configuration  # noqa: PLC0415
 
@@ -61,10 +60,9 @@ def serve(arguments: argparse.Namespace) -> None:
     application = Application(configuration, root_path)
     server = Server(
         application,
-        allow_origins(application, configuration.service.cors_origins),
+        application.run_lifespan,
         configuration.service,
         [listening],
-        root_path=root_path,
         ssl_certfile=arguments.ssl_certfile,
         ssl_keyfile=arguments.ssl_keyfile,
     )

@@ -18,10 +18,12 @@ class Refusal(Exception):
         status: HTTP status.
         reason: One word for the metrics.
         headers: What the answer carries besides.
+        fields: What was wrong, by its place in the request; never a value, nor a name that the client made up.
     """
 
     def __init__(self, status: int, reason: str, kind: str, messages: Sequence[str], headers: Headers | None = None):
         super().__init__(reason)
+        self.fields: list[str] = []
         self.status = status
         self.reason = reason
         self.headers = headers or []
@@ -46,7 +48,16 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
         messages.append(f"Field '{location}' has error '{error['type']}', {error['msg']}.")
     if len(errors) > _MOST_MESSAGES:
         messages.append(f"And {len(errors) - _MOST_MESSAGES} more errors.")
-    return Refusal(400, "invalid", "ValidationError", messages)
+    refusal = Refusal(400, "invalid", "ValidationError", messages)
+    refusal.fields = sorted({_name_field(error) for error in errors[:_MOST_MESSAGES]})
+    return refusal
+
+
+def _name_field(error: ErrorDetails | dict[str, Any]) -> str:
+    """Give the innermost name; which loan of a batch has it is of no use to a log."""
+    if error["type"] == "extra_forbidden":
+        return "(unknown field)"
+    return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "(body)")
 
 
 def internal_error(identity: str) -> Refusal:

@@ -51,7 +51,7 @@ class JsonBounds:
             if number != float("inf")
         ]
 
-    def check(self, body: bytes) -> None:
+    def check(self, body: bytearray) -> None:
         """Refuse a body that has more than its schema can need.
 
         Raises:

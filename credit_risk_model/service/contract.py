@@ -34,13 +34,21 @@ request may be repeated.
 
 Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
 does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400, a transfer
-coding other than chunked 501. Every answer but those to browsers' preflight requests has a request id in
-`X-Request-ID`: the request's own, where it is 1 to 64 letters, digits, `.`, `_` or `-`, else a new one."""
+coding other than chunked 501. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64
+letters, digits, `.`, `_` or `-`, else a new one."""
 
 _HEADERS = {
     "X-Request-ID": {
         "description": "The request's id, which the service's log has too.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "X-Model-Version": {
+        "description": "Version of the archive that the answer is from.",
+        "schema": {"type": "string"},
+    },
+    "X-Model-Digest": {
+        "description": "The first 12 digits of the archive's SHA-256; left out where the model has no archive.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
     },
     "Retry-After": {
         "description": "Seconds after which to try again.",
@@ -76,7 +84,7 @@ _FAULT: _Responses = {
     )
 }
 _OF_PREDICTIONS: _Responses = {
-    200: {"description": "The answer."},
+    200: {"description": "The answer.", "headers": _headers("X-Model-Version", "X-Model-Digest")},
     400: _error(
         "The body is no JSON, or violates the schema: a message for each field.",
         example=(

@@ -11,7 +11,7 @@ from time import monotonic
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.service.answers import Refusal
-from credit_risk_model.service.server import Scope
+from credit_risk_model.service.server import Request
 from credit_risk_model.service.settings import ApiKeySettings
 
 logger = logging.getLogger(__name__)
@@ -45,18 +45,18 @@ class ApiKeys:
         fields = {"keys": len(self._digests), "protect": sorted(self._protected)}
         logger.info("api keys are on", extra={"fields": fields})
 
-    def check(self, scope: Scope, group: str) -> None:
+    def check(self, request: Request, group: str) -> None:
         """Let a request pass that needs no key or has one.
 
         Raises:
             Refusal: It needs one.
         """
         # Browsers ask what is allowed (OPTIONS) before they send a key.
-        if group not in self._protected or scope["method"] == "OPTIONS":
+        if group not in self._protected or request.method == "OPTIONS":
             return
         if monotonic() >= self._next_look:
             self._look()
-        for name, value in scope["headers"]:
+        for name, value in request.headers:
             if name == b"x-api-key" and self._knows(value.strip()):
                 return
             if name == b"authorization" and value[:7].lower() == b"bearer " and self._knows(value[7:].strip()):

@@ -1,11 +1,9 @@
 """One JSON object a line: what the YAML's `logging:` may name as its formatter and handler, and a request's line."""
 
-import asyncio
 import json
 import logging
-from contextlib import nullcontext
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import time
 from traceback import extract_tb
 from typing import Any, TextIO
 
@@ -41,64 +39,54 @@ class JsonFormatter(logging.Formatter):
 
 
 class BatchingHandler(logging.StreamHandler[TextIO]):
-    """Writes to standard error; requests' lines together, a twentieth of a second late at most.
+    """Writes to standard error, records of which more follow at once together with those.
 
-    Under load to format and write each of them at once costs as much as a prediction. Any other line is written at
-    once, after those that wait.
+    To write each request's line by itself costs as much as a prediction.
     """
-
-    _DELAY_SECONDS = 0.05
-    _MOST_WAITING = 64  # more would hold the event loop up for longer than a request takes
 
     def __init__(self) -> None:
         """Write to standard error."""
         super().__init__()
-        self._records: list[logging.LogRecord] = []
-        self._scheduled = False
+        self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line; called with the handler's lock held."""
+        """Take a record; called with the handler's lock held."""
         try:
-            self._records.append(record)
-            if record.name != _requests.name or len(self._records) >= self._MOST_WAITING:
-                self._write()
-            elif not self._scheduled:
-                asyncio.get_running_loop().call_later(self._DELAY_SECONDS, self.flush)
-                self._scheduled = True
-        except Exception:
-            self.handleError(record)
-
-    def flush(self) -> None:
-        """Write what waits."""
-        with self.lock or nullcontext():
-            self._scheduled = False
-            self._write()
-
-    def _write(self) -> None:
-        records, self._records = self._records, []
-        self.stream.write("".join([self._line(record) for record in records]))
-        self.stream.flush()
-
-    def _line(self, record: logging.LogRecord) -> str:
-        try:
-            return f"{self.format(record)}\n"
+            self._lines.append(f"{self.format(record)}\n")
         except Exception:  # a formatter of the user's own: it must not take the others' lines with it
             self.handleError(record)
-            return ""
+        if not getattr(record, "more_follow", False):
+            lines, self._lines = self._lines, []
+            try:
+                self.stream.write("".join(lines))
+                self.stream.flush()
+            except Exception:
+                self.handleError(record)
 
 
 _TEMPLATE = logging.LogRecord(_requests.name, logging.INFO, __file__, 0, "request", (), None).__dict__
 
 
-def log_request(fields: dict[str, Any]) -> None:
-    """Write the line of an answered request: its id, method, path, status and time; never its content."""
-    if _requests.isEnabledFor(logging.INFO):
+def log_requests(lines: Sequence[tuple[float, dict[str, Any]]]) -> None:
+    """Write the lines of answered requests, never their content.
+
+    Args:
+        lines: Of each the time, in seconds since the epoch, and what it tells.
+    """
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    last = len(lines) - 1
+    for place, (created, fields) in enumerate(lines):
         # A copy of one that was made the usual way: what that looks up (caller, thread, process, time in three forms)
         # is half of the log's cost, and the same for all of these but the time.
         record = logging.LogRecord.__new__(logging.LogRecord)
-        created = time()
-        record.__dict__.update(_TEMPLATE)
-        record.__dict__.update(created=created, msecs=created % 1 * 1000, fields=fields)
+        record.__dict__ = {
+            **_TEMPLATE,
+            "created": created,
+            "msecs": created % 1 * 1000,
+            "fields": fields,
+            "more_follow": place < last,
+        }
         _requests.handle(record)
 
 

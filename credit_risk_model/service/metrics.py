@@ -2,76 +2,131 @@
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from platform import python_version
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import ClassVar
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.metrics_core import HistogramMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import REGISTRY, Counter, Gauge, Info, disable_created_metrics, generate_latest
 from pydantic import BaseModel
 
 from credit_risk_model import __version__
 from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
 
-_TENTHS = [tenth / 10 for tenth in range(1, 11)]
+_TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _SECONDS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+_SECONDS_OF_A_REQUEST = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 _OF_A_MODEL = ["model", "model_version"]
+_STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+_OF_MODELS = {**dict.fromkeys(("invalid", "media_type", "too_large", "slow"), 400), "busy": 500, "fault": 500}
+"""Why a model's requests are refused, and the class of the status."""
+_OF_ALL = {
+    **dict.fromkeys(("unauthorized", "http", "malformed", "long_url", "large_headers"), 400),
+    **dict.fromkeys(("coding", "not_loaded"), 500),
+    **_OF_MODELS,
+}
 
 
-class ProbabilityHistogram(Collector):
-    """The distribution of probabilities by tenths, for each model and version; a batch is counted in one step.
+class Distribution:
+    """What a histogram holds of one combination of labels; safe to add to from any thread."""
 
-    The library's own histogram counts one by one, at a microsecond each, which is a tenth of all that a loan of a batch
-    takes.
-    """
+    def __init__(self, name: str, labels: Mapping[str, str], bounds: Sequence[float]) -> None:
+        """Begin with nothing counted.
 
-    def __init__(self, name: str, documentation: str) -> None:
-        """Begin with nothing counted."""
-        self._name, self._documentation = name, documentation
-        self._counts: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+        Args:
+            name: The histogram's.
+            labels: Names and values; a value is text of ours, in which nothing needs to be escaped.
+            bounds: Upper ends of the buckets, each within its bucket.
+        """
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
         self._lock = Lock()
+        told = "".join(f'{label}="{value}",' for label, value in labels.items())
+        self._lines = [f'{name}_bucket{{{told}le="{bound}"}} ' for bound in (*map(float, bounds), "+Inf")]
+        of_all = f"{{{told[:-1]}}}" if told else ""
+        self._last_lines = f"{name}_count{of_all} ", f"{name}_sum{of_all} "
 
-    def bind(self, model: str, version: str) -> Callable[[Sequence[float]], None]:
-        """Give the function that counts probabilities of a model; it is safe to call from any thread."""
-        counts, total = self._counts.setdefault((model, version), ([0] * (len(_TENTHS) + 1), [0.0]))
-
-        def observe(probabilities: Sequence[float]) -> None:
-            with self._lock:
-                for value in probabilities:
-                    counts[bisect_left(_TENTHS, value)] += 1
-                total[0] += sum(probabilities)
-
-        return observe
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Tell what has been counted."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=_OF_A_MODEL)
+    def add(self, *values: float) -> None:
+        """Count values."""
         with self._lock:
-            for labels, (counts, total) in self._counts.items():
-                buckets = list(zip([*map(str, _TENTHS), "+Inf"], accumulate(counts), strict=True))
-                family.add_metric(labels, buckets, total[0])
-        yield family
+            for value in values:
+                self._counts[bisect_left(self._bounds, value)] += 1
+                self._total += value
 
+    def write(self) -> Iterator[str]:
+        """Give the lines of Prometheus' text format."""
+        with self._lock:
+            within, total = list(accumulate(self._counts)), self._total
+        for line, count in zip((*self._lines, self._last_lines[0]), (*within, within[-1]), strict=True):
+            yield f"{line}{count}\n"
+        yield f"{self._last_lines[1]}{total}\n"
+
+
+class FastHistogram:
+    """A histogram; of the library, one costs two microseconds a value, and more than ten a line that is written."""
+
+    written: ClassVar[list["FastHistogram"]] = []
+    """All of them, in the order in which they were made."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        """Begin with nothing counted, and be scraped from now on."""
+        self._name, self._documentation, self._labels, self._bounds = name, documentation, labels, bounds
+        self._distributions: dict[tuple[str, ...], Distribution] = {}
+        self.written.append(self)
+
+    def of(self, *labels: str) -> Distribution:
+        """Give what is held of some labels; it is scraped from now on, with 0 where nothing is counted."""
+        if labels not in self._distributions:
+            named = dict(zip(self._labels, labels, strict=True))
+            self._distributions[labels] = Distribution(self._name, named, self._bounds)
+        return self._distributions[labels]
+
+    def write(self) -> str:
+        """Give Prometheus' text format."""
+        lines = [line for distribution in list(self._distributions.values()) for line in distribution.write()]
+        return f"# HELP {self._name} {self._documentation}\n# TYPE {self._name} histogram\n{''.join(lines)}"
+
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each counter, of which nobody makes use
 
 answers = Counter("credit_risk_predictions", "Loans answered, by decision.", [*_OF_A_MODEL, "credit_risk"])
 cautions = Counter("credit_risk_cautions", "Answers with a caution, by caution.", [*_OF_A_MODEL, "caution"])
-probability = ProbabilityHistogram(
+probability = FastHistogram(
     "credit_risk_probability",
     "Risk probabilities answered: their drift tells that the book is no longer the one of the training.",
+    _OF_A_MODEL,
+    _TENTHS,
 )
-REGISTRY.register(probability)
-duration = Histogram(
+duration = FastHistogram(
     "credit_risk_prediction_duration_seconds",
     "Time from a request's whole body to its answer: validation, model, JSON.",
     ["model"],
-    buckets=_SECONDS,
+    _SECONDS,
 )
-requests = Counter("credit_risk_requests", "Requests answered, by route and class of status.", ["route", "status"])
-refused = Counter("credit_risk_refused_requests", "Requests answered with an error, by reason.", ["reason"])
+requests = FastHistogram(
+    "credit_risk_request_duration_seconds",
+    "Time from a request's first byte to its answer's last, by route and class of status.",
+    ["route", "status"],
+    _SECONDS_OF_A_REQUEST,
+)
+refused = Counter("credit_risk_refused_requests", "Requests answered with an error.", ["reason", "model", "status"])
+clients_gone = Counter("credit_risk_clients_gone", "Clients that went away before their answer.")
+evicted = Counter(
+    "credit_risk_evicted_connections",
+    "Connections closed to make room for others, by what they waited for.",
+    ["waiting"],
+)
+for _waiting in ("first_request", "next_request", "body"):
+    evicted.labels(_waiting)
+loop_lag = FastHistogram(
+    "credit_risk_event_loop_lag_seconds",
+    "By how much the event loop was late, asked twice a second: what every request waits besides.",
+    [],
+    _SECONDS_OF_A_REQUEST,
+).of()
 in_flight = Gauge("credit_risk_requests_in_flight", "Requests at work.")
 open_connections = Gauge("credit_risk_open_connections", "Connections of clients.")
 started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's start until its models were loaded.")
@@ -86,23 +141,39 @@ def gather() -> bytes:
     """Give all metrics in Prometheus' text format, no older than a tenth of a second: gathering takes milliseconds."""
     global _gathered  # noqa: PLW0603  # as the registry, one for the process
     if monotonic() - _gathered[0] >= _EVERY_SECONDS:
-        _gathered = (monotonic(), generate_latest(REGISTRY))
+        ours = "".join(histogram.write() for histogram in FastHistogram.written)
+        _gathered = (monotonic(), generate_latest(REGISTRY) + ours.encode())
     return _gathered[1]
 
 
+def count_refused(reason: str, model: str, status: int, number: int = 1) -> None:
+    """Count refused requests; those that got to no model have an empty one."""
+    refused.labels(reason, model, f"{status // 100}xx").inc(number)
+
+
+def expect_refused(model: str) -> None:
+    """Begin with 0 refused requests of a model, or of none where it has no name, for each reason."""
+    for reason, status in (_OF_MODELS if model else _OF_ALL).items():
+        count_refused(reason, model, status, 0)
+
+
 class RequestCount:
-    """Counts a route's answers; binds what every answer needs, since looking it up costs as much as counting."""
+    """Counts the requests of the table's routes by the time that they took."""
 
-    def __init__(self) -> None:
-        """Begin with nothing bound."""
-        self._bound: dict[tuple[str, int], Any] = {}
+    def __init__(self, routes: Iterable[str]) -> None:
+        """Begin with nothing counted.
 
-    def add(self, route: str, status: int) -> None:
-        """Count an answer."""
-        bound = self._bound.get((route, status))
-        if bound is None:
-            bound = self._bound[route, status] = requests.labels(route, f"{status // 100}xx")
-        bound.inc()
+        Args:
+            routes: Their templates.
+        """
+        expect_refused("")
+        self._distributions = {
+            (route, status): requests.of(route, status) for route in routes for status in _STATUS_CLASSES
+        }
+
+    def add(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._distributions[route, _STATUS_CLASSES[status // 100 - 2]].add(seconds)
 
 
 class AnswerCount:
@@ -112,20 +183,21 @@ class AnswerCount:
         """Bind the counters of one model, by its qualified name, and of its archive's version."""
         self._answers = {risk: answers.labels(model, version, risk.value) for risk in CreditRisk}
         self._cautions = {caution: cautions.labels(model, version, caution.value) for caution in Caution}
-        self._observe = probability.bind(model, version)
+        self._probabilities = probability.of(model, version)
+        expect_refused(model)
 
     def add(self, answer: BaseModel) -> None:
         """Count an answer, or each of a batch's; answers of foreign models hold no decision to count."""
         if isinstance(answer, CreditRiskModelOutput):
             self._answers[answer.credit_risk].inc()
-            self._observe((answer.risk_probability,))
+            self._probabilities.add(answer.risk_probability)
             for caution in answer.cautions:
                 self._cautions[caution].inc()
         elif isinstance(answer, CreditRiskBatchOutput):
             decisions = [one.credit_risk for one in answer.predictions]
             for risk, counter in self._answers.items():
                 counter.inc(decisions.count(risk))
-            self._observe([one.risk_probability for one in answer.predictions])
+            self._probabilities.add(*[one.risk_probability for one in answer.predictions])
             for found, count in Tally(one.cautions for one in answer.predictions).items():
                 for caution in found:
                     self._cautions[caution].inc(count)

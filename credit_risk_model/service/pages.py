@@ -10,7 +10,7 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
-from credit_risk_model.service.routes import Answer
+from credit_risk_model.service.server import Answer
 
 _ASSETS = {
     "favicon.png": "image/png",

@@ -7,10 +7,11 @@ are validated on a thread of its own.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
-from anyio import CapacityLimiter, WouldBlock, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from ml_base import MLModel
 from ml_base.ml_model import MLModelSchemaValidationException
 from pydantic import BaseModel, ValidationError
@@ -21,9 +22,13 @@ from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.bounds import JsonBounds
 from credit_risk_model.service.logs import log_fault
+from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import ServiceSettings
 
 _MAX_ERRORS = 20_000  # more than a thousand loans without a field have: from there on errors are counted, not told
+_MAX_WAIT_SECONDS = 0.5
+_MAX_WAITING_BYTES = 4 * 2**20
+_DIGITS = 12
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
@@ -33,53 +38,59 @@ class PredictionEndpoint:
 
     Attributes:
         model_version: Version of the archive that it answers from, or of the model where it has none.
+        name: The model's qualified name.
         max_body_bytes: Bytes that a request's body may have.
     """
 
-    def __init__(self, model: MLModel, settings: ServiceSettings, slow_predictions: CapacityLimiter) -> None:
+    def __init__(self, model: MLModel, settings: ServiceSettings) -> None:
         """Bind what every request needs.
 
         Args:
             model: A loaded model, or a decorated one.
             settings: Bounds of a request.
-            slow_predictions: Bounds how many slow predictions, of all models together, are at work.
         """
         self._model = model
         self._schema: type[BaseModel] = model.input_schema
         self._bounds = JsonBounds(self._schema)
         limits: RequestLimits = limits_of(model)
-        self._limiter = slow_predictions
+        self._limiter = CapacityLimiter(settings.max_concurrent_slow_predictions)
+        self._waiting_bytes = 0
         self.max_body_bytes = limits.max_body_bytes or settings.max_body_bytes
         self.model_version = (
             model.archive.metadata.model_version if isinstance(model, FromArchive) else str(model.version)
         )
+        self._headers = [(b"x-model-version", self.model_version.encode())]
+        if isinstance(model, FromArchive):
+            self._headers.append((b"x-model-digest", model.archive.sha256[:_DIGITS].encode()))
         # One thread: the errors of a large body that is all wrong take 70 MB, most of which a thread that has had them
         # keeps for its next ones.
         self._validator = ThreadPoolExecutor(1, "validation") if limits.takes_long else None
-        name = model.qualified_name
-        self._duration = metrics.duration.labels(name)
-        self._count = metrics.AnswerCount(name, self.model_version)
+        self.name = model.qualified_name
+        self._duration = metrics.duration.of(self.name)
+        self._count = metrics.AnswerCount(self.name, self.model_version)
 
-    async def answer(self, body: bytes, identity: str) -> bytes:
-        """Give the answer's JSON.
-
-        Args:
-            body: The request's.
-            identity: The request's id, under which the log tells of a fault.
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        """Answer a request; later, where the model takes long.
 
         Raises:
             Refusal: The request can't be answered; says how to say so.
         """
+        if self._validator is not None:
+            return self._answer_on_thread(request, self._validator)
         began = perf_counter()
-        if self._validator is None:
-            content = self._predict(self._validate(body), identity)
-        else:
-            content = await self._answer_on_thread(body, identity, self._validator)
-        self._duration.observe(perf_counter() - began)
-        return content
+        prediction, content = self._predict(self._validate(request.body), request.identity)
+        request.outcome = prediction, perf_counter() - began
+        return Answer(200, content, headers=self._headers)
 
-    def _validate(self, body: bytes) -> BaseModel:
-        body = body.removeprefix(_BYTE_ORDER_MARK)
+    def count(self, prediction: BaseModel | None, seconds: float) -> None:
+        """Count a prediction, and the time that it took."""
+        self._duration.add(seconds)
+        if prediction is not None:
+            self._count.add(prediction)
+
+    def _validate(self, body: bytearray) -> BaseModel:
+        if body.startswith(_BYTE_ORDER_MARK):
+            del body[: len(_BYTE_ORDER_MARK)]
         if not body:
             raise invalid([{"loc": (), "type": "missing", "msg": "Field required"}], within=("body",))
         self._bounds.check(body)
@@ -89,33 +100,51 @@ class PredictionEndpoint:
             refusal = _refusal(error, body)
         raise refusal  # out here, so that it does not keep the errors alive
 
-    def _predict(self, loan: BaseModel, identity: str) -> bytes:
+    def _predict(self, loan: BaseModel, identity: str) -> tuple[BaseModel, bytes]:
         try:
-            answer = self._model.predict(loan)
-            content = to_json(answer)
-            self._count.add(answer)
-            return content
+            prediction = self._model.predict(loan)
+            return prediction, to_json(prediction)
         except MLModelSchemaValidationException as error:
             raise Refusal(400, "invalid", "SchemaValidationError", [str(error)]) from None
         except Exception as error:
             log_fault(error, identity)
             raise internal_error(identity) from None
 
-    async def _answer_on_thread(self, body: bytes, identity: str, validator: ThreadPoolExecutor) -> bytes:
+    async def _answer_on_thread(self, request: Request, validator: ThreadPoolExecutor) -> Answer:
+        began = perf_counter()
+        await self._take_place(len(request.body))
         try:
-            self._limiter.acquire_nowait()
-        except WouldBlock:
-            raise Refusal(
-                503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")]
-            ) from None
-        try:
-            data = await asyncio.get_running_loop().run_in_executor(validator, self._validate, body)
-            return await to_thread.run_sync(self._predict, data, identity)
+            data = await asyncio.get_running_loop().run_in_executor(validator, self._validate, request.body)
+            content = await to_thread.run_sync(self._predict_and_count, data, request.identity)
         finally:
             self._limiter.release()
+        request.outcome = None, perf_counter() - began
+        return Answer(200, content, headers=self._headers)
+
+    async def _take_place(self, size: int) -> None:
+        """Wait a moment for one of the places; waiting bodies are held in memory, so only so much of them.
+
+        Raises:
+            Refusal: None has become free.
+        """
+        if self._waiting_bytes + size <= _MAX_WAITING_BYTES:
+            self._waiting_bytes += size
+            try:
+                with move_on_after(_MAX_WAIT_SECONDS):
+                    await self._limiter.acquire()
+                    return
+            finally:
+                self._waiting_bytes -= size
+        raise Refusal(503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")])
+
+    def _predict_and_count(self, data: BaseModel, identity: str) -> bytes:
+        """Predict, and count what may be a thousand loans where the event loop is not held up by it."""
+        prediction, content = self._predict(data, identity)
+        self._count.add(prediction)
+        return content
 
 
-def _refusal(error: ValidationError, body: bytes) -> Refusal:
+def _refusal(error: ValidationError, body: bytearray) -> Refusal:
     if body[:2] in _WIDE or (b"\0" in body[:4] and body[:4].strip(b"\0")):
         return Refusal(400, "invalid", "ValidationError", ["The body is not in UTF-8, but in UTF-16 or UTF-32."])
     if error.error_count() > _MAX_ERRORS:

@@ -3,8 +3,7 @@
 import re
 from random import getrandbits
 
-from credit_risk_model.service.answers import Refusal
-from credit_risk_model.service.server import Scope
+from credit_risk_model.service.answers import Headers, Refusal
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # application/json, with parameters, or a type that is JSON by its suffix.
@@ -12,21 +11,21 @@ _JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNOR
 _MAX_DIGITS = 20
 
 
-def request_id(scope: Scope) -> str:
+def request_id(headers: Headers) -> str:
     """Give the client's X-Request-ID where it is fit for a log, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return f"{getrandbits(64):016x}"  # told apart, not kept secret
 
 
-def check_body_headers(scope: Scope, max_body_bytes: int) -> None:
+def check_body_headers(headers: Headers, max_body_bytes: int) -> None:
     """Refuse a body that says it is too large, no JSON or packed.
 
     Raises:
         Refusal: It says so.
     """
-    for name, value in scope["headers"]:
+    for name, value in headers:
         # The parser has checked that a length is a number, though not that Python takes one of so many digits.
         if name == b"content-length" and (len(value) > _MAX_DIGITS or int(value) > max_body_bytes):
             raise too_large(max_body_bytes)

@@ -1,10 +1,10 @@
 """The table of what the service answers: what is not in it is not there, whatever the framework has routes for."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-from credit_risk_model.service.server import Scope
+from credit_risk_model.service.server import Answer, Request
 
 Group = Literal["health", "predictions", "metadata", "docs", "metrics"]
 """The part of the service that a route belongs to; keys protect parts, but never health."""
@@ -21,21 +21,8 @@ def group_of(path: str) -> Group:
     return "docs"
 
 
-class Answer(NamedTuple):
-    """An answer, whole.
-
-    Attributes:
-        content: Its body; what is the same for all is one object, of which no connection needs a copy.
-    """
-
-    status: int
-    content: bytes
-    content_type: bytes = b"application/json"
-    headers: Sequence[tuple[bytes, bytes]] = ()
-
-
-Handler = Callable[[Scope, bytes, str], Awaitable[Answer]]
-"""Answers a request of some scope and body, under an id."""
+Handler = Callable[[Request], Answer | Awaitable[Answer]]
+"""Answers a request, at once where that takes no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +30,25 @@ class Route:
     """What a path answers.
 
     Attributes:
-        template: Stands for the path in metrics, of which there must not be too many.
         handlers: By method; HEAD is answered as GET, and OPTIONS by their names.
         takes_json: Whether a request's body is read, and must be JSON.
+        template: Stands for the path in metrics, of which there must not be too many.
     """
 
-    template: str
+    path: str
     group: Group
     handlers: Mapping[str, Handler]
     takes_json: bool = False
+    template: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the template."""
+        template = self.path
+        if self.group == "docs" and self.path != "/openapi.json":
+            template = "/docs"
+        elif self.path.endswith("/metadata"):
+            template = "/api/models/{model}/metadata"
+        object.__setattr__(self, "template", template)
 
     @property
     def allowed(self) -> bytes:
@@ -63,7 +60,7 @@ class Route:
 def answer_always(answer: Answer) -> Handler:
     """Give a handler that always answers the same."""
 
-    async def handle(_scope: Scope, _body: bytes, _identity: str) -> Answer:
+    def handle(_: Request) -> Answer:
         return answer
 
     return handle

@@ -55,7 +55,10 @@ class ServiceSettings(_Strict):
         default=64, ge=1, description="Bodies arriving at once; for one more, the slowest is refused."
     )
     max_concurrent_slow_predictions: int = Field(
-        default=4, ge=1, description="Predictions of models that take long at work at once; more are refused."
+        default=4,
+        ge=1,
+        description="Predictions at work at once, of each model that takes long; one more waits for half a second, and "
+        "is then refused.",
     )
     header_timeout_seconds: float = Field(
         default=10, gt=0, description="Time in which a request's headers must have arrived."

@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -213,6 +215,60 @@ def test_long_predictions_leave_the_service_free(service: Service) -> None:
     assert [answer.json() for answer in answers] == [{"done": True}] * 2
 
 
+def test_long_predictions_wait_a_moment_for_their_turn(service: Service) -> None:
+    """Twenty explanations at once all get their answers, though only two are at work at a time."""
+    address = f"{service.address}/api/models/slow/prediction"
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: httpx.post(address, json={"seconds": 0.02}, timeout=10), range(20)))
+    assert [answer.status_code for answer in answers] == [200] * 20
+
+
+def test_answer_says_which_archive_it_is_from(service: Service, archive_path: Path) -> None:
+    """Version and digest stand in the headers of a prediction; a model without an archive has its own version."""
+    answer = httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON)
+    digest = archive.sha256(archive_path.read_bytes())[:12]
+    assert (answer.headers["x-model-version"], answer.headers["x-model-digest"]) == ("test", digest)
+    foreign = httpx.post(f"{service.address}/api/models/slow/prediction", json={})
+    assert foreign.headers["x-model-version"] == "1"
+    assert "x-model-digest" not in foreign.headers
+
+
+def test_client_that_goes_away_is_counted_and_logged(service: Service) -> None:
+    """A client that resets its connection before its answer leaves a line with 499, counted apart from refusals."""
+
+    def gone() -> float:
+        time.sleep(0.2)  # counted a little late, and gathered at most every tenth of a second
+        lines = httpx.get(f"{service.address}/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("credit_risk_clients_gone_total "))
+
+    before = gone()
+    body = b'{"seconds": 1}'
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        head = "POST /api/models/slow/prediction HTTP/1.1\r\nHost: x\r\nX-Request-ID: gone\r\nContent-Length: "
+        connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.2)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert gone() == before + 1
+    (line,) = [line for line in lines_of(service) if line.get("request_id") == "gone"]
+    assert line["status"] == 499
+
+
+def test_each_series_is_there_from_the_start(service: Service) -> None:
+    """Before anything was asked or refused there is a 0 to count from, so that the first of its kind is seen."""
+    names = [line.rpartition(" ")[0] for line in httpx.get(f"{service.address}/metrics").text.splitlines()]
+    for name in (
+        'credit_risk_request_duration_seconds_bucket{le="10.0",route="/docs",status="5xx"}',
+        'credit_risk_request_duration_seconds_count{route="other",status="4xx"}',
+        'credit_risk_refused_requests_total{model="",reason="large_headers",status="4xx"}',
+        'credit_risk_refused_requests_total{model="credit_risk_model",reason="fault",status="5xx"}',
+        'credit_risk_predictions_total{credit_risk="risky",model="credit_risk_model",model_version="test"}',
+        'credit_risk_evicted_connections_total{waiting="first_request"}',
+        "credit_risk_clients_gone_total",
+        "credit_risk_event_loop_lag_seconds_count",
+    ):
+        assert name in names, name
+
+
 def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
     """Each request leaves id, method, path, status and time; probes leave nothing; no line holds a loan's values."""
     loan = {**EXAMPLE_LOAN, "annual_income": 71234, "total_payments_to_date": 1234.56}
@@ -227,6 +283,7 @@ def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
         assert (line["level"], line["method"], line["path"], line["status"]) == ("INFO", "POST", PREDICTION, status)
         assert 0 < line["milliseconds"] < 10_000
         assert line["model_version"] == "test"
+    assert (requests["refused"]["reason"], requests["refused"]["fields"]) == ("invalid", ["term"])
     assert not [line for line in lines if line.get("path", "").startswith("/api/health")]
     text = service.log.read_text()
     assert "71234" not in text
@@ -261,9 +318,9 @@ def test_metrics_count_answers_and_refusals(service: Service, archive_path: Path
         'credit_risk_predictions_total{credit_risk="',
         'credit_risk_probability_count{model="credit_risk_model",model_version="test"}',
         'credit_risk_prediction_duration_seconds_count{model="credit_risk_model"}',
-        'credit_risk_refused_requests_total{reason="invalid"}',
-        f'credit_risk_requests_total{{route="{PREDICTION}",status="2xx"}}',
-        f'credit_risk_requests_total{{route="{PREDICTION}",status="4xx"}}',
+        'credit_risk_refused_requests_total{model="credit_risk_model",reason="invalid",status="4xx"}',
+        f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}}',
+        f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="4xx"}}',
     ):
         assert total(after, name) == total(before, name) + 1, name
     assert 0 < after["credit_risk_startup_duration_seconds"] < 60

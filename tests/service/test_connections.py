@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Service
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -96,9 +96,9 @@ def test_installed_uvicorn_is_the_one_that_is_built_on() -> None:
 
 def test_other_uvicorn_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a uvicorn that has other names the service does not start, and says which."""
-    monkeypatch.setitem(server._NAMES, FlowControl, "write_paused hold_reading")
+    monkeypatch.setitem(server._NAMES, ServerState, ("connections", "started_tasks"))
     with pytest.raises(
-        ConfigurationError, match=r"uvicorn [0-9.]+ with httptools .* differs in hold_reading\): install"
+        ConfigurationError, match=r"uvicorn [0-9.]+ with httptools .* differs in started_tasks\): install"
     ):
         check_uvicorn()
 
@@ -542,9 +542,12 @@ def test_refusals_of_connections_are_counted_and_logged(service: Service) -> Non
 def refused(service: Service, reason: str) -> float:
     """How many requests were refused for a reason."""
     time.sleep(0.15)  # they are gathered at most every tenth of a second
-    name = f'credit_risk_refused_requests_total{{reason="{reason}"}}'
     lines = httpx.get(f"{service.address}/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith("credit_risk_refused_requests_total{") and f'reason="{reason}"' in line
+    )
 
 
 def test_aborted_connections_leave_nothing(service: Service) -> None:

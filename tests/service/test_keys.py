@@ -121,7 +121,7 @@ def test_refused_requests_are_counted_and_no_key_is_logged(service: Service) -> 
     """A missing key has its metric and its log line; keys stand in neither, right or wrong."""
     ask(service, PREDICTION, {"X-API-Key": THIRD, "X-Request-ID": "without-key"})
     samples = ask(service, "/metrics", {"X-API-Key": FIRST}).text
-    assert 'credit_risk_refused_requests_total{reason="unauthorized"}' in samples
+    assert 'credit_risk_refused_requests_total{model="",reason="unauthorized",status="4xx"} ' in samples
     time.sleep(0.2)  # requests' lines are written together, a little late
     (line,) = [line for line in lines_of(service) if line.get("request_id") == "without-key"]
     assert line["status"] == 401

@@ -99,7 +99,7 @@ def test_prefix_of_a_proxy_changes_no_bound(behind_proxy: Service) -> None:
     assert (many.status_code, many.json()["messages"][0][:32]) == (400, "The body has 20001 JSON objects,")
     time.sleep(0.15)  # metrics are gathered at most every tenth of a second
     samples = httpx.get(f"{behind_proxy.address}/metrics").text
-    assert f'credit_risk_requests_total{{route="{PREDICTION}",status="2xx"}} 1.0' in samples
+    assert f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1.0' in samples
 
 
 def test_links_lead_through_the_proxy(behind_proxy: Service) -> None:

@@ -1,37 +1,38 @@
+import time
+
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
-from credit_risk_model.service.metrics import AnswerCount, ProbabilityHistogram
+from credit_risk_model.service.metrics import AnswerCount, FastHistogram, gather
 
 
-def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
-    """What is scraped of a registry, by the sample's kind and bucket."""
+def values_of(text: str) -> dict[str, float]:
+    """The values of a text in Prometheus' format, by sample."""
     return {
-        (sample.name.rpartition("_")[2], sample.labels.get("le", "")): sample.value
-        for family in registry.collect()
+        f"{sample.name} {sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
 
-def test_probabilities_are_counted_as_the_library_counts() -> None:
-    """Buckets, sum and count are those of the library's own histogram, also on the buckets' very edges."""
+def test_values_are_counted_and_written_as_the_library_does() -> None:
+    """The text holds what the library's own histogram would hold, also on the buckets' very edges."""
     values = [*np.random.default_rng(0).random(1000).tolist(), *(tenth / 10 for tenth in range(11)), 5e-324]
-    tenths = [tenth / 10 for tenth in range(1, 11)]
-    ours, theirs = CollectorRegistry(), CollectorRegistry()
-    own = ProbabilityHistogram("ours", "Probabilities.")
-    ours.register(own)
-    library = Histogram("theirs", "Probabilities.", buckets=tenths, registry=theirs)
+    tenths = [*(tenth / 10 for tenth in range(1, 10)), 1]
+    registry = CollectorRegistry()
+    library = Histogram("probability", "Probabilities.", ["model", "version"], buckets=tenths, registry=registry)
+    ours = FastHistogram("probability", "Probabilities.", ["model", "version"], tenths)
+    FastHistogram.written.remove(ours)
     for value in values:
-        library.observe(value)
-    observe = own.bind("a model", "1")
-    observe(values[:1])
-    observe(values[1:])
-    expected = samples(theirs)
-    del expected["created", ""]
-    assert expected.pop(("sum", "")) == pytest.approx(samples(ours)["sum", ""])
-    assert samples(ours).items() >= expected.items()
+        library.labels("a model", "1").observe(value)
+    ours.of("a model", "1").add(*values[:1])
+    ours.of("a model", "1").add(*values[1:])
+    library.labels("a model", "2")
+    ours.of("a model", "2")
+    assert values_of(ours.write()) == pytest.approx(values_of(generate_latest(registry).decode()))
 
 
 def test_each_loan_of_a_batch_is_counted() -> None:
@@ -52,7 +53,9 @@ def test_each_loan_of_a_batch_is_counted() -> None:
         names += [
             ("credit_risk_probability_bucket", of | {"le": bound}) for bound in ("0.1", "0.3", "0.9", "1.0", "+Inf")
         ]
-        return [REGISTRY.get_sample_value(*name) or 0 for name in names]
+        time.sleep(0.11)  # gathered at most every tenth of a second
+        found = values_of(gather().decode())
+        return [found.get(f"{name} {sorted(labels.items())}", 0) for name, labels in names]
 
     for model, answers in (("alone", predictions), ("together", (CreditRiskBatchOutput(predictions=predictions),))):
         counter, before = AnswerCount(model, "1"), count(model)

@@ -3,36 +3,31 @@
 uvicorn's own protocol bounds neither the time in which a request's headers and body arrive, nor their size; it starts
 a request before its body is there, and answers to several before the first is read; it closes on clients that still
 send, who then see a reset in place of the answer; and its own errors are plain text. Here a request is started when all
-of it has arrived, and the next one when the answer before it has left. Of uvicorn remains what writes an answer.
+of it has arrived, and the next one when the answer before it has left. Most answers take microseconds: those are given
+at once, without a task for the event loop.
 """
 
 import asyncio
 import fcntl
-import logging
 import sys
 import termios
 import urllib.parse
 from collections import deque
+from collections.abc import Awaitable
 from contextlib import suppress
 from enum import Enum
-from random import getrandbits
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from credit_risk_model.service import metrics
-from credit_risk_model.service.answers import Refusal
-from credit_risk_model.service.logs import log_request
+from credit_risk_model.service.answers import Headers, Refusal
 from credit_risk_model.service.requests import too_large
+from credit_risk_model.service.server import Answer, Request
 
 if TYPE_CHECKING:
     from credit_risk_model.service.server.connections import Connections
-
-_logger = logging.getLogger("uvicorn.error")
 
 _MAX_HEADERS = 100
 _MAX_URL_BYTES = 4096
@@ -46,6 +41,9 @@ _HEADERS_OF_A_BODY = (b"content-length", b"transfer-encoding")
 _NOT_IN_A_HOST = frozenset(b'/@\\?# \t"<>^`{|}')
 
 AGAIN = [(b"retry-after", b"1")]
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+# A copy of so little costs less than to give it to the system by itself.
+_MAX_COPIED_BYTES = 16_384
 _MALFORMED = Refusal(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
 _HOST = Refusal(400, "malformed", "MalformedRequest", ["A request has one Host header, with a host and a port."])
 _VERSION = Refusal(400, "malformed", "MalformedRequest", ["The request is not in HTTP/1.1 or HTTP/1.0."])
@@ -68,24 +66,6 @@ class State(Enum):
     CLOSED = "nothing"
 
 
-class _Request:
-    """A request as it arrives.
-
-    Attributes:
-        refusal: Why it is refused; its body is then not kept.
-    """
-
-    __slots__ = ("body", "expects_continue", "keep_alive", "max_body_bytes", "refusal", "scope")
-
-    def __init__(self, scope: dict[str, Any], keep_alive: bool, expects_continue: bool) -> None:
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.expects_continue = expects_continue
-        self.max_body_bytes = 0
-        self.refusal: Refusal | None = None
-        self.body = bytearray()
-
-
 class Connection(asyncio.Protocol):
     """A connection.
 
@@ -103,12 +83,14 @@ class Connection(asyncio.Protocol):
         self.waiting: dict[Connection, float] | None = None
         self._all = connections
         self._parser = self._make_parser()
-        self._queue: deque[_Request] = deque()  # whole requests that wait for the one at work
-        self._cycle: RequestResponseCycle | None = None  # the one at work
-        self._arriving: _Request | None = None  # the one whose headers are complete and whose body is not
+        self._queue: deque[Request] = deque()  # whole requests that wait for the one at work
+        self._at_work: Request | None = None
+        self._answer: Answer | None = None  # to the one at work, where the client has not taken it yet
+        self._arriving: Request | None = None  # the one whose headers are complete and whose body is not
         self._begun = False  # whether one has begun whose headers are not complete
+        self._began = 0.0
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: Headers = []
         # Bytes received while headers, or what of a body is none (extensions of chunks, trailers), are not complete.
         self._unfinished = 0
         self._held = b""  # received while a request was at work, and not parsed yet
@@ -117,6 +99,8 @@ class Connection(asyncio.Protocol):
         self._expects_continue = False
         self._resumed = False  # a parser that reads on after a request to change protocols
         self._ended = False  # whether the client has closed its side
+        self._reads = True  # whether the transport is to read on
+        self._write_paused = False
         self._discarded = 0
         self._unsent = 0
 
@@ -128,13 +112,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it always is one
         """Take the connection up, or refuse it."""
         self._transport = transport
-        self.write = transport.write  # bound, since the answers are written by it
-        self._flow = FlowControl(transport)
-        self._addresses = {
-            "server": get_local_addr(transport),
-            "client": get_remote_addr(transport),
-            "scheme": "https" if is_ssl(transport) else "http",
-        }
         self._all.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,16 +119,17 @@ class Connection(asyncio.Protocol):
         self.state = State.CLOSED
         self._all.forget(self)
         self._queue.clear()
-        if self._cycle is not None:
-            self._cycle.disconnected = True
-            self._cycle.message_event.set()
-        self._flow.resume_writing()
+        if self._at_work is not None and (self._answer is None or self._write_paused):
+            self._all.served.note(self._at_work, None)
+        else:
+            self._finish()
+        self._at_work = None
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; what comes while a request is at work waits, and so does the client."""
         if self.state is State.ANSWERING:
             self._held += data
-            self._flow.pause_reading()
+            self._pause_reading()
         elif self.state is State.LINGERING:
             self._discarded += len(data)
             if self._discarded > _MAX_DISCARDED_BYTES:
@@ -169,7 +147,7 @@ class Connection(asyncio.Protocol):
         for start in range(0, len(data), _PIECE_BYTES):
             if self.state is State.ANSWERING:
                 self._held = data[start:] + self._held
-                self._flow.pause_reading()
+                self._pause_reading()
                 return
             if self.state in (State.LINGERING, State.CLOSED):
                 return
@@ -216,6 +194,7 @@ class Connection(asyncio.Protocol):
         """Start reading a request's headers."""
         if not self._resumed:
             self._begun = True
+            self._began = perf_counter()
             self._url = b""
             self._headers = []
 
@@ -237,28 +216,16 @@ class Connection(asyncio.Protocol):
         self._check_headers(version)
         if self._breach is not _MALFORMED:
             raise httptools.HttpParserError
-        url = httptools.parse_url(self._url)
-        root_path = self._all.config.root_path
-        raw_path = root_path.encode() + url.path
-        path = raw_path.decode("ascii")
-        scope = {
-            "type": "http",
-            "asgi": {"version": self._all.config.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            **self._addresses,
-            "method": self._parser.get_method().decode(),
-            "root_path": root_path,
-            "path": urllib.parse.unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": url.query or b"",
-            "headers": self._headers,
-            "state": {},
-        }
-        request = _Request(scope, version != "1.0" and self._parser.should_keep_alive(), self._expects_continue)
-        try:
-            request.max_body_bytes = self._all.served.admit(scope)
-        except Refusal as refusal:
-            request.refusal = refusal
+        path = httptools.parse_url(self._url).path.decode("ascii")
+        request = Request(
+            self._parser.get_method().decode(),
+            urllib.parse.unquote(path) if "%" in path else path,
+            self._headers,
+            self._began,
+        )
+        request.keep_alive = version != "1.0" and self._parser.should_keep_alive()
+        request.expects_continue = self._expects_continue
+        self._all.served.admit(request)
         self._begun = False
         self._unfinished = 0
         self._arriving = request
@@ -305,7 +272,7 @@ class Connection(asyncio.Protocol):
         """Queue a request that is whole, unless it is one whose body the parser skips."""
         request = self._arriving
         assert request is not None
-        if self._parser.should_upgrade() and request.scope["method"] != "CONNECT":
+        if self._parser.should_upgrade() and request.method != "CONNECT":
             return
         self._arriving = None
         self._unfinished = 0
@@ -327,12 +294,14 @@ class Connection(asyncio.Protocol):
             request.keep_alive = False  # the rest of its body is not waited for
             self._broken = request.refusal
             self._start(request)
-        elif self._broken is not None:
-            self._answer_unread(self._broken)
+        elif self._broken is not None:  # an error that became no request
+            request = Request("", "", [], self._began or perf_counter())
+            request.refusal = self._broken
+            self._start(request)
         elif self._arriving is not None:
             if self._arriving.expects_continue and not self._arriving.body:
                 self._arriving.expects_continue = False
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._wait(State.BODY)
         else:
             self._wait(State.HEADERS if self._begun else State.IDLE)
@@ -342,38 +311,63 @@ class Connection(asyncio.Protocol):
             self.state = state
             self._all.wait(self)
 
-    def _start(self, request: _Request) -> None:
+    def _start(self, request: Request) -> None:
         """Let the application answer a request."""
         self.state = State.ANSWERING
         self.asked = True
         self._all.go_on(self)
-        if request.refusal is not None:
-            request.scope["refusal"] = request.refusal
-        self._cycle = cycle = RequestResponseCycle(
-            scope=request.scope,  # type: ignore[arg-type]  # what uvicorn types more narrowly than ASGI
-            transport=self,  # type: ignore[arg-type]  # of which it uses write, close and is_closing
-            flow=self._flow,
-            logger=_logger,
-            access_logger=_logger,
-            access_log=False,
-            default_headers=self._all.state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=request.keep_alive and not self._all.draining,
-            on_response=self._finish,
-        )
-        cycle.body = request.body
-        cycle.more_body = False
-        cycle.message_event.set()
-        task = self._all.loop.create_task(cycle.run_asgi(self._all.config.loaded_app))
-        self._all.state.tasks.add(task)
-        task.add_done_callback(self._all.state.tasks.discard)
+        self._at_work = request
+        answer = self._all.served.answer(request)
+        if isinstance(answer, Answer):
+            self._write(request, answer)
+        else:
+            self._all.run(self._answer_later(request, answer))
+
+    async def _answer_later(self, request: Request, coming: Awaitable[Answer]) -> None:
+        try:
+            answer = await coming
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
+            self._transport.abort()
+            raise
+        self._write(request, answer)
+
+    def _write(self, request: Request, answer: Answer) -> None:
+        """Write an answer, and go on when it has left: not before the event loop has looked after the others."""
+        if self.state is not State.ANSWERING:  # the client has gone
+            return
+        closes = not request.keep_alive or self._all.draining
+        content = answer.content
+        head = [
+            _STATUS_LINES[answer.status],
+            self._all.date_line(),
+            b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+            % (answer.content_type, len(content), request.identity.encode()),
+            *(b"%b: %b\r\n" % header for header in answer.headers),
+            b"connection: close\r\n\r\n" if closes else b"\r\n",
+        ]
+        if request.method == "HEAD":
+            content = b""
+        if len(content) <= _MAX_COPIED_BYTES:
+            self._transport.write(b"".join([*head, content]))
+        else:
+            self._transport.write(b"".join(head))
+            self._transport.write(content)
+        self._answer = answer
+        if closes:
+            self._close()
+            self._finish()
+        elif not self._write_paused:
+            self._all.loop.call_soon(self._finish)
 
     def _finish(self) -> None:
-        """Go on after an answer, once it has left; to be called when it is complete."""
+        """Note an answer that has left, and go on."""
+        request, answer = self._at_work, self._answer
+        if request is None or answer is None:
+            return
+        self._at_work = self._answer = None
         self._all.state.total_requests += 1
-        self._cycle = None
-        if self.state is State.ANSWERING and not self._flow.write_paused:
+        self._all.served.note(request, answer)
+        if self.state is State.ANSWERING:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -384,7 +378,7 @@ class Connection(asyncio.Protocol):
             return
         self.state = State.IDLE
         self._all.wait(self)
-        self._flow.resume_reading()
+        self._resume_reading()
         held, self._held = self._held, b""
         if held and self._broken is None:
             self._read(held)
@@ -393,28 +387,7 @@ class Connection(asyncio.Protocol):
         else:
             self._continue()
 
-    def _answer_unread(self, refusal: Refusal) -> None:
-        """Answer what never became a request, and close."""
-        identity = f"{getrandbits(64):016x}"
-        metrics.refused.labels(refusal.reason).inc()
-        log_request({"request_id": identity, "status": refusal.status, "reason": refusal.reason})
-        headers = [
-            *self._all.state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(refusal.body)).encode()),
-            (b"x-request-id", identity.encode()),
-            (b"connection", b"close"),
-            *refusal.headers,
-        ]
-        lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        self.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", refusal.body]))
-        self.close()
-
-    def is_closing(self) -> bool:
-        """Say whether nothing more is to be written."""
-        return self.state in (State.LINGERING, State.CLOSED) or self._transport.is_closing()
-
-    def close(self) -> None:
+    def _close(self) -> None:
         """Close, once the client can have read its answer.
 
         Closing a socket that holds unread data makes the system reset the connection, and the answer is lost with it.
@@ -422,29 +395,38 @@ class Connection(asyncio.Protocol):
         or has sent too much or waited too long.
         """
         more = self._broken is not None or self._queue or self._held or self._arriving is not None
-        lingers = more and not (self._ended or self._all.ending or self.is_closing())
+        lingers = more and not (self._ended or self._all.ending or self._transport.is_closing())
         self.state = State.LINGERING if lingers else State.CLOSED
         self._all.wait(self)  # also for what is still to be sent
         if not lingers:
             self._transport.close()
             return
-        self._flow.resume_reading()
+        self._resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
     def pause_writing(self) -> None:
         """Note a client that does not read."""
-        self._flow.pause_writing()
+        self._write_paused = True
         self._all.wait(self)
 
     def resume_writing(self) -> None:
         """Note that it reads again."""
-        self._flow.resume_writing()
+        self._write_paused = False
         self._unsent = 0
         if self.state is State.ANSWERING:
             self._all.go_on(self)
-            if self._cycle is None:
-                self._go_on()
+            self._finish()
+
+    def _pause_reading(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reads:
+            self._reads = True
+            self._transport.resume_reading()
 
     def end_wait(self) -> None:
         """Refuse or close, since the client did not do in time what it was expected to do."""
@@ -495,8 +477,10 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """End the connection, now or with the answer that is owed; called by uvicorn when it ends."""
         if self.state is State.ANSWERING:
-            if self._cycle is not None:
-                self._cycle.keep_alive = False
+            if self._answer is not None:
+                self._close()
+            elif self._at_work is not None:
+                self._at_work.keep_alive = False
         elif self.state is State.BODY:
             self.refuse_body()
         elif self.state is not State.CLOSED:

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import resource
+from collections.abc import Coroutine
 from time import monotonic
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -34,7 +36,10 @@ class Connections:
 
     def __init__(self, config: Config, state: ServerState, served: Served, settings: ServiceSettings) -> None:
         """Make room for as many as the settings allow."""
-        self.config, self.state, self.served = config, state, served
+        self.state, self.served = state, served
+        # The server's own set, whose members uvicorn asks for nothing but their shutdown().
+        self._open: set[Connection] = state.connections  # type: ignore[assignment]
+        self._keep_alive_seconds = config.timeout_keep_alive
         self.loop = asyncio.get_running_loop()
         self.max_header_bytes = settings.max_header_bytes
         self.draining = self.ending = False
@@ -45,7 +50,9 @@ class Connections:
         self._kept: dict[Connection, float] = {}
         self._bodies: dict[Connection, float] = {}
         self._watching = False
-        metrics.open_connections.set_function(lambda: len(state.connections))
+        self._date: tuple[Any, bytes] = (None, b"")
+        metrics.open_connections.set_function(lambda: len(self._open))
+        metrics.in_flight.set_function(self._count_at_work)
         _allow_open_files(settings.max_connections + _OTHER_FILES)
 
     def open(self, connection: Connection) -> None:
@@ -53,19 +60,20 @@ class Connections:
 
         That is the longest silent of those that never asked anything, else of those that wait for the next request.
         """
-        self.state.connections.add(connection)  # type: ignore[arg-type]  # uvicorn only calls its shutdown()
-        if len(self.state.connections) > self._settings.max_connections:
+        self._open.add(connection)
+        if len(self._open) > self._settings.max_connections:
             spared = next(iter(self._fresh or self._kept), None)
             if spared is None:
                 connection.refuse(FULL)
                 return
             since = (self._fresh or self._kept)[spared]
+            metrics.evicted.labels("first_request" if self._fresh else "next_request").inc()
             self.go_on(spared)
             spared.make_room(since)
         self.wait(connection)
         if not self._watching:
             self._watching = True
-            self.loop.call_later(_WATCH_SECONDS, self._watch)
+            self._watch_later()
 
     def wait(self, connection: Connection, since: float | None = None) -> None:
         """Note that a connection waits, from now on or since a time."""
@@ -88,11 +96,29 @@ class Connections:
     def forget(self, connection: Connection) -> None:
         """Note that a connection is closed."""
         self.go_on(connection)
-        self.state.connections.discard(connection)
+        self._open.discard(connection)
+
+    def run(self, answering: Coroutine[Any, Any, None]) -> None:
+        """Run what answers later; the server's end waits for it."""
+        task = self.loop.create_task(answering)
+        self.state.tasks.add(task)
+        task.add_done_callback(self.state.tasks.discard)
+
+    def date_line(self) -> bytes:
+        """Give the header that tells the time, which uvicorn makes anew each second."""
+        headers, line = self._date
+        if headers is not self.state.default_headers:
+            headers = self.state.default_headers
+            line = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self._date = headers, line
+        return line
 
     def silent(self, seconds: float) -> bool:
         """Say whether no connection that has not asked anything yet is younger than this."""
         return not self._fresh or next(reversed(self._fresh.values())) < monotonic() - seconds
+
+    def _count_at_work(self) -> int:
+        return sum(each.state is State.ANSWERING for each in self._open)
 
     def _refuse_slowest_body(self) -> None:
         now = monotonic()
@@ -101,20 +127,26 @@ class Connections:
             connection, since = waiting
             return (connection.received + _HEAD_START_BYTES) / max(now - since, 1e-6)
 
+        metrics.evicted.labels("body").inc()
         slowest, _ = min(self._bodies.items(), key=rate)
         slowest.refuse_body()
 
-    def _watch(self) -> None:
+    def _watch_later(self) -> None:
+        due = self.loop.time() + _WATCH_SECONDS
+        self.loop.call_at(due, self._watch, due)
+
+    def _watch(self, due: float) -> None:
         """End the waits whose time is over; goes on as long as there are connections."""
-        self._watching = bool(self.state.connections)
+        metrics.loop_lag.add(max(self.loop.time() - due, 0))
+        self._watching = bool(self._open)
         if self._watching:
-            self.loop.call_later(_WATCH_SECONDS, self._watch)
+            self._watch_later()
         now, settings = monotonic(), self._settings
         overdue = [each for each, since in self._bodies.items() if now - since > settings.body_timeout_seconds]
         for waiting in (self._fresh, self._kept):
             for connection, since in waiting.items():
                 idle = connection.asked and connection.state is State.IDLE
-                longest = self.config.timeout_keep_alive if idle else settings.header_timeout_seconds
+                longest = self._keep_alive_seconds if idle else settings.header_timeout_seconds
                 if now - since > longest:
                     overdue.append(connection)
         for connection in overdue:

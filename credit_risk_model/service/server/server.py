@@ -19,8 +19,6 @@ from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from credit_risk_model.errors import ConfigurationError
@@ -40,16 +38,10 @@ GRACEFUL_SECONDS = 20
 """Time in which requests at work may be finished once the drain is over."""
 _BACKLOG = 2048
 
-# What the connections rely on, of uvicorn and httptools.
-_ARGUMENTS = {
-    *("scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event"),
-    *("expect_100_continue", "keep_alive", "on_response"),
-}
-_NAMES: dict[Any, str] = {
-    RequestResponseCycle: "self.disconnected self.body self.more_body self.message_event self.on_response()",
-    FlowControl: "write_paused pause_reading resume_reading pause_writing resume_writing",
-    uvicorn.Server: "def startup def shutdown def handle_exit self.server_state total_requests",
-    ServerState: "connections tasks default_headers total_requests",
+# What is relied on beyond what uvicorn documents.
+_NAMES: dict[Any, tuple[str, ...]] = {
+    uvicorn.Server: ("def startup", "def shutdown", "def handle_exit", "self.server_state.default_headers ="),
+    ServerState: ("connections", "tasks", "default_headers", "total_requests"),
 }
 
 
@@ -57,16 +49,16 @@ class Server(uvicorn.Server):
     """Serves an application on sockets that are bound already."""
 
     def __init__(
-        self, served: Served, application: Any, settings: ServiceSettings, sockets: list[socket.socket], **options: Any
+        self, served: Served, lifespan: Any, settings: ServiceSettings, sockets: list[socket.socket], **options: Any
     ) -> None:
         """Prepare a server.
 
         Args:
-            served: Decides on requests by their headers, and hears of the end.
-            application: The ASGI application; `served`, or what stands before it.
+            served: What answers.
+            lifespan: An ASGI application that is told of the start and of the end, and nothing else.
             settings: The bounds.
             sockets: Listening sockets.
-            options: More of uvicorn's options: `root_path` and those of TLS.
+            options: More of uvicorn's options: those of TLS.
 
         Raises:
             ConfigurationError: The installed uvicorn is not the one that this was written for, or an option is wrong.
@@ -74,7 +66,8 @@ class Server(uvicorn.Server):
         check_uvicorn()
         super().__init__(
             uvicorn.Config(
-                application,
+                lifespan,
+                interface="asgi3",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -182,11 +175,7 @@ def check_uvicorn() -> None:
     Raises:
         ConfigurationError: They differ; says in what.
     """
-    arguments = set(inspect.signature(RequestResponseCycle).parameters)
-    differing = [
-        *sorted(arguments ^ _ARGUMENTS),
-        *(name for kind, names in _NAMES.items() for name in names.split() if name not in inspect.getsource(kind)),
-    ]
+    differing = [name for kind, names in _NAMES.items() for name in names if name not in inspect.getsource(kind)]
     if differing:
         raise ConfigurationError(
             f"uvicorn {uvicorn.__version__} with httptools {httptools.__version__} is not what this service was "
