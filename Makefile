@@ -89,7 +89,7 @@ contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
 	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.contract --output service_contract.yaml
 
 screenshot: $(TRAINING)/.installed ## Take the README's picture of the documentation page anew (needs chromium)
-	SCREENSHOT=docs/try_it_out.png BROWSER_TESTS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \
+	SCREENSHOT=docs/try_it_out.png TOOLS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \
 		-k example_loan
 
 image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPTIONS=...)

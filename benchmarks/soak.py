@@ -30,6 +30,7 @@ _MORE_FILES = 10
 _MORE_FILES_OF_A_SHORT_ONE = 40
 # For connections to close once the traffic has ended: longer than the service waits for any client.
 _REST = 30.0
+_MOST_SHED = 0.01
 # All that its pools may have. They fill as they are needed: that they no longer grow shows only in a long soak.
 _MOST_THREADS = 24
 
@@ -204,6 +205,9 @@ def judge_outcomes(outcomes: dict[str, dict[str, int]]) -> list[Check]:
         checks.append(
             Check(f"outcomes: {kind.client.__name__}", measured, " or ".join(kind.proper), had and not improper)
         )
+    asked = outcomes["predictions"]
+    shed = asked.get(SHED, 0) / max(sum(asked.values()), 1)
+    checks.append(Check("good predictions sent away", f"{shed:.2%}", "1 %", shed <= _MOST_SHED))
     return checks
 
 

@@ -10,13 +10,15 @@ import itertools
 import json
 import random
 import re
+import resource
 import socket
 import struct
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,8 @@ from credit_risk_model.archive import GOLDEN_TOLERANCE
 
 SHED = "503, to come back"
 _LONGEST_WAIT = 30
+_PIPELINED = 20
+_HELD = 1100  # a hundred more than the service takes as it ships
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
 
 Loans = list[tuple[dict[str, Any], float]]
@@ -183,6 +187,60 @@ def slow(port: int, loans: Loans) -> Iterator[str]:
                     continue
 
 
+def half_sent(port: int, loans: Loans) -> Iterator[str]:
+    """Begin as many bodies as may arrive at once, and send no more of them."""
+    request = post(PREDICTION, json.dumps(loans[0][0]).encode())
+    while True:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connect(port)) for _ in range(64)]
+            for connection in connections:
+                connection.sendall(request[: request.index(b"\r\n\r\n") + 5])
+            for connection in connections:
+                yield connection.recv(65536)[9:12].decode()
+
+
+def pipelining(port: int, loans: Loans) -> Iterator[str]:
+    """Send what costs most twenty times before the first answer is read."""
+    unknown = ",".join(f'"{number}":0' for number in range(48)).encode()
+    requests = [
+        b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/models/credit_risk_model/metadata HTTP/1.1\r\nHost: x\r\n\r\n",
+        post(PREDICTION, b"{" + unknown + b"}"),
+        post(PREDICTION, b'{"term":' + b'"x",' * 15_000 + b"}"),
+    ]
+    for request in itertools.cycle(requests):
+        with connect(port) as connection:
+            connection.sendall(request * _PIPELINED)
+            connection.shutdown(socket.SHUT_WR)
+            received = b""
+            while part := connection.recv(1 << 20):
+                received += part
+        yield "answered" if received.count(b"HTTP/1.1 ") == _PIPELINED else f"{len(received)} bytes"
+        time.sleep(0.05)
+
+
+def reopening(port: int, _: Loans) -> Iterator[str]:
+    """Hold more connections than there may be, ask nothing, and open new ones all the time."""
+    with ExitStack() as stack:
+        held: deque[socket.socket] = deque()
+        stack.callback(lambda: [connection.close() for connection in held])
+        while True:
+            held.append(connect(port))
+            if len(held) > _HELD:
+                held.popleft().close()
+            yield "opened"
+            time.sleep(0.002)
+
+
+def patient(port: int, _: Loans) -> Iterator[str]:
+    """Keep a connection and ask twice a second, as a proxy's pool does."""
+    connection = Connection(port)
+    while True:
+        yield str(connection.ask(b"GET /api/models HTTP/1.1\r\nHost: x\r\n\r\n")[0])
+        time.sleep(0.5)
+
+
 def silent(port: int, _: Loans) -> Iterator[str]:
     """Connect and say nothing, until the service closes."""
     while True:
@@ -192,8 +250,9 @@ def silent(port: int, _: Loans) -> Iterator[str]:
 
 def deaf(port: int, _: Loans) -> Iterator[str]:
     """Ask for megabytes and read nothing."""
-    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 120
-    while True:
+    paths = ("/openapi.json", "/docs/assets/swagger-ui-bundle.js", "/metrics")
+    for path in itertools.cycle(paths):
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 120
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", port))
@@ -240,6 +299,10 @@ KINDS = (
     Kind(batches, 2, ("200", SHED)),
     Kind(bad, 2, ("refused", SHED)),
     Kind(slow, 4, ("408",)),
+    Kind(half_sent, 1, ("408",)),
+    Kind(pipelining, 2, ("answered",)),
+    Kind(reopening, 1, ("opened",)),
+    Kind(patient, 2, ("200",)),
     Kind(silent, 4, ("closed",)),
     Kind(deaf, 4, ("given up",)),
     Kind(vanishing, 2, ("gone",)),
@@ -248,6 +311,8 @@ KINDS = (
 
 def main(port: str, seconds: str) -> None:
     """Run the clients and print their outcomes."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2 * _HELD), most))
     loans = known_loans()
     deadline = time.monotonic() + float(seconds)
     outcomes: dict[str, Counter[str]] = {kind.client.__name__: Counter() for kind in KINDS}

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -133,6 +134,19 @@ def archive_path(
     path = tmp_path_factory.mktemp("archive") / "1.zip"
     archive.write(path, *archive_contents)
     return path
+
+
+def find_tool(name: str, *others: str) -> str:
+    """Give the path of a program that a test needs, by one of its names: without it the test is skipped in words.
+
+    Where TOOLS=required, as in the repository's own checks, it fails instead.
+    """
+    if found := next(filter(None, map(shutil.which, (name, *others))), None):
+        return found
+    reason = f"{name} is not installed; .ci/run says in which package it is"
+    if os.environ.get("TOOLS") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Service:

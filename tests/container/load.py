@@ -3,9 +3,9 @@
     python load.py ENDPOINTS SECONDS CONNECTIONS REUSE < body
 
 ENDPOINTS is a file with an address (host:port) on each line, read again for every new connection, which goes to one of
-them by chance: what a Service does. While it is empty no connection is made. REUSE is `reuse` to send one request after
-the other through a connection, `fresh` to take a new one for each. Prints how many requests were answered, by status,
-and how many were lost: sent, and not answered.
+them by chance: what a Service does. While it is empty no connection is made; once it is gone the load ends. REUSE is
+`reuse` to send one request after the other through a connection, `fresh` to take a new one for each. Prints how many
+requests were answered, by status, and how many were lost: sent, and not answered.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ async def client(endpoints: Path, body: bytes, reuse: bool, deadline: float, out
     connection = "keep-alive" if reuse else "close"
     head = f"POST {PATH} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nConnection: {connection}\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and endpoints.exists():
         addresses = endpoints.read_text().split()
         if not addresses:
             await asyncio.sleep(0.01)
@@ -52,7 +52,7 @@ async def client(endpoints: Path, body: bytes, reuse: bool, deadline: float, out
             continue
         try:
             stays = True
-            while stays and time.monotonic() < deadline:
+            while stays and time.monotonic() < deadline and endpoints.exists():
                 status, stays = await send(reader, writer, request)
                 outcomes[status] += 1
         except (OSError, EOFError, TimeoutError) as error:
@@ -93,6 +93,10 @@ class Load:
         following = self._endpoints.with_suffix(".following")
         following.write_text("\n".join(addresses))
         following.rename(self._endpoints)
+
+    def end(self) -> None:
+        """Let each client end after the request that it is at."""
+        self._endpoints.unlink()
 
     def finish(self) -> dict[str, int]:
         """Wait for the end and give the number of requests by outcome."""

@@ -5,14 +5,17 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHIPPED, rounded
+from conftest import SHIPPED, find_tool, rounded
 from container.engine import Podman
 from container.kubelet import Pod, running
 from container.load import Load
@@ -25,6 +28,26 @@ pytestmark = pytest.mark.container
 PREDICTION = "/api/models/credit_risk_model/prediction"
 MARGIN = 4  # between what a pod needs and what its probes allow
 PROPAGATION = 2  # seconds until every node knows that a pod is leaving
+
+HAPROXY = """
+global
+    stats socket {folder}/socket level admin
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 30s
+    option redispatch
+listen service
+    bind 127.0.0.1:{port}
+    balance roundrobin
+    option httpchk GET /api/health/ready
+    http-check expect status 200
+    default-server check inter 500ms fall 1 rise 1
+    server even 127.0.0.1:1 disabled
+    server odd 127.0.0.1:1 disabled
+"""
+ROLLOUTS = 5
 
 POST = """
 import sys, urllib.request
@@ -227,3 +250,71 @@ def test_second_version_takes_over_without_a_failed_request(
                 outcomes = load.finish()
                 assert outcomes.keys() == {"200"}
                 assert outcomes["200"] > 200
+
+
+class Proxy:
+    """A real HAProxy that asks each pod for its readiness, and knows of the two that may run at once."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address, self._socket = f"127.0.0.1:{port}", folder / "socket"
+        (folder / "configuration").write_text(HAPROXY.format(folder=folder, port=port))
+        self._process = subprocess.Popen([find_tool("haproxy"), "-q", "-f", folder / "configuration"])
+        while not self._socket.exists():
+            assert self._process.poll() is None
+            time.sleep(0.05)
+
+    def ask(self, command: str) -> str:
+        """Give a command to the running proxy."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._socket))
+            connection.sendall(f"{command}\n".encode())
+            return connection.makefile().read()
+
+    def add(self, place: str, address: str) -> None:
+        """Let a pod take a place, once its check has passed."""
+        host, _, port = address.partition(":")
+        self.ask(f"set server service/{place} addr {host} port {port}")
+        self.ask(f"set server service/{place} health down")
+        self.ask(f"set server service/{place} state ready")
+
+    def is_up(self, place: str) -> bool:
+        """Say whether requests are sent to it."""
+        rows = [line.split(",") for line in self.ask("show stat").splitlines()]
+        return any(row[:2] == ["service", place] and row[17].startswith("UP") for row in rows)
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(10)
+
+
+def test_rollouts_behind_haproxy_lose_no_request(
+    podman: Podman, image: str, start_load: Callable[..., Load], tmp_path: Path
+) -> None:
+    """Five rolling replacements behind a proxy that checks readiness: kept and new connections are all answered."""
+    proxy = Proxy(tmp_path)
+    loads: list[Load] = []
+    former: Pod | None = None
+    try:
+        with ExitStack() as pods:
+            for rollout in range(ROLLOUTS + 1):
+                place = ("even", "odd")[rollout % 2]
+                pod = pods.enter_context(running(podman, f"rollout{rollout}", image))
+                pod.wait_until(lambda pod=pod: pod.ready, 60)
+                proxy.add(place, pod.address)
+                pod.wait_until(lambda place=place: proxy.is_up(place), 10)
+                if former is not None:
+                    assert former.terminate() == 0
+                else:
+                    loads = [start_load(proxy.address, 600, connections=8, reuse=reuse) for reuse in (True, False)]
+                former = pod
+            for load in loads:
+                load.end()
+                outcomes = load.finish()
+                assert outcomes.keys() == {"200"}
+                assert outcomes["200"] > 1000
+    finally:
+        proxy.stop()

@@ -1,27 +1,45 @@
 import json
 import os
-import shutil
-from collections.abc import Iterator
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
-from conftest import Service
+from conftest import Service, find_tool
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+NGINX = """
+user root;
+daemon off;
+pid {folder}/pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder};
+    proxy_temp_path {folder};
+    fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder};
+    scgi_temp_path {folder};
+    server {{
+        listen 127.0.0.1:{port};
+        location /credit/ {{
+            proxy_pass {address}/;
+            proxy_set_header Host $http_host;
+        }}
+    }}
+}}
+"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium without a network: no name is resolved, so that only the service's address can be reached."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        reason = "Chromium is not installed: apt-get install chromium, or your system's package"
-        if os.environ.get("BROWSER_TESTS") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    found = find_tool("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=found, args=["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
@@ -32,8 +50,31 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, shipped: Service) -> Iterator[Page]:
-    """A new page, which may neither ask another address for anything nor complain."""
-    page = browser.new_page(base_url=shipped.address, viewport={"width": 900, "height": 1000})
+    """A new page of the service's."""
+    with open_page(browser, shipped.address) as page:
+        yield page
+
+
+@pytest.fixture
+def ingress(start_service: Callable[..., Service], archive_path: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a real nginx that takes the prefix `/credit` away and asks a service that knows of it."""
+    program = find_tool("nginx")
+    service = start_service("--root-path", "/credit", archive=str(archive_path))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "conf").write_text(NGINX.format(folder=tmp_path, port=port, address=service.address))
+    nginx = subprocess.Popen([program, "-p", tmp_path, "-c", tmp_path / "conf", "-e", tmp_path / "errors"])
+    service.wait_for("/api/health/ready")
+    yield f"http://127.0.0.1:{port}"
+    nginx.terminate()
+    nginx.wait(10)
+
+
+@contextmanager
+def open_page(browser: Browser, address: str) -> Iterator[Page]:
+    """Open a page that may neither ask another address for anything nor complain."""
+    page = browser.new_page(base_url=address, viewport={"width": 900, "height": 1000})
     requests: list[str] = []
     complaints: list[str] = []
 
@@ -48,7 +89,7 @@ def page(browser: Browser, shipped: Service) -> Iterator[Page]:
     page.close()
     assert complaints == []
     assert requests
-    assert not [url for url in requests if not url.startswith((f"{shipped.address}/", "data:"))]
+    assert not [url for url in requests if not url.startswith((f"{address}/", "data:"))]
 
 
 def send_example(page: Page, model: str) -> Locator:
@@ -68,6 +109,17 @@ def test_example_is_answered_from_the_page(model: str, page: Page) -> None:
     answer = send_example(page, model).locator(".live-responses-table")
     assert answer.locator("tbody td.response-col_status").inner_text().strip() == "200"
     assert '"credit_risk": "risky"' in answer.inner_text()
+
+
+def test_example_is_answered_behind_a_prefix(browser: Browser, ingress: str) -> None:
+    """Behind a real nginx that strips a prefix, pages, their links and what they send stay within the prefix."""
+    assert httpx.get(f"{ingress}/credit/").headers["location"] == "/credit/docs"
+    with open_page(browser, f"{ingress}/credit") as page:
+        page.goto(f"{ingress}/credit/docs")
+        answer = send_example(page, "credit_risk_model")
+        assert answer.locator(".live-responses-table tbody td.response-col_status").inner_text().strip() == "200"
+        asked = answer.locator(".request-url").inner_text()
+        assert f"{ingress}/credit/api/models/credit_risk_model/prediction" in asked
 
 
 def test_page_shows_the_example_loan(page: Page) -> None:

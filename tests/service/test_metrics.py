@@ -1,7 +1,10 @@
+import subprocess
 import time
 
+import httpx
 import numpy as np
 import pytest
+from conftest import Service, find_tool
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -33,6 +36,14 @@ def test_values_are_counted_and_written_as_the_library_does() -> None:
     library.labels("a model", "2")
     ours.of("a model", "2")
     assert values_of(ours.write()) == pytest.approx(values_of(generate_latest(registry).decode()))
+
+
+def test_prometheus_has_nothing_against_the_metrics(shipped: Service) -> None:
+    """Prometheus' own check of names, types and units finds nothing in what a service answers."""
+    text = httpx.get(f"{shipped.address}/metrics").content
+    command = [find_tool("promtool"), "check", "metrics"]
+    checked = subprocess.run(command, input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
 def test_each_loan_of_a_batch_is_counted() -> None:
