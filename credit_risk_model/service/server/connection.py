@@ -42,6 +42,7 @@ _NOT_IN_A_HOST = frozenset(b'/@\\?# \t"<>^`{|}')
 
 AGAIN = [(b"retry-after", b"1")]
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NO_BODY = bytearray()
 # A copy of so little costs less than to give it to the system by itself.
 _MAX_COPIED_BYTES = 16_384
 _MALFORMED = Refusal(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
@@ -335,6 +336,7 @@ class Connection(asyncio.Protocol):
         """Write an answer, and go on when it has left: not before the event loop has looked after the others."""
         if self.state is not State.ANSWERING:  # the client has gone
             return
+        request.body = _NO_BODY  # of no use any more, and perhaps a megabyte
         closes = not request.keep_alive or self._all.draining
         content = answer.content
         head = [

@@ -1,6 +1,7 @@
 """All connections of a server: how many there may be, how long they may wait, and who makes room for whom."""
 
 import asyncio
+import ctypes
 import logging
 import resource
 from collections.abc import Coroutine
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.5
 # Files that a process has open besides its connections.
 _OTHER_FILES = 64
+_M_MMAP_THRESHOLD = -3  # as glibc's malloc.h has it
+_LARGE_BYTES = 262_144
 # What a body is held to have received before its first byte, when it is weighed against others: those that have only
 # just begun are not the slowest.
 _HEAD_START_BYTES = 1024
@@ -54,6 +57,7 @@ class Connections:
         metrics.open_connections.set_function(lambda: len(self._open))
         metrics.in_flight.set_function(self._count_at_work)
         _allow_open_files(settings.max_connections + _OTHER_FILES)
+        _give_large_blocks_back()
 
     def open(self, connection: Connection) -> None:
         """Let a new connection in: where there are too many in place of the one that can best be spared.
@@ -151,6 +155,13 @@ class Connections:
                     overdue.append(connection)
         for connection in overdue:
             connection.end_wait()
+
+
+def _give_large_blocks_back() -> None:
+    """Let glibc give the memory of a large body back when it is freed; by itself it stops to once it has seen one."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _allow_open_files(number: int) -> None:
