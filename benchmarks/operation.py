@@ -86,7 +86,13 @@ def health_under_load(bodies: Path, seconds: float) -> list[dict[str, str]]:
             time.sleep(0.01)
         saturation.result()
     p99 = statistics.quantiles(times, n=100)[98]
-    return [{"probes": len(times), "p50 ms": statistics.median(times), "p99 ms (to reach: <= 100)": p99}]
+    return [
+        {
+            "probes": f"{len(times)}",
+            "p50 ms": f"{statistics.median(times):.3g}",
+            "p99 ms (to reach: <= 100)": f"{p99:.3g}",
+        }
+    ]
 
 
 def terminate_under_load(contender: Contender, rounds: int) -> dict[str, int]:

@@ -33,12 +33,14 @@ class Contender:
         command: What Python is given: a module and its arguments.
         model: The model's entry in the YAML; None for the one that ships.
         plain: Whether the rest of the configuration is the framework's defaults, not what ships, all switched on.
+        logs_decisions: Whether each decision is logged.
         environment: Folder of the virtual environment: what is installed decides what LightGBM imports.
     """
 
     command: tuple[str, ...]
     model: dict[str, Any] | None = None
     plain: bool = False
+    logs_decisions: bool = False
     environment: str = "service"
 
 
@@ -60,6 +62,7 @@ def usual_wrapper() -> Contender:
 CONSTANT_MODEL = {"class_path": "benchmarks.contenders.constant.ConstantModel", "create_endpoint": True}
 
 SERVICE = Contender(("credit_risk_model.service",))
+LOGGING_SERVICE = Contender(("credit_risk_model.service",), logs_decisions=True)
 BARE_FASTAPI = Contender(_on_uvicorn("benchmarks.contenders.constant:app"))
 RAW_STARLETTE = Contender(_on_uvicorn("benchmarks.contenders.raw:app"))
 FRAMEWORK = Contender(_on_uvicorn("rest_model_service.main:app"))
@@ -150,6 +153,10 @@ def serving(
         configuration = {key: configuration[key] for key in ("service_title", "version")}
     if contender.model is not None:
         configuration["models"] = [contender.model]
+    if contender.logs_decisions:
+        key = folder / "key"
+        key.write_text("k" * 64)
+        configuration["service"]["decisions"] = {"file": str(folder / "decisions.jsonl"), "key_file": str(key)}
     path = folder / "rest_configuration.yaml"
     path.write_text(yaml.safe_dump(configuration))
 

@@ -222,15 +222,17 @@ def pipelining(port: int, loans: Loans) -> Iterator[str]:
 
 def reopening(port: int, _: Loans) -> Iterator[str]:
     """Hold more connections than there may be, ask nothing, and open new ones all the time."""
-    with ExitStack() as stack:
-        held: deque[socket.socket] = deque()
-        stack.callback(lambda: [connection.close() for connection in held])
+    held: deque[socket.socket] = deque()
+    try:
         while True:
             held.append(connect(port))
             if len(held) > _HELD:
                 held.popleft().close()
             yield "opened"
             time.sleep(0.002)
+    finally:
+        for connection in held:
+            connection.close()
 
 
 def patient(port: int, _: Loans) -> Iterator[str]:

@@ -9,8 +9,9 @@ import pandas as pd
 from ml_base import MLModel
 
 from credit_risk_model.archive import ESTIMATOR
-from credit_risk_model.features import CONTRACT_FEATURES, derived_columns
+from credit_risk_model.features import AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES
 from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.training.fitting import Fitted
 
 
 class UsualWrapper(MLModel):
@@ -24,17 +25,20 @@ class UsualWrapper(MLModel):
     output_schema = CreditRiskModelOutput
 
     def __init__(self, archive: str, cut_off: float) -> None:
-        """Unpickle the estimator."""
+        """Unpickle the estimators."""
         with zipfile.ZipFile(Path(archive)) as contents:
-            self._estimator = joblib.load(io.BytesIO(contents.read(ESTIMATOR)))
+            estimators = joblib.load(io.BytesIO(contents.read(ESTIMATOR)))
+        self._fitted = Fitted(estimators[AGE_KNOWN.name], estimators[AGE_UNKNOWN.name])
         self._cut_off = cut_off
 
     def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
         """Predict one loan as a table of one row."""
         frame = pd.DataFrame([data.model_dump(mode="json")])
         for feature in CONTRACT_FEATURES:
-            if feature.levels:
-                frame[feature.name] = pd.Categorical(frame[feature.name], categories=feature.levels)
-        probability = float(self._estimator.predict_proba(frame.assign(**derived_columns(frame)))[0, 1])
+            values = frame[feature.name]
+            frame[feature.name] = (
+                pd.Categorical(values, categories=feature.levels) if feature.levels else pd.to_numeric(values)
+            )
+        probability = float(self._fitted.predict(frame)[0])
         decision = CreditRisk.risky if probability >= self._cut_off else CreditRisk.safe
-        return CreditRiskModelOutput(credit_risk=decision, risk_probability=probability)
+        return CreditRiskModelOutput(credit_risk=decision, risk_probability=probability, cautions=())

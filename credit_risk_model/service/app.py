@@ -28,6 +28,7 @@ from credit_risk_model.service.answers import Refusal, internal_error
 from credit_risk_model.service.bookkeeping import Bookkeeping
 from credit_risk_model.service.contract import document, unloaded_models
 from credit_risk_model.service.cors import CrossOrigin
+from credit_risk_model.service.decision_log import DecisionLog
 from credit_risk_model.service.keys import ApiKeys
 from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.metadata import describe_model
@@ -57,13 +58,14 @@ class Application:
             root_path: What a proxy has taken away from every path.
 
         Raises:
-            ConfigurationError: The file of API keys can't be used.
+            ConfigurationError: The file of API keys or the decision log can't be used.
         """
         settings = configuration.service
         self._configuration = configuration
         self._settings = settings
         self._root_path = root_path
         self._keys = ApiKeys(settings.api_keys) if settings.api_keys is not None else None
+        self._decision_log = DecisionLog(settings.decisions) if settings.decisions is not None else None
         self._cross_origin = CrossOrigin(settings.cors_origins) if settings.cors_origins else None
         self._status = StatusManager()
         self._framework: FastAPI = create_app(configuration)
@@ -111,7 +113,7 @@ class Application:
         path = request.path.removeprefix(self._root_path)
         request.route = route = self._routes.get(path)
         if self._keys is not None:
-            self._keys.check(request, group_of(path))
+            request.key_name = self._keys.check(request, group_of(path))
         if route is None:
             raise _NOT_FOUND
         method = "GET" if request.method == "HEAD" else request.method
@@ -166,6 +168,8 @@ class Application:
         self._begin()
         await self._framework(scope, receive, send)
         self._bookkeeping.settle()
+        if self._decision_log is not None:
+            self._decision_log.close()
 
     def drain(self) -> None:
         """Refuse new traffic by readiness, but answer what comes all the same."""
@@ -192,7 +196,7 @@ class Application:
             if not self._ready():
                 raise _NOT_LOADED
             model = ModelManager().get_model(path.split("/")[3])
-            endpoint = self._endpoints[path] = PredictionEndpoint(model, self._settings)
+            endpoint = self._endpoints[path] = PredictionEndpoint(model, self._settings, self._decision_log)
         return endpoint
 
     def _answer_metadata(self, request: Request) -> Answer:
@@ -205,6 +209,8 @@ class Application:
 
     def _answer_metrics(self, _: Request) -> Answer:
         self._bookkeeping.settle()
+        if self._decision_log is not None:
+            self._decision_log.tell()
         return Answer(200, metrics.gather(), CONTENT_TYPE_LATEST.encode())
 
     def _write_contract(self) -> bytes:

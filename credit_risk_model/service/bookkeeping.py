@@ -45,7 +45,7 @@ class Bookkeeping:
             refusal = request.refusal
             self._counts.add(route.template if route is not None else _NO_ROUTE, status, seconds)
             if endpoint is not None and request.outcome is not None:
-                endpoint.count(*request.outcome)
+                endpoint.record(request, at)
             if status == _CLIENT_GONE:
                 metrics.clients_gone.inc()
             elif refusal is not None:

@@ -21,6 +21,7 @@ from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
 from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.schemas import MAX_REFERENCE
 from credit_risk_model.service.keys import SECURITY_SCHEMES
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
 from credit_risk_model.service.routes import group_of
@@ -56,6 +57,14 @@ _HEADERS = {
     },
     "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
     "Location": {"description": "Where to look.", "schema": {"type": "string"}},
+}
+
+_REFERENCE = {
+    "name": "X-Decision-Reference",
+    "in": "header",
+    "required": False,
+    "description": "Your own name of this decision, for the decision log.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/-]+$", "maxLength": MAX_REFERENCE},
 }
 
 _Responses = dict[int | str, dict[str, Any]]
@@ -152,6 +161,10 @@ def document(configuration: Configuration, root_path: str = "") -> dict[str, Any
                 for operation in operations.values():
                     operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
                     operation["responses"]["401"] = _NO_KEY
+    if configuration.service.decisions is not None:
+        for path, operations in contract["paths"].items():
+            if path.endswith("/prediction"):
+                operations["post"]["parameters"] = [_REFERENCE]
     for operation in (operation for path in contract["paths"].values() for operation in path.values()):
         del operation["responses"]["422"]
         for response in operation["responses"].values():

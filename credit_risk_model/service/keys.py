@@ -6,6 +6,7 @@ The file is read again when it changes, so that the keys of a mounted Kubernetes
 import hashlib
 import hmac
 import logging
+import re
 from pathlib import Path
 from time import monotonic
 
@@ -22,6 +23,8 @@ SECURITY_SCHEMES = {
 }
 _UNAUTHORIZED = "Send a valid API key as X-API-Key, or as Authorization: Bearer."
 _SHORTEST = 32
+# Shorter than any key, so that a key is never taken for a name, which the decision log tells.
+_NAME = re.compile(rb"[A-Za-z0-9._-]{1,31}")
 _LOOK_SECONDS = 1.0
 
 
@@ -37,37 +40,46 @@ class ApiKeys:
         self._file = Path(settings.file)
         self._protected = frozenset(settings.protect)
         self._version = _version(self._file)
-        self._digests = _read(self._file)
+        self._names = _read(self._file)
         self._next_look = monotonic() + _LOOK_SECONDS
 
     def announce(self) -> None:
         """Log how many keys there are and what they protect."""
-        fields = {"keys": len(self._digests), "protect": sorted(self._protected)}
+        fields = {"keys": len(self._names), "protect": sorted(self._protected)}
         logger.info("api keys are on", extra={"fields": fields})
 
-    def check(self, request: Request, group: str) -> None:
+    def check(self, request: Request, group: str) -> str | None:
         """Let a request pass that needs no key or has one.
+
+        Returns:
+            The name of its key; None where it needs none.
 
         Raises:
             Refusal: It needs one.
         """
         # Browsers ask what is allowed (OPTIONS) before they send a key.
         if group not in self._protected or request.method == "OPTIONS":
-            return
+            return None
         if monotonic() >= self._next_look:
             self._look()
         for name, value in request.headers:
-            if name == b"x-api-key" and self._knows(value.strip()):
-                return
-            if name == b"authorization" and value[:7].lower() == b"bearer " and self._knows(value[7:].strip()):
-                return
+            given = None
+            if name == b"x-api-key":
+                given = value.strip()
+            elif name == b"authorization" and value[:7].lower() == b"bearer ":
+                given = value[7:].strip()
+            if given is not None and (known := self._find(given)) is not None:
+                return known
         headers = [(b"www-authenticate", b'Bearer realm="credit risk model"')]
         raise Refusal(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
-    def _knows(self, given: bytes) -> bool:
-        """Compare with all keys, so that the time tells nothing of them."""
-        digest = _digest(given)
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+    def _find(self, given: bytes) -> str | None:
+        """Give a key's name; compares with all keys, so that the time tells nothing of them."""
+        digest, found = _digest(given), None
+        for known, name in self._names.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
 
     def _look(self) -> None:
         """Read the file again if it has changed; where it can't be used, the last keys go on holding."""
@@ -77,11 +89,11 @@ class ApiKeys:
             return
         self._version = version
         try:
-            self._digests = _read(self._file)
+            self._names = _read(self._file)
         except ConfigurationError as error:
             logger.error("api keys not renewed, the last ones hold", extra={"fields": {"reason": str(error)}})
         else:
-            logger.info("api keys renewed", extra={"fields": {"keys": len(self._digests)}})
+            logger.info("api keys renewed", extra={"fields": {"keys": len(self._names)}})
 
 
 def _digest(key: bytes) -> bytes:
@@ -97,25 +109,29 @@ def _version(file: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read(file: Path) -> list[bytes]:
-    """Read the keys, one a line, `#` before a comment; give their digests."""
+def _read(file: Path) -> dict[bytes, str]:
+    """Read the keys, one a line, a name before it where it has one, `#` before a comment; give names by digest."""
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
         raise ConfigurationError(
             f"{file}: can't be read ({error.strerror}). It is named by api_keys.file and holds one API key a line."
         ) from None
-    digests = []
+    names: dict[bytes, str] = {}
     for number, line in enumerate(lines, start=1):
-        key = line.strip()
-        if not key or key.startswith(b"#"):
+        if not line.strip() or line.strip().startswith(b"#"):
             continue
-        if len(key) < _SHORTEST or not all(0x21 <= byte <= 0x7E for byte in key):
+        *name, key = line.split(maxsplit=1)
+        key = key.strip()
+        named = all(_NAME.fullmatch(word) for word in name)
+        if not named or len(key) < _SHORTEST or not all(0x21 <= byte <= 0x7E for byte in key):
             raise ConfigurationError(
                 f"{file}: line {number} is no API key. A key has at least {_SHORTEST} characters of ASCII, no space; "
-                "`openssl rand -hex 32` makes one."
+                "`openssl rand -hex 32` makes one. A name of up to 31 letters, digits, '.', '_' or '-' may stand "
+                "before it."
             )
-        digests.append(_digest(key))
-    if not digests:
+        digest = _digest(key)
+        names[digest] = name[0].decode() if name else f"key {digest.hex()[:8]}"
+    if not names:
         raise ConfigurationError(f"{file}: holds no API key. Write one a line; `openssl rand -hex 32` makes one.")
-    return digests
+    return names

@@ -20,7 +20,12 @@ _SECONDS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01,
 _SECONDS_OF_A_REQUEST = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 _OF_A_MODEL = ["model", "model_version"]
 _STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-_OF_MODELS = {**dict.fromkeys(("invalid", "media_type", "too_large", "slow"), 400), "busy": 500, "fault": 500}
+_OF_MODELS = {
+    **dict.fromkeys(("invalid", "media_type", "too_large", "slow"), 400),
+    "busy": 500,
+    "decision_log": 500,
+    "fault": 500,
+}
 """Why a model's requests are refused, and the class of the status."""
 _OF_ALL = {
     **dict.fromkeys(("unauthorized", "http", "malformed", "long_url", "large_headers"), 400),
@@ -129,6 +134,15 @@ loop_lag = FastHistogram(
 ).of()
 in_flight = Gauge("credit_risk_requests_in_flight", "Requests at work.")
 open_connections = Gauge("credit_risk_open_connections", "Connections of clients.")
+decisions_logged = Counter("credit_risk_decisions_logged", "Decisions written to the decision log.")
+decisions_lost = Counter("credit_risk_decisions_lost", "Decisions answered, and not written to the decision log.")
+decision_log_failing = Gauge(
+    "credit_risk_decision_log_failing", "Whether the decision log can't be written (1) or can."
+)
+decision_log_lines = Gauge("credit_risk_decision_log_lines", "Number of the decision log's last line.")
+decision_log_head = Gauge(
+    "credit_risk_decision_log_head", "The first 52 bits of that line's mac: a log that lacks it was cut or changed."
+)
 started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's start until its models were loaded.")
 loaded = Info("credit_risk_model", "The archive that a model answers from.", ["model"])
 Info("credit_risk_build", "The release that serves.").info({"version": __version__, "python": python_version()})

@@ -9,7 +9,7 @@ are validated on a thread of its own.
 import asyncio
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from time import perf_counter, time
 
 from anyio import CapacityLimiter, move_on_after, to_thread
 from ml_base import MLModel
@@ -21,7 +21,9 @@ from credit_risk_model.prediction.served import FromArchive, RequestLimits, limi
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.bounds import JsonBounds
+from credit_risk_model.service.decision_log import DecisionLog, is_logged
 from credit_risk_model.service.logs import log_fault
+from credit_risk_model.service.requests import decision_reference
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import ServiceSettings
 
@@ -42,13 +44,15 @@ class PredictionEndpoint:
         max_body_bytes: Bytes that a request's body may have.
     """
 
-    def __init__(self, model: MLModel, settings: ServiceSettings) -> None:
+    def __init__(self, model: MLModel, settings: ServiceSettings, decision_log: DecisionLog | None) -> None:
         """Bind what every request needs.
 
         Args:
             model: A loaded model, or a decorated one.
             settings: Bounds of a request.
+            decision_log: Where decisions on loans are logged, if they are.
         """
+        self._log = decision_log if is_logged(model) else None
         self._model = model
         self._schema: type[BaseModel] = model.input_schema
         self._bounds = JsonBounds(self._schema)
@@ -75,18 +79,23 @@ class PredictionEndpoint:
         Raises:
             Refusal: The request can't be answered; says how to say so.
         """
+        if self._log is not None:
+            self._log.check()
+            request.reference = decision_reference(request.headers)
         if self._validator is not None:
             return self._answer_on_thread(request, self._validator)
         began = perf_counter()
-        prediction, content = self._predict(self._validate(request.body), request.identity)
-        request.outcome = prediction, perf_counter() - began
+        loan = self._validate(request.body)
+        prediction, content = self._predict(loan, request.identity)
+        request.outcome = loan, prediction, perf_counter() - began
         return Answer(200, content, headers=self._headers)
 
-    def count(self, prediction: BaseModel | None, seconds: float) -> None:
-        """Count a prediction, and the time that it took."""
+    def record(self, request: Request, at: float) -> None:
+        """Count an answered request's prediction, and log its decision, made at some seconds since the epoch."""
+        loan, prediction, seconds = request.outcome
         self._duration.add(seconds)
         if prediction is not None:
-            self._count.add(prediction)
+            self._record_decisions(at, request, loan, prediction)
 
     def _validate(self, body: bytearray) -> BaseModel:
         if body.startswith(_BYTE_ORDER_MARK):
@@ -115,10 +124,10 @@ class PredictionEndpoint:
         await self._take_place(len(request.body))
         try:
             data = await asyncio.get_running_loop().run_in_executor(validator, self._validate, request.body)
-            content = await to_thread.run_sync(self._predict_and_count, data, request.identity)
+            content = await to_thread.run_sync(self._predict_and_record, data, request)
         finally:
             self._limiter.release()
-        request.outcome = None, perf_counter() - began
+        request.outcome = None, None, perf_counter() - began
         return Answer(200, content, headers=self._headers)
 
     async def _take_place(self, size: int) -> None:
@@ -137,10 +146,15 @@ class PredictionEndpoint:
                 self._waiting_bytes -= size
         raise Refusal(503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")])
 
-    def _predict_and_count(self, data: BaseModel, identity: str) -> bytes:
-        """Predict, and count what may be a thousand loans where the event loop is not held up by it."""
-        prediction, content = self._predict(data, identity)
-        self._count.add(prediction)
+    def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
+        self._count.add(answered)
+        if self._log is not None:
+            self._log.add(at, request, self._model, asked, answered)
+
+    def _predict_and_record(self, data: BaseModel, request: Request) -> bytes:
+        """Predict, and record what may be a thousand loans where the event loop is not held up by it."""
+        prediction, content = self._predict(data, request.identity)
+        self._record_decisions(time(), request, data, prediction)
         return content
 
 

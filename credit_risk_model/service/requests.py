@@ -3,9 +3,11 @@
 import re
 from random import getrandbits
 
+from credit_risk_model.schemas import MAX_REFERENCE
 from credit_risk_model.service.answers import Headers, Refusal
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REFERENCE = re.compile(rb"[A-Za-z0-9._:/-]{1,%d}" % MAX_REFERENCE)
 # application/json, with parameters, or a type that is JSON by its suffix.
 _JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _MAX_DIGITS = 20
@@ -17,6 +19,25 @@ def request_id(headers: Headers) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return f"{getrandbits(64):016x}"  # told apart, not kept secret
+
+
+def decision_reference(headers: Headers) -> str | None:
+    """Give the client's X-Decision-Reference; None where it sends none.
+
+    Raises:
+        Refusal: It can't be one.
+    """
+    for name, value in headers:
+        if name == b"x-decision-reference":
+            if not _REFERENCE.fullmatch(value):
+                raise Refusal(
+                    400,
+                    "invalid",
+                    "ValidationError",
+                    [f"X-Decision-Reference: 1 to {MAX_REFERENCE} letters, digits, '.', '_', ':', '/' or '-'."],
+                )
+            return value.decode()
+    return None
 
 
 def check_body_headers(headers: Headers, max_body_bytes: int) -> None:

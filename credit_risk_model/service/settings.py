@@ -42,6 +42,25 @@ class ApiKeySettings(_Strict):
     )
 
 
+class DecisionSettings(_Strict):
+    """What may stand under `decisions:`."""
+
+    model_config = ConfigDict(strict=True)
+
+    file: str = Field(min_length=1, description="Where decisions are logged, a line each; - for standard output.")
+    key_file: str = Field(min_length=1, description="Holds the key by which the lines are chained.")
+    max_file_bytes: int = Field(
+        default=256 * 2**20,
+        ge=2**16,
+        description="Bytes of a file, after which the log goes on in a new one; so it does each day.",
+    )
+    max_waiting: int = Field(default=10_000, ge=1, description="Decisions that may wait to be logged.")
+    when_failing: Literal["refuse", "continue"] = Field(
+        default="refuse",
+        description="Where decisions can't be logged: whether predictions are refused (503), or answered all the same.",
+    )
+
+
 class ServiceSettings(_Strict):
     """What may stand under `service:`; every setting has a default."""
 
@@ -73,6 +92,9 @@ class ServiceSettings(_Strict):
         "else of those that wait for their next request.",
     )
     api_keys: ApiKeySettings | None = Field(default=None, description="Who may ask; everybody where it is left out.")
+    decisions: DecisionSettings | None = Field(
+        default=None, description="Where and how each decision is logged; nowhere where it is left out."
+    )
     drain_timeout_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )

@@ -181,6 +181,16 @@ def test_model_without_endpoint_has_none_in_the_document() -> None:
     assert "/api/models/credit_risk_explanation/prediction" not in paths
 
 
+def test_reference_is_described_where_decisions_are_logged(contract: dict[str, Any]) -> None:
+    """Who logs decisions is told how to name one; elsewhere the header means nothing, and is not described."""
+    content = yaml.safe_load(CONFIGURATION.read_text())
+    content["service"]["decisions"] = {"file": "decisions.jsonl", "key_file": "key"}
+    made = document(Configuration.model_validate(content))
+    (described,) = made["paths"]["/api/models/credit_risk_model/prediction"]["post"]["parameters"]
+    assert (described["name"], described["required"]) == ("X-Decision-Reference", False)
+    assert "parameters" not in contract["paths"]["/api/models/credit_risk_model/prediction"]["post"]
+
+
 def test_framework_still_writes_its_own_document(tmp_path: Path) -> None:
     """generate_openapi, which knows nothing of what stands before the framework, works with the same YAML."""
     written = tmp_path / "openapi.yaml"

@@ -28,7 +28,8 @@ class Request:
         body: What has arrived of it.
         refusal: Why it is refused; its body is then not kept.
         identity: Under which the log tells of it and the answer names it.
-        route, endpoint, outcome: The application's own: where it leads, and what came of it.
+        key_name, reference, route, endpoint, outcome: The application's own: who asks, under which name, where it
+            leads, and what came of it.
         max_body_bytes: The most that its body may have.
         keep_alive: Whether another may follow on its connection.
         expects_continue: Whether the client waits to be told to send the body.
@@ -36,7 +37,19 @@ class Request:
     """
 
     __slots__ = (
-        *("method", "path", "headers", "body", "refusal", "identity", "route", "endpoint", "outcome"),
+        *(
+            "method",
+            "path",
+            "headers",
+            "body",
+            "refusal",
+            "identity",
+            "key_name",
+            "reference",
+            "route",
+            "endpoint",
+            "outcome",
+        ),
         *("max_body_bytes", "keep_alive", "expects_continue", "began"),
     )
 
@@ -48,6 +61,8 @@ class Request:
         self.body = bytearray()
         self.refusal: Refusal | None = None
         self.identity = ""
+        self.key_name: str | None = None
+        self.reference: str | None = None
         self.route: Any = None
         self.endpoint: Any = None
         self.outcome: Any = None

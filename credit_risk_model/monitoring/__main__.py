@@ -1,0 +1,166 @@
+"""The command line: `python -m credit_risk_model.monitoring verify|replay|outcomes|erase`."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from credit_risk_model import archive as archives
+from credit_risk_model import decisions
+from credit_risk_model.decisions import DecisionLogError
+from credit_risk_model.errors import CreditRiskError
+from credit_risk_model.monitoring import outcomes, replay
+from credit_risk_model.monitoring.page import page
+
+FAILED = 1
+FOUND_WRONG = 3
+"""Exit code where the log does not hold: a changed line, or another probability. 2 is argparse's."""
+_MOST_TOLD = 20
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; give the exit code."""
+    options = _parse(arguments)
+    try:
+        code: int = options.run(options)
+    except CreditRiskError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    return code
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m credit_risk_model.monitoring", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("log", type=Path, help="the decision log, as `decisions.file` names it")
+        command.set_defaults(run=run)
+        return command
+
+    one = add("verify", verify, "Check that no line of a decision log was changed, lost or added.")
+    one.add_argument("--key-file", type=Path, required=True, help="the file of the log's key")
+    one.add_argument(
+        "--head", metavar="LINE:NUMBER", help="credit_risk_decision_log_lines and _head, as they were scraped"
+    )
+    one = add("replay", replay_log, "Answer a decision log's loans again, and compare.")
+    one.add_argument("--archive", type=Path, help="another archive, to see what it would have decided")
+    one.add_argument("--archives", type=Path, nargs="*", default=[], help="archives that the log names, if not shipped")
+    one.add_argument("--html", type=Path, help="page to write")
+    one = add("outcomes", join_outcomes, "Judge a decision log by what became of the loans.")
+    one.add_argument("outcomes", type=Path, help="CSV with the columns reference and outcome (risky or safe)")
+    one.add_argument("--html", type=Path, help="page to write")
+    one = add("erase", erase, "Take a person's fields out of the files that were put aside; the chain still holds.")
+    one.add_argument("reference", help="the caller's reference, as it stands in the log")
+    one.add_argument("--key-file", type=Path, required=True, help="the file of the log's key")
+    return parser.parse_args(arguments)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Follow the chain."""
+    head = None
+    if options.head is not None:
+        try:
+            line, number = (int(float(part)) for part in options.head.split(":"))
+        except ValueError:
+            raise DecisionLogError(f"--head {options.head}: give two numbers, as in 12:3456.") from None
+        head = line, number
+    found = decisions.verify(_files(options.log), decisions.read_key(options.key_file), head)
+    _print(
+        {
+            "lines": found.lines,
+            "decisions": found.decisions,
+            "erased": found.erased,
+            "last_line": found.number,
+            "head": decisions.head_number(found.mac),
+            "faults": found.faults[:_MOST_TOLD],
+            "more_faults": max(len(found.faults) - _MOST_TOLD, 0),
+        }
+    )
+    return FOUND_WRONG if found.faults else 0
+
+
+def replay_log(options: argparse.Namespace) -> int:
+    """Prove a log, or compare it with what another archive says."""
+    records = decisions.records(_files(options.log))
+    if options.archive is None:
+        found = replay.prove(records, [*archives.MODEL_FILES.glob("*.zip"), *options.archives])
+        rows: list[dict[str, Any]] = found.differing[:_MOST_TOLD]
+    else:
+        found = replay.compare(records, archives.read(options.archive))
+        rows = [
+            {"segment": f"{name} {value}", **segment.describe()} for (name, value), segment in found.segments.items()
+        ]
+    told = {
+        "decisions": found.decisions,
+        "equal": found.equal,
+        "erased": found.erased,
+        "different": len(found.differing),
+        "of_unknown_archives": found.unknown,
+        "differing" if options.archive is None else "segments": rows,
+    }
+    _print(told)
+    compared = "the archives that it names" if options.archive is None else options.archive.name
+    sentence = f"{found.decisions:,} decisions; {found.equal:,} probabilities are equal to the last bit."
+    _write_page(options.html, f"{options.log.name}, replayed with {compared}", [sentence], rows)
+    return FOUND_WRONG if found.differing or found.unknown else 0
+
+
+def join_outcomes(options: argparse.Namespace) -> int:
+    """Judge a log by outcomes."""
+    found = outcomes.join(decisions.records(_files(options.log)), outcomes.read_outcomes(options.outcomes))
+    rows = [
+        {"month": month, "model_version": version, **outcomes.describe(group)}
+        for (month, version), group in found.groups.items()
+    ]
+    _print({"outcomes_unused": found.unused, "decisions_without_reference": found.unnamed, "groups": rows})
+    told = [
+        "Each figure with its 95 % interval.",
+        f"{found.unnamed:,} decisions have no reference; {found.unused:,} outcomes belong to none.",
+    ]
+    _write_page(options.html, f"{options.log.name}, by outcome", told, rows)
+    return 0
+
+
+def erase(options: argparse.Namespace) -> int:
+    """Erase a person's fields."""
+    key, files = decisions.read_key(options.key_file), _files(options.log)
+    if files[-1] == options.log and any(
+        record["personal"].get("reference") == options.reference for record in decisions.records([options.log])
+    ):
+        raise DecisionLogError(
+            f"{options.log}: is being written and holds {options.reference}. Run this again once the log has gone on "
+            "in a new file: tomorrow, or when the service was restarted. Nothing was erased yet."
+        )
+    number = sum(decisions.erase(path, key, options.reference) for path in files if path != options.log)
+    _print({"erased": number})
+    return 0
+
+
+def _files(log: Path) -> list[Path]:
+    found = decisions.find_files(log)
+    if not found:
+        raise DecisionLogError(f"{log}: there is no such decision log.")
+    return found
+
+
+def _print(told: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(told, indent=1)}\n")
+
+
+def _write_page(path: Path | None, title: str, told: list[str], rows: list[dict[str, Any]]) -> None:
+    if path is None:
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page(title, told, rows), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise DecisionLogError(f"{path}: can't be written ({error.strerror}).") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""A report as one HTML page, which needs nothing from anywhere."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }}
+table {{ border-collapse: collapse; margin: 1em 0; }}
+th, td {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.8em; text-align: right; }}
+th:first-child, td:first-child {{ text-align: left; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{content}
+</body>
+</html>
+"""
+
+
+def page(title: str, told: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    """Make a page of some sentences and a table, whose columns are the first row's keys."""
+    content = [f"<p>{escape(sentence)}</p>" for sentence in told]
+    if rows:
+        head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in rows[0])
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(show(value))}</td>' for value in row.values())}</tr>" for row in rows
+        )
+        content.append(f"<table><tr>{head}</tr>{body}</table>")
+    return _PAGE.format(title=escape(title), content="\n".join(content))
+
+
+def show(value: Any) -> str:
+    """Write a figure, or one with its interval."""
+    if value is None:
+        return "not known"
+    if isinstance(value, tuple):
+        return f"{value[0]:.4g} ({value[1]:.4g} to {value[2]:.4g})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

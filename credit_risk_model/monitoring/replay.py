@@ -1,0 +1,146 @@
+"""Answers the loans of a decision log again: to prove what was answered, or to see what another archive would have.
+
+The second is a comparison of champion and challenger on the loans that were really asked for, without touching traffic.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
+from statistics import mean, quantiles
+from typing import Any
+
+from credit_risk_model import archive as archives
+from credit_risk_model.archive import Archive
+from credit_risk_model.decisions import DecisionLogError
+from credit_risk_model.prediction.model import decide
+from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput
+
+_MIN_FOR_PSI = 20
+_EMPTY_SHARE = 1e-4
+"""Stands for the share of a bin that holds none, whose logarithm would be infinite."""
+_SEGMENTS = ("model_version", "credit_risk", "term", "age")
+
+
+@dataclass
+class Segment:
+    """Decisions that have something in common."""
+
+    decisions: int = 0
+    flips_to_risky: int = 0
+    flips_to_safe: int = 0
+    logged: list[float] = field(default_factory=list, repr=False)
+    replayed: list[float] = field(default_factory=list, repr=False)
+
+    def add(self, record: dict[str, Any], probability: float, decision: CreditRisk) -> None:
+        """Add one decision."""
+        self.decisions += 1
+        self.flips_to_risky += decision is CreditRisk.risky and record["credit_risk"] != "risky"
+        self.flips_to_safe += decision is CreditRisk.safe and record["credit_risk"] != "safe"
+        self.logged.append(record["risk_probability"])
+        self.replayed.append(probability)
+
+    def describe(self) -> dict[str, Any]:
+        """Give the figures: means and PSI are of the probabilities."""
+        return {
+            "decisions": self.decisions,
+            "flips_to_risky": self.flips_to_risky,
+            "flips_to_safe": self.flips_to_safe,
+            "mean_logged": mean(self.logged),
+            "mean_replayed": mean(self.replayed),
+            "psi": population_stability_index(self.logged, self.replayed),
+        }
+
+
+@dataclass
+class Replayed:
+    """What replaying a log gave.
+
+    Attributes:
+        differing: Where the same archive gave another probability or decision: line and both.
+        unknown: Decisions whose archive is not at hand, by its digest.
+        segments: By what they have in common, and its value; `all` for all.
+    """
+
+    decisions: int = 0
+    equal: int = 0
+    erased: int = 0
+    differing: list[dict[str, Any]] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
+    segments: dict[tuple[str, str], Segment] = field(default_factory=dict)
+
+
+def prove(records: Iterable[dict[str, Any]], paths: Iterable[Path]) -> Replayed:
+    """Compute every probability of a log again, from the archive that it names.
+
+    Args:
+        records: The log's decisions.
+        paths: Archives, among which those that are named are found by their digests.
+    """
+    found = Replayed()
+    known = {archives.sha256(path.read_bytes()): path for path in paths}
+    loaded: dict[str, Archive] = {}
+    for record, loan in _loans(records, found):
+        digest = record["archive_sha256"]
+        if digest not in known:
+            found.unknown[digest] += 1
+            continue
+        if digest not in loaded:
+            loaded[digest] = archives.read(known[digest], digest)
+        probability = loaded[digest].evaluate(loan)
+        decision = decide(probability, record["cut_off"])
+        if (probability, decision.value) == (record["risk_probability"], record["credit_risk"]):
+            found.equal += 1
+        else:
+            found.differing.append({"line": record["n"], "logged": record["risk_probability"], "replayed": probability})
+    return found
+
+
+def compare(records: Iterable[dict[str, Any]], challenger: Archive) -> Replayed:
+    """Answer a log's loans from another archive, with its own cut-off."""
+    found = Replayed()
+    for record, loan in _loans(records, found):
+        probability = challenger.evaluate(loan)
+        decision = decide(probability, challenger.metadata.cut_off)
+        for key in (("all", "all"), *((name, _segment(name, record, loan)) for name in _SEGMENTS)):
+            found.segments.setdefault(key, Segment()).add(record, probability, decision)
+        found.equal += probability == record["risk_probability"]
+    return found
+
+
+def _loans(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[tuple[dict[str, Any], CreditRiskModelInput]]:
+    for record in records:
+        found.decisions += 1
+        if "loan" not in record["personal"]:
+            found.erased += 1
+            continue
+        try:
+            yield record, CreditRiskModelInput.model_validate(record["personal"]["loan"])
+        except ValueError as error:
+            raise DecisionLogError(f"Line {record['n']} holds no loan of this contract: {error}") from None
+
+
+def _segment(name: str, record: dict[str, Any], loan: CreditRiskModelInput) -> str:
+    if name == "term":
+        return str(loan.term.value).strip()
+    if name == "age":
+        return "unknown" if loan.instalments_due is None else "known"
+    return str(record[name])
+
+
+def population_stability_index(expected: list[float], found: list[float]) -> float | None:
+    """Compare two distributions by the tenths of the first; None where that holds too few values.
+
+    Values that are equal fall into one bin, so that there may be fewer than ten.
+    """
+    if len(expected) < _MIN_FOR_PSI or not found:
+        return None
+    edges = sorted(set(quantiles(expected, n=10, method="inclusive")))
+    shares = []
+    for values in (expected, found):
+        counts = Counter(bisect_left(edges, value) for value in values)
+        shares.append([max(counts[place] / len(values), _EMPTY_SHARE) for place in range(len(edges) + 1)])
+    before, after = shares
+    return sum((b - a) * log(b / a) for a, b in zip(before, after, strict=True))

@@ -1,0 +1,290 @@
+"""Writes the log of decisions on a thread of its own: neither a slow disk nor a full one holds a request up."""
+
+import errno
+import logging
+import os
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import time
+from typing import Any, BinaryIO
+
+from ml_base import MLModel
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from credit_risk_model import decisions
+from credit_risk_model.decisions import Chain, DecisionLogError, make_personal
+from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.prediction.served import FromArchive
+from credit_risk_model.schemas import (
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskExplanationOutput,
+    CreditRiskModelOutput,
+)
+from credit_risk_model.service import metrics
+from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.server import Request
+from credit_risk_model.service.settings import DecisionSettings
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.05  # waking for each decision would take the interpreter from the event loop as often
+_RETRY_SECONDS = 1.0
+_MOST_IN_A_GO = 50
+_DECISION = set(CreditRiskModelOutput.model_fields)
+_DAY = 86_400
+_FAILING = Refusal(
+    503, "decision_log", "DecisionLogFailing", ["Decisions can't be logged at the moment."], [(b"retry-after", b"1")]
+)
+
+
+class DecisionLog:
+    """The log of one process.
+
+    Lines are made by whoever adds decisions, and written by a thread: two threads that both need the interpreter would
+    hold each other up.
+    """
+
+    def __init__(self, settings: DecisionSettings) -> None:
+        """Open the log; one that a former process left is put aside, and the chain goes on.
+
+        Raises:
+            ConfigurationError: The key or the file can't be used.
+        """
+        self._settings = settings
+        self._to_output = settings.file == "-"
+        self._path = Path(settings.file)
+        self._described: dict[Any, bytes] = {}
+        self._lock = Lock()  # of the chain, and of what is made and not yet taken to be written
+        self._made: list[bytes] = []
+        self._made_decisions = self._unwritten_decisions = 0
+        self._ended = Event()
+        self._failing = False
+        # What is to be written; None where the file is to be put aside, and the next one begins.
+        self._unwritten: deque[bytes | None] = deque()
+        self._first_lines: deque[int] = deque()  # of the files that are to be put aside
+        try:
+            self._chain = Chain(decisions.read_key(Path(settings.key_file)), *self._leave_former_file())
+            self._open()
+            self._unwritten.append(self._begin())
+            self._write()
+        except DecisionLogError as error:
+            raise ConfigurationError(str(error)) from None
+        except OSError as error:
+            raise ConfigurationError(f"{self._path}: can't be written ({error.strerror}).") from None
+        self._head = self._chain.number, self._chain.mac
+        self._thread = Thread(target=self._run, name="decision log", daemon=True)
+        self._thread.start()
+        self._announce("decision log opened")
+
+    def check(self) -> None:
+        """Let a prediction be made, or refuse it where it could not be logged.
+
+        Raises:
+            Refusal: It could not, and the setting says that then nothing is decided.
+        """
+        if self._settings.when_failing == "refuse" and (self._failing or self._is_behind()):
+            raise _FAILING
+
+    def add(self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel) -> None:
+        """Log a request's decisions, soon; safe from any thread.
+
+        Args:
+            at: When they were made, in seconds since the epoch.
+            request: What asked for them.
+            model: What made them.
+            asked: The loan, or a batch's.
+            answered: The decision, or a batch's.
+        """
+        parts = self._make_parts(at, request, model, asked, answered)
+        if self._settings.when_failing == "continue" and self._is_behind():
+            metrics.decisions_lost.inc(len(parts))
+            return
+        for start in range(0, len(parts), _MOST_IN_A_GO):
+            with self._lock:  # not for all of a batch at once: others are waiting
+                some = parts[start : start + _MOST_IN_A_GO]
+                self._made += [self._chain.add("decision", told, personal) for told, personal in some]
+                self._made_decisions += len(some)
+
+    def tell(self) -> None:
+        """Let the metrics tell how it stands: number and head of one and the same line."""
+        number, mac = self._head
+        metrics.decision_log_lines.set(number)
+        metrics.decision_log_head.set(decisions.head_number(mac))
+        metrics.decision_log_failing.set(self._failing)
+
+    def close(self) -> None:
+        """Write what waits, and seal the file."""
+        self._ended.set()
+        self._thread.join(_RETRY_SECONDS * 2)
+        if self._is_behind(1):
+            logger.error("decisions not logged", extra={"fields": {"number": self._number_behind()}})
+        self._announce("decision log closed")
+
+    def _number_behind(self) -> int:
+        return self._made_decisions + self._unwritten_decisions
+
+    def _is_behind(self, number: int | None = None) -> bool:
+        return self._number_behind() >= (number or self._settings.max_waiting)
+
+    def _announce(self, event: str) -> None:
+        number, mac = self._head
+        logger.info(event, extra={"fields": {"line": number, "mac": mac}})
+
+    def _leave_former_file(self) -> tuple[str, int]:
+        """Give the last line of a former process's log, whose file is put aside."""
+        if self._to_output:
+            return decisions.START, 0
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not (former := decisions.find_files(self._path)):
+            return decisions.START, 0
+        last = decisions.last_line(former[-1])
+        if former[-1] == self._path:
+            first = next(decisions.records([self._path], "begin"), {"n": 0})
+            self._put_aside(first["n"])
+        return last
+
+    def _put_aside(self, first_line: int) -> None:
+        aside = decisions.sealed_name(self._path, first_line)
+        if aside.exists():
+            raise FileExistsError(errno.EEXIST, f"{aside.name} exists", str(aside))
+        self._path.rename(aside)
+
+    def _open(self) -> None:
+        self._file: BinaryIO = sys.stdout.buffer if self._to_output else self._path.open("xb", buffering=0)
+
+    def _begin(self) -> bytes:
+        """Make a file's first line."""
+        self._size, self._day = 0, int(time() // _DAY)
+        self._first_line = self._chain.number + 1
+        told = b'"log":1,"time":"%b","follows":"%b"' % (_now(), self._chain.mac.encode())
+        return self._chain.add("begin", told)
+
+    def _seal(self) -> bytes:
+        """Make a file's last line."""
+        return self._chain.add("seal", b'"time":"%b"' % _now())
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            ending = self._ended.wait(_PAUSE_SECONDS)
+            head = self._take(ending)
+            if self._try_to_write():
+                self._head = head
+                metrics.decisions_logged.inc(self._unwritten_decisions)
+                self._unwritten_decisions = 0
+
+    def _take(self, ending: bool) -> tuple[int, str]:
+        """Take what is made, and decide whether the file is full; give the last line's number and `mac`."""
+        with self._lock:
+            made, self._made = b"".join(self._made), []
+            self._unwritten_decisions += self._made_decisions
+            self._made_decisions = 0
+            self._size += len(made)
+            full = self._size > self._settings.max_file_bytes or time() // _DAY != self._day
+            if ending:
+                self._unwritten.append(made + self._seal())
+            elif full and not self._to_output:
+                first_line = self._first_line
+                self._unwritten += [made + self._seal(), None, self._begin()]
+                self._first_lines.append(first_line)
+            else:
+                self._unwritten.append(made)
+            return self._chain.number, self._chain.mac
+
+    def _try_to_write(self) -> bool:
+        """Write what is taken; where that fails, try again until it does not, or the end has come."""
+        while True:
+            try:
+                self._write()
+            except OSError as error:
+                if not self._failing:
+                    logger.error("decision log failing", extra={"fields": {"reason": error.strerror}})
+                self._failing = True
+                if self._ended.wait(_RETRY_SECONDS):
+                    return False
+            else:
+                if self._failing:
+                    logger.info("decision log works again")
+                self._failing = False
+                return True
+
+    def _write(self) -> None:
+        """Write what is taken; of what a full disk took a part of, only the rest the next time."""
+        while self._unwritten:
+            first = self._unwritten[0]
+            if first is None:
+                self._go_on_in_next_file()
+            while first:
+                written = self._file.write(first)
+                first = self._unwritten[0] = first[written:]
+            self._unwritten.popleft()
+        if self._to_output:
+            self._file.flush()
+
+    def _go_on_in_next_file(self) -> None:
+        """Put the file aside and open the next; may be called again where it failed."""
+        if self._path.exists():
+            os.fsync(self._file.fileno())
+            self._put_aside(self._first_lines[0])
+            self._file.close()
+        self._open()
+        self._first_lines.popleft()
+        logger.info("decision log goes on in a new file")
+
+    def _make_parts(
+        self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel
+    ) -> list[tuple[bytes, bytes]]:
+        """Make of each decision what stays and what may have to be erased."""
+        key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
+        told = b'"time":"%b","request_id":"%b","key":%b,%b,' % (
+            _iso(int(at * 1000)), request.identity.encode(), key, self._describe(model),
+        )  # fmt: skip
+        if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
+            references = asked.references or [None] * len(asked.loans)
+            return [
+                (b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]), make_personal(reference, to_json(loan)))
+                for item, (reference, loan, answer) in enumerate(
+                    zip(references, asked.loans, answered.predictions, strict=True)
+                )
+            ]
+        if isinstance(answered, CreditRiskExplanationOutput):
+            loan, reasons = to_json(asked, exclude={"max_reasons"}), to_json(answered.reasons)
+            decision = to_json(answered, include=_DECISION)
+            return [(told + decision[1:-1], make_personal(request.reference, loan, reasons))]
+        return [(told + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
+
+    def _describe(self, model: Any) -> bytes:
+        """Write what is the same for all of a model's decisions."""
+        described = self._described.get(model)
+        if described is None:
+            archive = model.archive
+            told = {
+                "model": model.qualified_name,
+                "model_version": archive.metadata.model_version,
+                "archive_sha256": archive.sha256,
+                "cut_off": model.cut_off,
+            }
+            described = self._described[model] = to_json(told)[1:-1]
+        return described
+
+
+def is_logged(model: MLModel) -> bool:
+    """Say whether a model's answers are decisions on loans that can be replayed."""
+    known = (CreditRiskModelOutput, CreditRiskExplanationOutput, CreditRiskBatchOutput)
+    return issubclass(model.output_schema, known) and isinstance(model, FromArchive)
+
+
+@lru_cache(maxsize=4)
+def _iso(milliseconds: int) -> bytes:
+    """Write a time since the epoch; many decisions share theirs."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").encode()
+
+
+def _now() -> bytes:
+    return _iso(int(time() * 1000))
