@@ -170,6 +170,16 @@ class LoadedModel:
                 return True
         return False
 
+    @property
+    def names_that_may_lie_outside(self) -> set[str]:
+        """Names of the features whose bounds allow values beyond the training's."""
+        return {self.features.names[place] for place, _ in (*self.may_fall_below, *self.may_exceed)}
+
+    def places_outside(self, row: Sequence[float]) -> list[int]:
+        """Give the places of the values that lie outside all that the model saw in training."""
+        ends = zip(row, self.minima, self.maxima, strict=True)
+        return [place for place, (value, least, most) in enumerate(ends) if value < least or value > most]
+
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Archive:
@@ -192,6 +202,16 @@ class Archive:
         if loan.instalments_due is None or self.with_age is None:
             return self.without_age
         return self.with_age
+
+    @property
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models that there are."""
+        return (self.without_age,) if self.with_age is None else (self.with_age, self.without_age)
+
+    def features_outside(self, loan: CreditRiskModelInput) -> list[str]:
+        """Name the features of a loan that lie outside all that the model which answers it saw in training."""
+        model = self.model_for(loan)
+        return [model.features.names[place] for place in model.places_outside(model.features.encode_loan(loan))]
 
     def evaluate(self, loan: CreditRiskModelInput) -> float:
         """Compute a loan's probability of being risky."""

@@ -42,7 +42,18 @@ FRAMEWORK = ("uvicorn", "rest_model_service.main:app")
 
 LONGEST = ("training/test_pipeline.py", "test_notebook.py")
 """Files that take longest: they begin first, so that no process is left with one of them at the end."""
-BESIDE_OTHERS = ("browser", "contract", "cors", "fuzzing", "launcher", "metrics", "pages", "service", "settings")
+BESIDE_OTHERS = (
+    "browser",
+    "contract",
+    "cors",
+    "decision_log",
+    "fuzzing",
+    "launcher",
+    "metrics",
+    "pages",
+    "service",
+    "settings",
+)
 """Files of the service's tests that measure neither time nor memory nor load; beside its others nothing may run."""
 
 

@@ -87,11 +87,13 @@ class CreditRiskExplanation(MLModel):
                 decision, model.features.features, contributions, values, data.max_reasons or self.max_reasons
             ),
             out_of_training_range=tuple(
-                OutsideTraining(feature=name, value=value, minimum=minimum, maximum=maximum)
-                for name, value, minimum, maximum in zip(
-                    model.features.names, row, model.minima, model.maxima, strict=True
+                OutsideTraining(
+                    feature=model.features.names[place],
+                    value=row[place],
+                    minimum=model.minima[place],
+                    maximum=model.maxima[place],
                 )
-                if value < minimum or value > maximum
+                for place in model.places_outside(row)
             ),
         )
 

@@ -46,15 +46,19 @@ def serve(arguments: argparse.Namespace) -> None:
             f"--workers {arguments.workers}: a process serves on its own, with its own metrics and readiness. Start "
             "more of them on ports of their own behind a proxy; in Kubernetes, one in each pod."
         )
+    if arguments.ssl_keyfile is not None and arguments.ssl_certfile is None:
+        raise ConfigurationError("--ssl-keyfile: name the certificate, too: --ssl-certfile.")
     root_path = arguments.root_path.rstrip("/")
     if root_path and not root_path.startswith("/"):
         raise ConfigurationError(f"--root-path {root_path}: it begins with a slash.")
     # Not before the arguments are known to be right: they take a quarter of a second.
     from credit_risk_model.service.app import Application  # noqa: PLC0415
-    from credit_risk_model.service.server.server import Server, bind, check_uvicorn  # noqa: PLC0415
+    from credit_risk_model.service.server.server import Server, bind, check_certificate, check_uvicorn  # noqa: PLC0415
     from credit_risk_model.service.settings import read_configuration  # noqa: PLC0415
 
     check_uvicorn()
+    if arguments.ssl_certfile is not None:
+        check_certificate(arguments.ssl_certfile, arguments.ssl_keyfile)
     configuration = read_configuration(arguments.config)
     listening = bind(arguments.host, arguments.port, arguments.uds)
     application = Application(configuration, root_path)

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable
+from datetime import datetime
 from time import time
 from typing import Any
 
@@ -34,7 +35,7 @@ from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.metadata import describe_model
 from credit_risk_model.service.pages import pages
 from credit_risk_model.service.predictions import PredictionEndpoint
-from credit_risk_model.service.requests import check_body_headers, request_id
+from credit_risk_model.service.requests import check_body_headers, identify
 from credit_risk_model.service.routes import Handler, Route, answer_always, group_of
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import Configuration
@@ -100,7 +101,7 @@ class Application:
 
     def admit(self, request: Request) -> None:
         """Decide on a request by its line and headers: note its route, and how large its body may be."""
-        request.identity = request_id(request.headers)
+        identify(request)
         try:
             self._admit(request)
         except Refusal as refusal:
@@ -130,7 +131,7 @@ class Application:
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answer a request, whatever happens."""
         if not request.identity:  # nothing of it could be read
-            request.identity = request_id(request.headers)
+            identify(request)
         if self._cross_origin is not None and (allowed := self._cross_origin.answer_preflight(request)) is not None:
             return allowed
         try:
@@ -265,6 +266,9 @@ class Application:
         if isinstance(model, FromArchive):  # a foreign model has none
             told = {"version": model.archive.metadata.model_version, "sha256": model.archive.sha256}
             metrics.loaded.labels(name).info(told)
+            metrics.cut_off.labels(name).set(model.cut_off)
+            created = datetime.fromisoformat(model.archive.metadata.created_at)
+            metrics.archive_created.labels(name).set(created.timestamp())
             logger.info("loaded", extra={"fields": {"model": name, **told}})
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from time import perf_counter, time
 
+from credit_risk_model.schemas import CreditRiskModelOutput
 from credit_risk_model.service import metrics
 from credit_risk_model.service.logs import log_requests
 from credit_risk_model.service.predictions import PredictionEndpoint
@@ -60,6 +61,10 @@ class Bookkeeping:
                 "milliseconds": round(seconds * 1000, 3),
                 "model_version": endpoint.model_version if endpoint is not None else None,
             }
+            if request.trace_id is not None:
+                line["trace_id"] = request.trace_id
+            if request.outcome is not None and isinstance(answered := request.outcome[1], CreditRiskModelOutput):
+                line["credit_risk"] = answered.credit_risk.value
             if refusal is not None:
                 line["reason"] = refusal.reason
                 if refusal.fields:

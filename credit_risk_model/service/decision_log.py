@@ -242,8 +242,9 @@ class DecisionLog:
     ) -> list[tuple[bytes, bytes]]:
         """Make of each decision what stays and what may have to be erased."""
         key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
-        told = b'"time":"%b","request_id":"%b","key":%b,%b,' % (
-            _iso(int(at * 1000)), request.identity.encode(), key, self._describe(model),
+        trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
+        told = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
+            _iso(int(at * 1000)), request.identity.encode(), trace, key, self._describe(model),
         )  # fmt: skip
         if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
             references = asked.references or [None] * len(asked.loans)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from platform import python_version
 from threading import Lock
@@ -13,7 +14,15 @@ from prometheus_client import REGISTRY, Counter, Gauge, Info, disable_created_me
 from pydantic import BaseModel
 
 from credit_risk_model import __version__
-from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
+from credit_risk_model.archive import Archive
+from credit_risk_model.schemas import (
+    Caution,
+    CreditRisk,
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskModelInput,
+    CreditRiskModelOutput,
+)
 
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _SECONDS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -134,6 +143,16 @@ loop_lag = FastHistogram(
 ).of()
 in_flight = Gauge("credit_risk_requests_in_flight", "Requests at work.")
 open_connections = Gauge("credit_risk_open_connections", "Connections of clients.")
+cut_off = Gauge("credit_risk_cut_off", "A loan is risky from this probability on.", ["model"])
+archive_created = Gauge(
+    "credit_risk_archive_created_timestamp_seconds", "When the archive that a model answers from was made.", ["model"]
+)
+out_of_range = Counter(
+    "credit_risk_out_of_training_range",
+    "Values that lie outside all that the model saw in training, by feature.",
+    ["model_version", "feature"],
+)
+batch_loans = FastHistogram("credit_risk_batch_loans", "Loans of a batch.", ["model"], (1, 10, 50, 100, 200, 500, 1000))
 decisions_logged = Counter("credit_risk_decisions_logged", "Decisions written to the decision log.")
 decisions_lost = Counter("credit_risk_decisions_lost", "Decisions answered, and not written to the decision log.")
 decision_log_failing = Gauge(
@@ -193,25 +212,43 @@ class RequestCount:
 class AnswerCount:
     """Counts a model's answers; binds what every answer needs, since looking it up costs as much as counting."""
 
-    def __init__(self, model: str, version: str) -> None:
-        """Bind the counters of one model, by its qualified name, and of its archive's version."""
+    def __init__(self, model: str, version: str, archive: Archive | None = None) -> None:
+        """Bind the counters of one model, by its qualified name, and of its archive, by its version."""
+        self._archive = archive
         self._answers = {risk: answers.labels(model, version, risk.value) for risk in CreditRisk}
         self._cautions = {caution: cautions.labels(model, version, caution.value) for caution in Caution}
         self._probabilities = probability.of(model, version)
+        self._of_batches = partial(batch_loans.of, model)
+        self._outside = {
+            name: out_of_range.labels(version, name)
+            for loaded in (archive.loaded if archive is not None else ())
+            for name in loaded.names_that_may_lie_outside
+        }
         expect_refused(model)
 
-    def add(self, answer: BaseModel) -> None:
+    def add(self, asked: BaseModel, answered: BaseModel) -> None:
         """Count an answer, or each of a batch's; answers of foreign models hold no decision to count."""
-        if isinstance(answer, CreditRiskModelOutput):
-            self._answers[answer.credit_risk].inc()
-            self._probabilities.add(answer.risk_probability)
-            for caution in answer.cautions:
+        if isinstance(answered, CreditRiskModelOutput):
+            self._answers[answered.credit_risk].inc()
+            self._probabilities.add(answered.risk_probability)
+            for caution in answered.cautions:
                 self._cautions[caution].inc()
-        elif isinstance(answer, CreditRiskBatchOutput):
-            decisions = [one.credit_risk for one in answer.predictions]
+            self._count_outside([asked], [answered])
+        elif isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
+            decisions = [one.credit_risk for one in answered.predictions]
             for risk, counter in self._answers.items():
                 counter.inc(decisions.count(risk))
-            self._probabilities.add(*[one.risk_probability for one in answer.predictions])
-            for found, count in Tally(one.cautions for one in answer.predictions).items():
+            self._probabilities.add(*[one.risk_probability for one in answered.predictions])
+            for found, count in Tally(one.cautions for one in answered.predictions).items():
                 for caution in found:
                     self._cautions[caution].inc(count)
+            self._count_outside(asked.loans, answered.predictions)
+            self._of_batches().add(len(asked.loans))
+
+    def _count_outside(self, loans: Sequence[BaseModel], answers_given: Sequence[CreditRiskModelOutput]) -> None:
+        """Count the features of loans whose answers carry the caution; they are few."""
+        for loan, answer in zip(loans, answers_given, strict=True):
+            if Caution.outside_training_range in answer.cautions and isinstance(loan, CreditRiskModelInput):
+                assert self._archive is not None
+                for name in self._archive.features_outside(loan):
+                    self._outside[name].inc()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from credit_risk_model.prediction.served import FromArchive, RequestLimits, limits_of
+from credit_risk_model.schemas import CreditRiskBatchOutput
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.bounds import JsonBounds
@@ -71,7 +72,11 @@ class PredictionEndpoint:
         self._validator = ThreadPoolExecutor(1, "validation") if limits.takes_long else None
         self.name = model.qualified_name
         self._duration = metrics.duration.of(self.name)
-        self._count = metrics.AnswerCount(self.name, self.model_version)
+        self._count = metrics.AnswerCount(
+            self.name, self.model_version, model.archive if isinstance(model, FromArchive) else None
+        )
+        if issubclass(model.output_schema, CreditRiskBatchOutput):
+            metrics.batch_loans.of(self.name)
 
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answer a request; later, where the model takes long.
@@ -147,7 +152,7 @@ class PredictionEndpoint:
         raise Refusal(503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")])
 
     def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
-        self._count.add(answered)
+        self._count.add(asked, answered)
         if self._log is not None:
             self._log.add(at, request, self._model, asked, answered)
 

@@ -5,20 +5,26 @@ from random import getrandbits
 
 from credit_risk_model.schemas import MAX_REFERENCE
 from credit_risk_model.service.answers import Headers, Refusal
+from credit_risk_model.service.server import Request
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# https://www.w3.org/TR/trace-context/: an id of zeros is none.
+_TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _REFERENCE = re.compile(rb"[A-Za-z0-9._:/-]{1,%d}" % MAX_REFERENCE)
 # application/json, with parameters, or a type that is JSON by its suffix.
 _JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _MAX_DIGITS = 20
 
 
-def request_id(headers: Headers) -> str:
-    """Give the client's X-Request-ID where it is fit for a log, else a new one."""
-    for name, value in headers:
+def identify(request: Request) -> None:
+    """Give a request its client's X-Request-ID where that is fit for a log, else a new one; and its trace's id."""
+    for name, value in request.headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value.decode())
-    return f"{getrandbits(64):016x}"  # told apart, not kept secret
+            request.identity = value.decode()
+        elif name == b"traceparent" and (parts := _TRACE_PARENT.fullmatch(value)):
+            request.trace_id = parts[1].decode()
+    if not request.identity:
+        request.identity = f"{getrandbits(64):016x}"  # told apart, not kept secret
 
 
 def decision_reference(headers: Headers) -> str | None:

@@ -91,6 +91,12 @@ class ServiceSettings(_Strict):
         description="Connections at once; for one more, one is closed: the longest silent of those that never asked, "
         "else of those that wait for their next request.",
     )
+    max_connection_age_seconds: float = Field(
+        default=300,
+        gt=0,
+        description="After about this time a connection's next answer is its last, so that clients which keep theirs "
+        "find new replicas.",
+    )
     api_keys: ApiKeySettings | None = Field(default=None, description="Who may ask; everybody where it is left out.")
     decisions: DecisionSettings | None = Field(
         default=None, description="Where and how each decision is logged; nowhere where it is left out."

@@ -163,11 +163,11 @@ def test_pods_are_replaced_when_the_configuration_changes() -> None:
 
 
 def test_the_quota_holds_the_most_pods_that_there_can_be(objects: Any) -> None:
-    """The autoscaler's maximum and the surge of a rollout fit into the quota, and no pod more than that."""
-    most = (
-        objects.one("HorizontalPodAutoscaler")["spec"]["maxReplicas"]
-        + objects.one("Deployment")["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    )
+    """The autoscaler's maximum, a rollout's surge and pods that are ending, and a canary fit in, and no pod more."""
+    at_work = objects.one("HorizontalPodAutoscaler")["spec"]["maxReplicas"]
+    surge = objects.one("Deployment")["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    ending, canary = at_work, 1
+    most = at_work + surge + ending + canary
     quota = objects.one("ResourceQuota")["spec"]["hard"]
     one_pod = {
         f"{kind}.{name}": quantity(amount)
@@ -286,6 +286,13 @@ def test_production_pulls_from_a_registry_and_spreads(production: Any) -> None:
     assert production.one("HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 3
     nodes, _ = production.pod["spec"]["topologySpreadConstraints"]
     assert (nodes["topologyKey"], nodes["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+
+
+def test_no_node_that_takes_no_pods_can_hold_a_rollout_up(production: Any) -> None:
+    """Cordoned and tainted nodes, and pods of the former version, don't count when pods are spread."""
+    for spread in production.pod["spec"]["topologySpreadConstraints"]:
+        assert spread["nodeTaintsPolicy"] == "Honor"
+        assert spread["matchLabelKeys"] == ["pod-template-hash"]
 
 
 def test_api_keys_are_mounted_from_a_secret(production_with_api_keys: Any) -> None:

@@ -257,7 +257,7 @@ def test_each_series_is_there_from_the_start(service: Service) -> None:
     """Before anything was asked or refused there is a 0 to count from, so that the first of its kind is seen."""
     names = [line.rpartition(" ")[0] for line in httpx.get(f"{service.address}/metrics").text.splitlines()]
     for name in (
-        'credit_risk_request_duration_seconds_bucket{le="10.0",route="/docs",status="5xx"}',
+        'credit_risk_request_duration_seconds_bucket{route="/docs",status="5xx",le="10.0"}',
         'credit_risk_request_duration_seconds_count{route="other",status="4xx"}',
         'credit_risk_refused_requests_total{model="",reason="large_headers",status="4xx"}',
         'credit_risk_refused_requests_total{model="credit_risk_model",reason="fault",status="5xx"}',
@@ -288,6 +288,18 @@ def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
     text = service.log.read_text()
     assert "71234" not in text
     assert "1234.56" not in text
+
+
+def test_line_of_a_prediction_tells_decision_and_trace(service: Service) -> None:
+    """Who follows a trace finds what was decided; what is no trace's id is left out."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for identity, of in (("traced", trace), ("untraced", "0" * 32)):
+        headers = {**JSON, "X-Request-ID": identity, "traceparent": f"00-{of}-00f067aa0ba902b7-01"}
+        answer = httpx.post(service.address + PREDICTION, content=LOAN, headers=headers).json()
+    time.sleep(0.2)
+    lines = {line["request_id"]: line for line in lines_of(service) if line["event"] == "request"}
+    assert (lines["traced"]["trace_id"], lines["traced"]["credit_risk"]) == (trace, answer["credit_risk"])
+    assert "trace_id" not in lines["untraced"]
 
 
 def test_probes_are_logged_where_the_setting_says_so(start_service: Callable[..., Service], archive_path: Path) -> None:

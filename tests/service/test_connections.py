@@ -626,3 +626,20 @@ def test_answers_that_nobody_reads_are_one_copy(start_service: Callable[..., Ser
         (resident,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
         assert service.get("/api/health")[0] == 200
     assert resident < 160
+
+
+def test_old_connection_is_closed_with_an_answer(start_service: Callable[..., Service], archive_path: Path) -> None:
+    """Clients that keep their connections are led to new replicas by and by: none of their requests is lost."""
+    service = start_service(settings={"max_connection_age_seconds": 1}, archive=str(archive_path))
+    service.wait_for("/api/health/ready")
+    with connected(service) as connection:
+        began = time.monotonic()
+        answer = b""
+        while b"connection: close" not in answer:
+            assert time.monotonic() - began < 5
+            connection.sendall(HEALTH)
+            answer = one_answer(connection)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.02)
+        assert 0.75 < time.monotonic() - began < 2
+        assert connection.recv(1) == b""

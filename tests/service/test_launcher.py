@@ -42,6 +42,17 @@ def test_address_in_use_is_named() -> None:
     assert said == f"127.0.0.1:{port}: can't be listened at (Address already in use)."
 
 
+def test_certificate_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+    """A file that is missing or no certificate, or a key without one, is told before anything is loaded."""
+    missing, empty = tmp_path / "missing", tmp_path / "empty"
+    empty.touch()
+    said = refusal_of("--port", "0", "--ssl-certfile", str(missing))
+    assert said == f"--ssl-certfile {missing}: can't be used (No such file or directory)."
+    said = refusal_of("--port", "0", "--ssl-certfile", str(empty), "--ssl-keyfile", str(empty))
+    assert said.startswith(f"--ssl-certfile {empty}, --ssl-keyfile {empty}: can't be used (")
+    assert refusal_of("--ssl-keyfile", str(empty)) == "--ssl-keyfile: name the certificate, too: --ssl-certfile."
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -99,7 +110,7 @@ def test_prefix_of_a_proxy_changes_no_bound(behind_proxy: Service) -> None:
     assert (many.status_code, many.json()["messages"][0][:32]) == (400, "The body has 20001 JSON objects,")
     time.sleep(0.15)  # metrics are gathered at most every tenth of a second
     samples = httpx.get(f"{behind_proxy.address}/metrics").text
-    assert f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1.0' in samples
+    assert f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1' in samples
 
 
 def test_links_lead_through_the_proxy(behind_proxy: Service) -> None:

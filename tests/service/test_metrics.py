@@ -1,14 +1,26 @@
+import re
 import subprocess
 import time
 
 import httpx
 import numpy as np
 import pytest
-from conftest import Service, find_tool
+from conftest import SHIPPED, Service, find_tool
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskBatchOutput, CreditRiskModelOutput
+from credit_risk_model import archive
+from credit_risk_model.prediction.explanation import CreditRiskExplanation
+from credit_risk_model.schemas import (
+    EXAMPLE_LOAN,
+    Caution,
+    CreditRisk,
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskExplanationInput,
+    CreditRiskModelInput,
+    CreditRiskModelOutput,
+)
 from credit_risk_model.service.metrics import AnswerCount, FastHistogram, gather
 
 
@@ -68,9 +80,32 @@ def test_each_loan_of_a_batch_is_counted() -> None:
         found = values_of(gather().decode())
         return [found.get(f"{name} {sorted(labels.items())}", 0) for name, labels in names]
 
-    for model, answers in (("alone", predictions), ("together", (CreditRiskBatchOutput(predictions=predictions),))):
-        counter, before = AnswerCount(model, "1"), count(model)
-        for answer in answers:
-            counter.add(answer)
+    loan = CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, "annual_income": 273_000})
+    together = CreditRiskBatchInput(loans=(loan,) * 3), CreditRiskBatchOutput(predictions=predictions)
+    for model, answers in (("alone", [(loan, one) for one in predictions]), ("together", [together])):
+        counter, before = AnswerCount(model, "1", archive.read(SHIPPED)), count(model)
+        for asked, answered in answers:
+            counter.add(asked, answered)
         added = [after - earlier for earlier, after in zip(before, count(model), strict=True)]
         assert added == [2, 1, 2, 1, 1, 1, 2, 2, 3, 3]
+
+
+def test_values_outside_the_training_are_counted_by_feature() -> None:
+    """Which features lie outside is what an explanation tells; loans of a batch count alike, and their number too."""
+    shipped = archive.read(SHIPPED)
+    beyond = {"annual_income": 273_000, "delinquencies_in_last_2_years": 22}
+    loan = CreditRiskExplanationInput.model_validate({**EXAMPLE_LOAN, **beyond})
+    explained = CreditRiskExplanation(str(SHIPPED)).predict(loan)
+    expected = [outside.feature for outside in explained.out_of_training_range]
+    assert expected
+    answer = CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.1, cautions=explained.cautions)
+    counter = AnswerCount("model", "outside", shipped)
+    counter.add(loan, answer)
+    batch = CreditRiskBatchInput(loans=(CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, **beyond}),) * 2)
+    counter.add(batch, CreditRiskBatchOutput(predictions=(answer, answer)))
+    time.sleep(0.11)
+    text = gather().decode()
+    counted = re.findall(r'credit_risk_out_of_training_range_total{feature="(.*)",model_version="outside"} (.*)', text)
+    assert {name: float(value) for name, value in counted if float(value)} == dict.fromkeys(expected, 3.0)
+    assert len(counted) > len(expected), "the others begin with 0"
+    assert 'credit_risk_batch_loans_bucket{model="model",le="10.0"} 1' in text

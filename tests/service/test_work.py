@@ -73,7 +73,7 @@ def work() -> dict[str, Any]:
 
 def test_prediction_makes_few_calls(work: dict[str, Any]) -> None:
     """Validation, prediction, metrics, log and answer take a few dozen calls, of which the model's trees are one."""
-    assert work["python"] <= 65
+    assert work["python"] <= 68
     assert work["c"] <= 70
 
 

@@ -28,6 +28,7 @@ class Request:
         body: What has arrived of it.
         refusal: Why it is refused; its body is then not kept.
         identity: Under which the log tells of it and the answer names it.
+        trace_id: Of the trace that the client's request is a part of.
         key_name, reference, route, endpoint, outcome: The application's own: who asks, under which name, where it
             leads, and what came of it.
         max_body_bytes: The most that its body may have.
@@ -37,19 +38,8 @@ class Request:
     """
 
     __slots__ = (
-        *(
-            "method",
-            "path",
-            "headers",
-            "body",
-            "refusal",
-            "identity",
-            "key_name",
-            "reference",
-            "route",
-            "endpoint",
-            "outcome",
-        ),
+        *("method", "path", "headers", "body", "refusal", "identity", "trace_id"),
+        *("key_name", "reference", "route", "endpoint", "outcome"),
         *("max_body_bytes", "keep_alive", "expects_continue", "began"),
     )
 
@@ -61,6 +51,7 @@ class Request:
         self.body = bytearray()
         self.refusal: Refusal | None = None
         self.identity = ""
+        self.trace_id: str | None = None
         self.key_name: str | None = None
         self.reference: str | None = None
         self.route: Any = None

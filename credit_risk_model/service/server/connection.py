@@ -113,6 +113,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it always is one
         """Take the connection up, or refuse it."""
         self._transport = transport
+        self._expires = self._all.make_expiry()
         self._all.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -337,7 +338,7 @@ class Connection(asyncio.Protocol):
         if self.state is not State.ANSWERING:  # the client has gone
             return
         request.body = _NO_BODY  # of no use any more, and perhaps a megabyte
-        closes = not request.keep_alive or self._all.draining
+        closes = not request.keep_alive or self._all.draining or request.began > self._expires
         content = answer.content
         head = [
             _STATUS_LINES[answer.status],

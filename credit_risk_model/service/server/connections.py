@@ -5,7 +5,8 @@ import ctypes
 import logging
 import resource
 from collections.abc import Coroutine
-from time import monotonic
+from random import uniform
+from time import monotonic, perf_counter
 from typing import Any
 
 from uvicorn.config import Config
@@ -45,6 +46,7 @@ class Connections:
         self._keep_alive_seconds = config.timeout_keep_alive
         self.loop = asyncio.get_running_loop()
         self.max_header_bytes = settings.max_header_bytes
+        self._max_age_seconds = settings.max_connection_age_seconds
         self.draining = self.ending = False
         self._settings = settings
         # Those that wait, the longest first, with the time since when: for a first request, for a further one or for
@@ -101,6 +103,10 @@ class Connections:
         """Note that a connection is closed."""
         self.go_on(connection)
         self._open.discard(connection)
+
+    def make_expiry(self) -> float:
+        """Choose when a new connection is old, in seconds of `time.perf_counter`; not all that are new at once."""
+        return perf_counter() + self._max_age_seconds * uniform(0.8, 1.2)  # noqa: S311  # no secret
 
     def run(self, answering: Coroutine[Any, Any, None]) -> None:
         """Run what answers later; the server's end waits for it."""

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from types import FrameType
 from typing import Any
 
@@ -181,6 +182,21 @@ def check_uvicorn() -> None:
             f"uvicorn {uvicorn.__version__} with httptools {httptools.__version__} is not what this service was "
             f"written for (it differs in {', '.join(differing)}): install the packages of service_requirements.txt."
         )
+
+
+def check_certificate(certificate: str, key: str | None) -> None:
+    """Try a certificate with its key, which may stand in the same file.
+
+    Raises:
+        ConfigurationError: They can't be used; says why.
+    """
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl's errors are such, too
+        reason = error.strerror
+        raise ConfigurationError(
+            f"--ssl-certfile {certificate}{f', --ssl-keyfile {key}' if key else ''}: can't be used ({reason})."
+        ) from None
 
 
 def bind(host: str, port: int, uds: str | None) -> socket.socket:
