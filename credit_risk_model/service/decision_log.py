@@ -5,8 +5,6 @@ import logging
 import os
 import sys
 from collections import deque
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import time
@@ -28,6 +26,7 @@ from credit_risk_model.schemas import (
 )
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.logs import format_time
 from credit_risk_model.service.server import Request
 from credit_risk_model.service.settings import DecisionSettings
 
@@ -244,7 +243,7 @@ class DecisionLog:
         key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
         trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
         told = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
-            _iso(int(at * 1000)), request.identity.encode(), trace, key, self._describe(model),
+            format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
         )  # fmt: skip
         if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
             references = asked.references or [None] * len(asked.loans)
@@ -281,11 +280,5 @@ def is_logged(model: MLModel) -> bool:
     return issubclass(model.output_schema, known) and isinstance(model, FromArchive)
 
 
-@lru_cache(maxsize=4)
-def _iso(milliseconds: int) -> bytes:
-    """Write a time since the epoch; many decisions share theirs."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").encode()
-
-
 def _now() -> bytes:
-    return _iso(int(time() * 1000))
+    return format_time(int(time() * 1000)).encode()

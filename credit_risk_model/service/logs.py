@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from traceback import extract_tb
 from typing import Any, TextIO
 
@@ -15,13 +16,19 @@ _requests = logging.getLogger("credit_risk_model.service.requests")
 _faults = logging.getLogger("credit_risk_model.service.faults")
 
 
+@lru_cache(maxsize=4)
+def format_time(milliseconds: int) -> str:
+    """Write a time since the epoch in UTC; what is written together often shares it."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: time, level, event, logger, and what the record carries as `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line; a traceback stands in it as one string, an error of ours as what it says."""
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": format_time(int(record.created * 1000)),
             "level": record.levelname,
             "event": record.getMessage(),
             "logger": record.name,
