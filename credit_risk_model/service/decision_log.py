@@ -246,7 +246,7 @@ class DecisionLog:
             format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
         )  # fmt: skip
         if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
-            references = asked.references or [None] * len(asked.loans)
+            references = asked.references or [request.reference] * len(asked.loans)
             return [
                 (b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]), make_personal(reference, to_json(loan)))
                 for item, (reference, loan, answer) in enumerate(

@@ -78,10 +78,23 @@ def production() -> Objects:
     return render("kubernetes_overlays/production")
 
 
+def render_with(component: str, folder: Path) -> Objects:
+    """Let kustomize put the production overlay together with a component."""
+    content = {
+        "resources": [os.path.relpath(ROOT / "kubernetes_overlays" / "production", folder)],
+        "components": [os.path.relpath(ROOT / "kubernetes_overlays" / component, folder)],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return render(str(folder))
+
+
 @pytest.fixture
 def production_with_api_keys(tmp_path: Path) -> Objects:
     """What is applied to a real cluster where the service asks for API keys."""
-    content = yaml.safe_dump({"resources": [os.path.relpath(ROOT / "kubernetes_overlays" / "production", tmp_path)]})
-    component = os.path.relpath(ROOT / "kubernetes_overlays" / "api_keys", tmp_path)
-    (tmp_path / "kustomization.yaml").write_text(content + yaml.safe_dump({"components": [component]}))
-    return render(str(tmp_path))
+    return render_with("api_keys", tmp_path)
+
+
+@pytest.fixture
+def production_with_monitoring(tmp_path: Path) -> Objects:
+    """What is applied to a real cluster with the Prometheus operator."""
+    return render_with("monitoring", tmp_path)

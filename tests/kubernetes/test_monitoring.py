@@ -1,0 +1,157 @@
+"""Alerts were seen to fire and to be silent, on rules that a real Prometheus takes, over metrics that there are."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from conftest import Service, find_tool
+
+from credit_risk_model.schemas import EXAMPLE_LOAN
+
+ROOT = Path(__file__).parents[2]
+COMPONENT = ROOT / "kubernetes_overlays" / "monitoring"
+CASES = Path(__file__).with_name("alerts.yaml")
+GROUPS: list[dict[str, Any]] = yaml.safe_load((COMPONENT / "prometheus_rule.yaml").read_text())["spec"]["groups"]
+RULES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+
+PROMETHEUS = """
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [rules.yaml]
+scrape_configs:
+  - job_name: pods
+    static_configs:
+      - {{targets: [{first}], labels: {{namespace: model-services, pod: first}}}}
+      - {{targets: [{second}], labels: {{namespace: model-services, pod: second}}}}
+"""
+
+
+def promtool(folder: Path, *arguments: str) -> str:
+    """Run Prometheus' own tool in a folder; give what it says where it finds something."""
+    done = subprocess.run([find_tool("promtool"), *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_alerts_fire_and_are_silent_when_they_should(tmp_path: Path) -> None:
+    """Each alert has a case in which it fires and one in which it does not, and does so."""
+    # The cases tell labels only: what an alert says is for people.
+    groups = [
+        {**group, "rules": [{key: rule[key] for key in rule if key != "annotations"} for rule in group["rules"]]}
+        for group in GROUPS
+    ]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    (tmp_path / CASES.name).write_text(CASES.read_text())
+    assert promtool(tmp_path, "check", "rules", "rules.yaml") == ""
+    assert promtool(tmp_path, "test", "rules", CASES.name) == ""
+    cases = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    names = {rule["alert"] for rule in ALERTS}
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
+    assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
+
+
+def test_each_alert_has_its_page_in_the_runbook() -> None:
+    """Whoever is woken finds what an alert means and what to do, under its name."""
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=\n\n###|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert list(sections) == [rule["alert"] for rule in ALERTS]
+    for rule in ALERTS:
+        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["summary"]
+        assert len(sections[rule["alert"]]) > 80
+
+
+def test_component_finds_the_pods(model_service: Any) -> None:
+    """The monitor selects the Deployment's pods by their labels, and asks the port that they name."""
+    monitor = yaml.safe_load((COMPONENT / "pod_monitor.yaml").read_text())
+    pod = model_service.pod
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in model_service.container["ports"]}
+    kustomization = yaml.safe_load((COMPONENT / "kustomization.yaml").read_text())
+    assert set(kustomization["resources"]) == {path.name for path in COMPONENT.iterdir()} - {"kustomization.yaml"}
+
+
+def test_component_can_be_added_to_an_overlay(production_with_monitoring: Any) -> None:
+    """Put together by kustomize, the overlay has both objects, in the namespace of the pods."""
+    for kind in ("PodMonitor", "PrometheusRule"):
+        assert production_with_monitoring.one(kind)["metadata"]["namespace"] == "model-services"
+
+
+@pytest.fixture
+def prometheus(
+    start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
+) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    """A real Prometheus that scrapes two real services under traffic; gives the function that asks it."""
+    program = find_tool("prometheus")
+    key = tmp_path / "key"
+    key.write_text("k" * 64)
+    services = [
+        start_service(
+            settings={"decisions": {"file": str(tmp_path / name), "key_file": str(key)}},
+            more_models=("credit_risk_model.prediction.batch.CreditRiskBatch",),
+            archive=str(archive_path),
+        )
+        for name in ("first.jsonl", "second.jsonl")
+    ]
+    for service in services:
+        service.wait_for("/api/health/ready")
+    first, second = (service.address.removeprefix("http://") for service in services)
+    groups = [{**group, "interval": "1s"} for group in GROUPS]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    (tmp_path / "prometheus.yaml").write_text(PROMETHEUS.format(first=first, second=second))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", f"--web.listen-address={address}"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    model = "/api/models/credit_risk_model/prediction"
+    batch = "/api/models/credit_risk_batch/prediction"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for service in services:
+            httpx.post(service.address + model, json=EXAMPLE_LOAN)
+            httpx.post(service.address + model, json={})
+            httpx.post(service.address + batch, json={"loans": [EXAMPLE_LOAN] * 2})
+        time.sleep(0.2)
+
+    def ask(path: str) -> Any:
+        with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=10) as answer:  # our own
+            return json.loads(answer.read())["data"]
+
+    yield ask
+    process.terminate()
+    process.wait(20)
+
+
+def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]) -> None:
+    """No rule has an error, each recorded series has values, and each metric that a rule names is there."""
+    targets = prometheus("targets")["activeTargets"]
+    assert [target["health"] for target in targets] == ["up", "up"]
+    found = [rule for group in prometheus("rules")["groups"] for rule in group["rules"]]
+    assert [(rule["name"], rule.get("lastError")) for rule in found if rule["health"] != "ok"] == []
+    assert len(found) == len(RULES)
+    bare = [re.sub('"[^"]*"', "", rule["expr"]) for rule in RULES]
+    names = {name for expression in bare for name in re.findall(r"\bcredit_risk_\w+", expression)}
+    names |= {rule["record"] for rule in RULES if "record" in rule}
+    for name in names:
+        result = prometheus(f"query?query={urllib.parse.quote(name)}")["result"]
+        assert result, f"{name} has no series"
+    # A ratio of none to some is 0; of none to none it would be nothing.
+    (errors,) = prometheus("query?query=credit_risk:errors:ratio_rate5m")["result"]
+    assert float(errors["value"][1]) == 0
+    firing = [alert["labels"]["alertname"] for alert in prometheus("alerts")["alerts"] if alert["state"] == "firing"]
+    assert firing == []
