@@ -5,7 +5,7 @@ import time
 import httpx
 import numpy as np
 import pytest
-from conftest import SHIPPED, Service, find_tool
+from conftest import ROOT, SHIPPED, Service, find_tool
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,7 +21,7 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
-from credit_risk_model.service.metrics import AnswerCount, FastHistogram, gather
+from credit_risk_model.service.metrics import AnswerCount, FastHistogram, expect_refused, gather
 
 
 def values_of(text: str) -> dict[str, float]:
@@ -109,3 +109,16 @@ def test_values_outside_the_training_are_counted_by_feature() -> None:
     assert {name: float(value) for name, value in counted if float(value)} == dict.fromkeys(expected, 3.0)
     assert len(counted) > len(expected), "the others begin with 0"
     assert 'credit_risk_batch_loans_bucket{model="model",le="10.0"} 1' in text
+
+
+def test_reasons_of_refusals_are_documented() -> None:
+    """Each reason that a refusal can have begins with 0 in the metrics, and stands in the docs; there are no others."""
+    table = (ROOT / "docs" / "bounds.md").read_text().partition("## Why a request was refused")[2]
+    documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    found = set()
+    for path in (ROOT / "credit_risk_model" / "service").rglob("*.py"):
+        found |= set(re.findall(r"Refusal\(\s*\d+,\s*\"(\w+)\"", path.read_text()))
+    expect_refused("")
+    time.sleep(0.11)
+    counted = re.findall(r'credit_risk_refused_requests_total{model="",reason="(\w+)"', gather().decode())
+    assert documented == found == set(counted)
