@@ -228,8 +228,13 @@ def _erasure(personal: bytes) -> str | None:
     return seal
 
 
+def is_sealed(path: Path) -> bool:
+    """Say whether a file is complete: nobody writes to it any more."""
+    return next(records([path], "seal"), None) is not None
+
+
 def erase(path: Path, key: bytes, reference: str) -> int:
-    """Take a person's fields out of a sealed file, which is written anew, whole or not at all.
+    """Take a person's fields out of a file that nobody writes to; it is written anew, whole or not at all.
 
     Returns:
         The number of decisions that were erased.
@@ -245,6 +250,7 @@ def erase(path: Path, key: bytes, reference: str) -> int:
     if number:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
             file.writelines(kept)
             file.flush()
             os.fsync(file.fileno())

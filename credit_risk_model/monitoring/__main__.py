@@ -53,7 +53,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     one = add("outcomes", join_outcomes, "Judge a decision log by what became of the loans.")
     one.add_argument("outcomes", type=Path, help="CSV with the columns reference and outcome (risky or safe)")
     one.add_argument("--html", type=Path, help="page to write")
-    one = add("erase", erase, "Take a person's fields out of the files that were put aside; the chain still holds.")
+    one = add("erase", erase, "Take a person's fields out of all files that nobody writes to; the chain still holds.")
     one.add_argument("reference", help="the caller's reference, as it stands in the log")
     one.add_argument("--key-file", type=Path, required=True, help="the file of the log's key")
     return parser.parse_args(arguments)
@@ -128,15 +128,14 @@ def join_outcomes(options: argparse.Namespace) -> int:
 def erase(options: argparse.Namespace) -> int:
     """Erase a person's fields."""
     key, files = decisions.read_key(options.key_file), _files(options.log)
-    if files[-1] == options.log and any(
-        record["personal"].get("reference") == options.reference for record in decisions.records([options.log])
-    ):
-        raise DecisionLogError(
-            f"{options.log}: is being written and holds {options.reference}. Run this again once the log has gone on "
-            "in a new file: tomorrow, or when the service was restarted. Nothing was erased yet."
-        )
-    number = sum(decisions.erase(path, key, options.reference) for path in files if path != options.log)
-    _print({"erased": number})
+    if not decisions.is_sealed(files[-1]):
+        written = files.pop()
+        if any(record["personal"].get("reference") == options.reference for record in decisions.records([written])):
+            raise DecisionLogError(
+                f"{written}: is being written and holds {options.reference}. Run this again once the log has gone on "
+                "in a new file: tomorrow, or when the service was restarted. Nothing was erased yet."
+            )
+    _print({"erased": sum(decisions.erase(path, key, options.reference) for path in files)})
     return 0
 
 

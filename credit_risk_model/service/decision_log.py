@@ -155,7 +155,10 @@ class DecisionLog:
         self._path.rename(aside)
 
     def _open(self) -> None:
-        self._file: BinaryIO = sys.stdout.buffer if self._to_output else self._path.open("xb", buffering=0)
+        if self._to_output:
+            self._file: BinaryIO = sys.stdout.buffer
+        else:  # for nobody else's eyes
+            self._file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0)
 
     def _begin(self) -> bytes:
         """Make a file's first line."""

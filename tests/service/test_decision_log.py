@@ -99,6 +99,7 @@ def test_each_decision_is_logged_and_can_be_had_again(
     assert records[1]["personal"]["loan"] == {**FORMER_LOAN, "instalments_due": None}
     assert records[1]["personal"]["reasons"] == why["reasons"]
     assert "a" * 40 not in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
     replayed = monitor("replay", log, "--archives", archive_path)
     assert (replayed["decisions"], replayed["equal"], replayed["different"]) == (4, 4, 0)
     service.stop()
