@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 NAMESPACE = "model-services"
 UNITS = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 MARGIN = 4
+OLDEST = "1.30"
 LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of")}
 
 
@@ -30,7 +31,12 @@ def measured(objects: Any, what: str) -> float:
     return float(objects.one("Deployment")["metadata"]["annotations"][f"model-service/measured-{what}"])
 
 
-@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+def test_oldest_kubernetes_is_stated() -> None:
+    """Whoever applies the manifests is told which version they were made for."""
+    assert f"need Kubernetes {OLDEST} or newer" in (ROOT / "kubernetes" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_objects_fit_the_schemas_of_kubernetes(objects: Any, version: str) -> None:
     """No field is misspelt or of a wrong type, in the oldest Kubernetes that is served and the newest that is known."""
     for item in objects:
@@ -42,7 +48,7 @@ def test_a_misspelt_field_does_not_fit_the_schemas(model_service: Any) -> None:
     service = model_service.one("Service")
     broken = {**service, "spec": {**service["spec"], "selectors": {}}}
     with pytest.raises(kubernetes_validate.ValidationError, match="selectors"):
-        kubernetes_validate.validate(broken, "1.30", strict=True)
+        kubernetes_validate.validate(broken, OLDEST, strict=True)
 
 
 def test_objects_are_those_that_the_service_needs(objects: Any) -> None:
