@@ -304,7 +304,7 @@ def test_no_node_that_takes_no_pods_can_hold_a_rollout_up(production: Any) -> No
 def test_api_keys_are_mounted_from_a_secret(production_with_api_keys: Any) -> None:
     """With the component a pod has the Secret's keys, readable and whole, where the configuration's comment says."""
     objects = production_with_api_keys
-    kubernetes_validate.validate(objects.one("Deployment"), "1.30", strict=True)
+    kubernetes_validate.validate(objects.one("Deployment"), OLDEST, strict=True)
     (volume,) = (volume for volume in objects.pod["spec"]["volumes"] if volume["name"] == "keys")
     assert volume["secret"] == {"secretName": "credit-risk-model-api-keys", "defaultMode": 0o444}
     (mount,) = (mount for mount in objects.container["volumeMounts"] if mount["name"] == "keys")
