@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 
 class Level(str, Enum):  # noqa: UP042  # StrEnum has no place for a code
@@ -439,11 +439,6 @@ class CreditRiskExplanationOutput(CreditRiskModelOutput):
 LOANS_OF_A_BATCH = 1000
 
 
-MAX_REFERENCE = 128
-Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]+$", max_length=MAX_REFERENCE)]
-"""The caller's own name of a decision."""
-
-
 class CreditRiskBatchInput(BaseModel):
     """Running loans, to be answered together or not at all."""
 
@@ -452,19 +447,6 @@ class CreditRiskBatchInput(BaseModel):
     )
 
     loans: Annotated[tuple[CreditRiskModelInput, ...], Counted(minimum=1, maximum=LOANS_OF_A_BATCH)]
-    references: Annotated[tuple[Reference, ...], Counted(minimum=1, maximum=LOANS_OF_A_BATCH)] | None = Field(
-        default=None, description="Your own name of each decision, for the decision log: as many as there are loans."
-    )
-
-    @model_validator(mode="after")
-    def _check_references(self) -> Self:
-        if self.references is not None and len(self.references) != len(self.loans):
-            raise PydanticCustomError(
-                "references",
-                "There are {references} references for {loans} loans.",
-                {"references": len(self.references), "loans": len(self.loans)},
-            )
-        return self
 
 
 class CreditRiskBatchOutput(BaseModel):

@@ -21,9 +21,9 @@ from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.schemas import MAX_REFERENCE
 from credit_risk_model.service.keys import SECURITY_SCHEMES
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
+from credit_risk_model.service.requests import MAX_REFERENCE
 from credit_risk_model.service.routes import group_of
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
@@ -63,7 +63,7 @@ _REFERENCE = {
     "name": "X-Decision-Reference",
     "in": "header",
     "required": False,
-    "description": "Your own name of this decision, for the decision log.",
+    "description": "Your own name of this decision, for the decision log; of a batch, with /0, /1, ... for each loan.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/-]+$", "maxLength": MAX_REFERENCE},
 }
 

@@ -249,12 +249,13 @@ class DecisionLog:
             format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
         )  # fmt: skip
         if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
-            references = asked.references or [request.reference] * len(asked.loans)
+            named = request.reference
             return [
-                (b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]), make_personal(reference, to_json(loan)))
-                for item, (reference, loan, answer) in enumerate(
-                    zip(references, asked.loans, answered.predictions, strict=True)
+                (
+                    b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]),
+                    make_personal(None if named is None else f"{named}/{item}", to_json(loan)),
                 )
+                for item, (loan, answer) in enumerate(zip(asked.loans, answered.predictions, strict=True))
             ]
         if isinstance(answered, CreditRiskExplanationOutput):
             loan, reasons = to_json(asked, exclude={"max_reasons"}), to_json(answered.reasons)

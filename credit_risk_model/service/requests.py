@@ -3,10 +3,11 @@
 import re
 from random import getrandbits
 
-from credit_risk_model.schemas import MAX_REFERENCE
 from credit_risk_model.service.answers import Headers, Refusal
 from credit_risk_model.service.server import Request
 
+MAX_REFERENCE = 128
+"""Characters of a client's own name of a decision."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # https://www.w3.org/TR/trace-context/: an id of zeros is none.
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
