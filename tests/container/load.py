@@ -38,8 +38,11 @@ async def client(endpoints: Path, body: bytes, reuse: bool, deadline: float, out
     connection = "keep-alive" if reuse else "close"
     head = f"POST {PATH} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nConnection: {connection}\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    while time.monotonic() < deadline and endpoints.exists():
-        addresses = endpoints.read_text().split()
+    while time.monotonic() < deadline:
+        try:
+            addresses = endpoints.read_text().split()
+        except FileNotFoundError:  # the end
+            return
         if not addresses:
             await asyncio.sleep(0.01)
             continue
