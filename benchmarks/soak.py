@@ -131,7 +131,7 @@ def soak(seconds: float, environment: str = "service") -> Findings:
         outcomes = json.loads(traffic.communicate()[0])
         after = sample_at_rest(server, before.files)
         server.stop()
-        faults = count_lines((Path(folder) / "output"), b'"level":"ERROR"')
+        faults = count_lines((Path(folder) / "output"), b'"severity":"ERROR"')
     warm = [found for at, found in samples if max(_WARM_UP, seconds / 10) < at < seconds]
     checks = [
         *judge(before, warm, after, short=seconds < 300),

@@ -1,6 +1,7 @@
 """Serve the models of a YAML file: `python -m credit_risk_model.service`."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -32,7 +33,16 @@ def main() -> None:
     try:
         serve(arguments)
     except ConfigurationError as error:
-        sys.exit(f"The service can't start: {error}")
+        sys.exit(_format_fault(f"The service can't start: {error}"))
+
+
+def _format_fault(text: str) -> str:
+    """Write a fault of the start as the service's log has it, or plainly for somebody at a terminal."""
+    if sys.stderr.isatty():
+        return text
+    from credit_risk_model.service.logs import JsonFormatter  # noqa: PLC0415
+
+    return JsonFormatter().format(logging.LogRecord(__package__, logging.CRITICAL, __file__, 0, text, (), None))
 
 
 def serve(arguments: argparse.Namespace) -> None:

@@ -55,9 +55,9 @@ class Bookkeeping:
                 continue
             line = {
                 "request_id": request.identity,
-                "method": request.method,
-                "path": request.path[:200],
-                "status": status,
+                "http.request.method": request.method,
+                "url.path": request.path[:200],
+                "http.response.status_code": status,
                 "milliseconds": round(seconds * 1000, 3),
                 "model_version": endpoint.model_version if endpoint is not None else None,
             }

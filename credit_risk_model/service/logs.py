@@ -1,4 +1,8 @@
-"""One JSON object a line: what the YAML's `logging:` may name as its formatter and handler, and a request's line."""
+"""One JSON object a line: what the YAML's `logging:` may name as its formatter and handler, and a request's line.
+
+Names are those of OpenTelemetry's log data model and semantic conventions, flattened; what these don't know has a plain
+name of our own. docs/logs.md has them.
+"""
 
 import json
 import logging
@@ -23,23 +27,23 @@ def format_time(milliseconds: int) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, event, logger, and what the record carries as `fields`."""
+    """Formats a record as one line of JSON: timestamp, severity, body, logger, and what it carries as `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line; a traceback stands in it as one string, an error of ours as what it says."""
         line = {
-            "time": format_time(int(record.created * 1000)),
-            "level": record.levelname,
-            "event": record.getMessage(),
-            "logger": record.name,
+            "timestamp": format_time(int(record.created * 1000)),
+            "severity": record.levelname,
+            "body": record.getMessage(),
+            "otel.scope.name": record.name,
         }
         line.update(getattr(record, "fields", ()))
         if record.exc_info:
             error = record.exc_info[1]
             if isinstance(error, CreditRiskError):  # says what is wrong and what to do; where it came from adds nothing
-                line["error"] = str(error)
+                line["exception.message"] = str(error)
             else:
-                line["traceback"] = self.formatException(record.exc_info)
+                line["exception.stacktrace"] = self.formatException(record.exc_info)
         text = to_json(line, fallback=str).decode()
         # What other readers take for the end of a line, or turn the text around by, is escaped.
         return text if text.isprintable() else json.dumps(json.loads(text))
@@ -103,5 +107,5 @@ def log_fault(error: BaseException, identity: str) -> None:
     It holds the error's type and where it came from, but not its text: that may quote a borrower's value.
     """
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
-    fields = {"request_id": identity, "error": type(error).__name__, "places": places}
+    fields = {"request_id": identity, "error.type": type(error).__name__, "code.stacktrace": "\n".join(places)}
     _faults.error("fault", extra={"fields": fields})

@@ -180,9 +180,9 @@ def test_fault_of_ours_is_an_opaque_500(service: Service) -> None:
     assert answer.headers["x-request-id"] == error_id
     time.sleep(0.2)  # requests' lines are written together, a little late
     fault, request = [line for line in lines_of(service) if line.get("request_id") == error_id]
-    assert (fault["event"], fault["error"]) == ("fault", "RuntimeError")
-    assert "models_for_tests.py" in fault["places"][-1]
-    assert (request["event"], request["status"]) == ("request", 500)
+    assert (fault["body"], fault["error.type"]) == ("fault", "RuntimeError")
+    assert "models_for_tests.py" in fault["code.stacktrace"]
+    assert (request["body"], request["http.response.status_code"]) == ("request", 500)
     assert "secret of a borrower" not in service.log.read_text()
 
 
@@ -250,7 +250,7 @@ def test_client_that_goes_away_is_counted_and_logged(service: Service) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert gone() == before + 1
     (line,) = [line for line in lines_of(service) if line.get("request_id") == "gone"]
-    assert line["status"] == 499
+    assert line["http.response.status_code"] == 499
 
 
 def test_each_series_is_there_from_the_start(service: Service) -> None:
@@ -277,14 +277,19 @@ def test_log_has_a_line_of_json_for_each_request(service: Service) -> None:
     service.get("/api/health")
     time.sleep(0.2)  # requests' lines are written together, a little late
     lines = lines_of(service)
-    requests = {line["request_id"]: line for line in lines if line["event"] == "request"}
+    requests = {line["request_id"]: line for line in lines if line["body"] == "request"}
     for name, status in (("logged", 200), ("refused", 400)):
         line = requests[name]
-        assert (line["level"], line["method"], line["path"], line["status"]) == ("INFO", "POST", PREDICTION, status)
+        assert (line["severity"], line["http.request.method"], line["url.path"], line["http.response.status_code"]) == (
+            "INFO",
+            "POST",
+            PREDICTION,
+            status,
+        )
         assert 0 < line["milliseconds"] < 10_000
         assert line["model_version"] == "test"
     assert (requests["refused"]["reason"], requests["refused"]["fields"]) == ("invalid", ["term"])
-    assert not [line for line in lines if line.get("path", "").startswith("/api/health")]
+    assert not [line for line in lines if line.get("url.path", "").startswith("/api/health")]
     text = service.log.read_text()
     assert "71234" not in text
     assert "1234.56" not in text
@@ -297,7 +302,7 @@ def test_line_of_a_prediction_tells_decision_and_trace(service: Service) -> None
         headers = {**JSON, "X-Request-ID": identity, "traceparent": f"00-{of}-00f067aa0ba902b7-01"}
         answer = httpx.post(service.address + PREDICTION, content=LOAN, headers=headers).json()
     time.sleep(0.2)
-    lines = {line["request_id"]: line for line in lines_of(service) if line["event"] == "request"}
+    lines = {line["request_id"]: line for line in lines_of(service) if line["body"] == "request"}
     assert (lines["traced"]["trace_id"], lines["traced"]["credit_risk"]) == (trace, answer["credit_risk"])
     assert "trace_id" not in lines["untraced"]
 
@@ -307,7 +312,9 @@ def test_probes_are_logged_where_the_setting_says_so(start_service: Callable[...
     service = start_service(settings={"log_probes": True}, archive=str(archive_path))
     service.wait_for("/api/health/ready")
     time.sleep(0.2)
-    assert ("/api/health/ready", 200) in {(line.get("path"), line.get("status")) for line in lines_of(service)}
+    assert ("/api/health/ready", 200) in {
+        (line.get("url.path"), line.get("http.response.status_code")) for line in lines_of(service)
+    }
 
 
 def test_metrics_count_answers_and_refusals(service: Service, archive_path: Path) -> None:
@@ -352,7 +359,7 @@ def test_pinned_archive_is_loaded_and_any_other_refused(
     good = start_service(archive=str(archive_path), sha256=digest)
     good.wait_for("/api/health/ready")
     time.sleep(0.5)  # the log tells it a moment later
-    assert [line["sha256"] for line in lines_of(good) if line["event"] == "loaded"] == [digest]
+    assert [line["sha256"] for line in lines_of(good) if line["body"] == "loaded"] == [digest]
     bad = start_service(archive=str(archive_path), sha256="0" * 64)
     bad.wait_for("/api/health", status=503)
     assert bad.get("/api/health/ready")[0] == 503
@@ -405,7 +412,7 @@ def test_service_that_is_told_to_end_while_it_loads_does_not_become_ready(
                 statuses.add("started")
             time.sleep(0.01)
     assert statuses == {503, "started"}
-    assert '"event":"ready"' not in service.log.read_text()
+    assert '"body":"ready"' not in service.log.read_text()
 
 
 def test_refused_archive_is_told_in_a_line(start_service: Callable[..., Service], tmp_path: Path) -> None:

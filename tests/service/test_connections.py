@@ -535,7 +535,7 @@ def test_refusals_of_connections_are_counted_and_logged(service: Service) -> Non
     time.sleep(0.2)  # requests' lines are written together, a little late
     lines: list[dict[str, Any]] = [json.loads(line) for line in service.log.read_text().splitlines()]
     (line,) = [line for line in lines if line.get("request_id") == identity]
-    assert (line["status"], line["reason"]) == (400, "malformed")
+    assert (line["http.response.status_code"], line["reason"]) == (400, "malformed")
     assert "SECRET" not in service.log.read_text()
 
 

@@ -475,7 +475,7 @@ def test_hostile_input_is_answered_and_nothing_suffers(service: Service, name: s
 @pytest.mark.parametrize(
     "identity",
     [
-        'a","level":"ERROR',
+        'a","severity":"ERROR',
         "a\\n{}",
         "a%0d%0aSet-Cookie: b=c",
         "\x9b31m",
@@ -670,9 +670,9 @@ def test_log_holds_whole_lines_without_what_was_sent(service: Service) -> None:
     time.sleep(0.2)  # requests' lines are written together, a little late
     text = service.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    assert all({"time", "level", "event", "logger"} <= line.keys() for line in lines)
-    assert {line["level"] for line in lines} == {"INFO"}
-    requests = [line for line in lines if line["event"] == "request"]
+    assert all({"timestamp", "severity", "body", "otel.scope.name"} <= line.keys() for line in lines)
+    assert {line["severity"] for line in lines} == {"INFO"}
+    requests = [line for line in lines if line["body"] == "request"]
     assert len(requests) > len(TABLE) / 2
     assert all(re.fullmatch("[A-Za-z0-9._-]{1,64}", line["request_id"]) for line in requests)
     assert SENT not in text

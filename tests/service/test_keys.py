@@ -124,7 +124,7 @@ def test_refused_requests_are_counted_and_no_key_is_logged(service: Service) -> 
     assert 'credit_risk_refused_requests_total{model="",reason="unauthorized",status="4xx"} ' in samples
     time.sleep(0.2)  # requests' lines are written together, a little late
     (line,) = [line for line in lines_of(service) if line.get("request_id") == "without-key"]
-    assert line["status"] == 401
+    assert line["http.response.status_code"] == 401
     text = service.log.read_text()
     assert not [key for key in (FIRST, SECOND, THIRD) if key in text]
 
@@ -133,12 +133,12 @@ def test_log_says_at_the_start_who_may_ask(
     service: Service, start_service: Callable[..., Service], archive_path: Path
 ) -> None:
     """Keys that are on are counted, keys that are off are told."""
-    (line,) = [line for line in lines_of(service) if line["event"] == "api keys are on"]
+    (line,) = [line for line in lines_of(service) if line["body"] == "api keys are on"]
     assert (line["keys"], line["protect"]) == (2, sorted(GUARDED))
     without = start_service(archive=str(archive_path))
     without.wait_for("/api/health/ready")
     assert ask(without, PREDICTION).status_code == 200
-    assert [line["event"] for line in lines_of(without)].count(
+    assert [line["body"] for line in lines_of(without)].count(
         "api keys are off: whoever reaches the service may ask"
     ) == 1
 
@@ -181,8 +181,8 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
         for _ in range(3):
             time.sleep(1.1)
             assert (status(FIRST), status(THIRD)) == (401, 200)
-    errors = [line for line in lines_of(service) if line["level"] == "ERROR"]
-    assert {line["event"] for line in errors} == {"api keys not renewed, the last ones hold"}
+    errors = [line for line in lines_of(service) if line["severity"] == "ERROR"]
+    assert {line["body"] for line in errors} == {"api keys not renewed, the last ones hold"}
     assert ["line 1 is no API key" in line["reason"] for line in errors] == [True, False]
     assert "can't be read (No such file or directory)" in errors[1]["reason"]
     as_a_secret_is_mounted(folder, f"{FIRST}\n{SECOND}")
@@ -216,9 +216,9 @@ def test_missing_file_stops_the_start(start_service: Callable[..., Service], tmp
     """A service that is to be guarded never runs unguarded."""
     service = start_service(settings={"api_keys": {"file": str(tmp_path / "none")}})
     assert service.process.wait(30) != 0
-    (line,) = service.log.read_text().splitlines()
-    assert line.startswith("The service can't start: ")
-    assert "none: can't be read" in line
+    said = json.loads(service.log.read_text())["body"]
+    assert said.startswith("The service can't start: ")
+    assert "none: can't be read" in said
 
 
 def test_framework_alone_ignores_the_keys(

@@ -1,6 +1,7 @@
 """How the service is started, by its command."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -24,9 +25,23 @@ def refusal_of(*options: str, configuration: Path = CONFIGURATION) -> str:
     command = [sys.executable, "-m", "credit_risk_model.service", "--config", str(configuration), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("The service can't start: ")
-    return line.removeprefix("The service can't start: ")
+    line = json.loads(done.stderr)
+    assert (line["severity"], line["otel.scope.name"]) == ("CRITICAL", "credit_risk_model.service")
+    words, _, said = line["body"].partition(": ")
+    assert words == "The service can't start"
+    return str(said)
+
+
+def test_fault_of_the_start_is_plain_at_a_terminal() -> None:
+    """Somebody at a terminal reads a sentence, a collector of logs a line of JSON."""
+    shown, terminal = os.openpty()
+    command = [sys.executable, "-m", "credit_risk_model.service", "--workers", "2"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=terminal) as process:
+        assert process.wait(60) == 1
+    said = os.read(shown, 4096).decode()
+    os.close(shown)
+    os.close(terminal)
+    assert said.startswith("The service can't start: --workers 2: a process serves on its own")
 
 
 def test_more_workers_are_refused_with_the_way_to_run_several() -> None:
@@ -82,7 +97,7 @@ def test_service_listens_at_a_path(start_service: Callable[..., Service], archiv
     service = start_service("--uds", str(path), archive=str(archive_path))
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://service") as client:
         deadline = time.monotonic() + 60
-        while '"event":"ready"' not in service.log.read_text():
+        while '"body":"ready"' not in service.log.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert client.get("/api/health/ready").status_code == 200
@@ -148,4 +163,4 @@ def test_odd_characters_of_a_path_are_escaped_in_the_log(shipped: Service, chara
     text = shipped.log.read_text(encoding="utf-8")
     assert character not in text
     lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
-    assert [line["path"] for line in lines if line.get("request_id") == identity] == [f"/a{character}b"]
+    assert [line["url.path"] for line in lines if line.get("request_id") == identity] == [f"/a{character}b"]
