@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from weakref import WeakValueDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from credit_risk_model import features
 from credit_risk_model.booster import CURE, Booster
+from credit_risk_model.drift import Reference
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.trees import check_trees
@@ -58,7 +59,9 @@ _ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
 """What is read of an archive that is pinned."""
 
 MODEL_FILES = Path(__file__).parent / "model_files"
-FORMAT = 2
+FORMAT = 3
+FORMATS = (2, FORMAT)
+"""What can be read: an archive of format 2 has no reference for drift."""
 GOLDEN_TOLERANCE = 1e-12
 """Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
@@ -109,7 +112,7 @@ class DataRecord(_Record):
 class Metadata(_Record):
     """`metadata.json`: what a reader must know of the model, and what its files must look like."""
 
-    format: Literal[2]
+    format: Literal[2, 3]
     model_version: str = Field(min_length=1)
     created_at: str = Field(description="ISO 8601, UTC.")
     libraries: dict[str, str] = Field(description="Versions of the packages that made the model.")
@@ -122,7 +125,16 @@ class Metadata(_Record):
     cleaning: tuple[CleaningRecord, ...]
     checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
     data: DataRecord
+    reference: tuple[Reference, ...] = Field(
+        default=(), max_length=2, description="What the training's loans looked like, with and without their age."
+    )
     files: dict[str, str] = Field(description="SHA-256 of every other file, by name.")
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Self:
+        if len({reference.age for reference in self.reference}) < len(self.reference):
+            raise ValueError("two references are of the same age")
+        return self
 
 
 class GoldenLoan(_Record):
@@ -465,9 +477,9 @@ def _check_format(path: Path, metadata: bytes) -> None:
         version = json.loads(metadata)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {CURE}") from None
-    if version != FORMAT:
+    if version not in FORMATS:
         raise ModelArchiveError(
-            f"{path.name}: its format is {str(version)[:20]!r}, this release reads {FORMAT}. "
+            f"{path.name}: its format is {str(version)[:20]!r}, this release reads {' and '.join(map(str, FORMATS))}. "
             "Train again (`make train`), or use the release that packaged it."
         )
 

@@ -303,7 +303,7 @@ def test_unknown_format_is_named(archive_path: Path, tmp_path: Path) -> None:
     """An archive of another format number, as of a former release, is refused with both numbers and the cure."""
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, format=1))
     with pytest.raises(
-        ModelArchiveError, match=r"its format is '1', this release reads 2\. Train again \(`make train`\)"
+        ModelArchiveError, match=r"its format is '1', this release reads 2 and 3\. Train again \(`make train`\)"
     ):
         archive.read(path)
 
@@ -315,7 +315,7 @@ def test_archive_of_a_former_release_is_refused_by_its_format(archive_path: Path
         del contents[archive.MODEL_WITHOUT_AGE]
         change_metadata(contents, format=1)
 
-    with pytest.raises(ModelArchiveError, match=r"its format is '1', this release reads 2\. Train again"):
+    with pytest.raises(ModelArchiveError, match=r"its format is '1', this release reads 2 and 3\. Train again"):
         archive.read(rewrite(archive_path, tmp_path / "1.zip", make_old))
 
 

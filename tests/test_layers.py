@@ -16,6 +16,7 @@ FLOORS = {
     "features": 2,
     "booster": 3,
     "decisions": 1,
+    "drift": 3,
     "loan_age": 3,
     "reasons": 3,
     "trees": 3,

@@ -1,22 +1,23 @@
-"""The command line: `python -m credit_risk_model.monitoring verify|replay|outcomes|erase`."""
+"""The command line: `python -m credit_risk_model.monitoring drift|verify|replay|outcomes|erase`."""
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from credit_risk_model import archive as archives
 from credit_risk_model import decisions
 from credit_risk_model.decisions import DecisionLogError
-from credit_risk_model.errors import CreditRiskError
-from credit_risk_model.monitoring import outcomes, replay
+from credit_risk_model.errors import CreditRiskError, ModelArchiveError
+from credit_risk_model.monitoring import drift, outcomes, replay
 from credit_risk_model.monitoring.page import page
 
 FAILED = 1
 FOUND_WRONG = 3
-"""Exit code where the log does not hold: a changed line, or another probability. 2 is argparse's."""
+"""Exit code where the log does not hold (a changed line, another probability), or loans drifted. 2 is argparse's."""
 _MOST_TOLD = 20
 
 
@@ -37,10 +38,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
     def add(name: str, run: Any, words: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words)
-        command.add_argument("log", type=Path, help="the decision log, as `decisions.file` names it")
+        scores = ", or a file of scores (.parquet, .csv)" if name == "drift" else ""
+        command.add_argument("log", type=Path, help=f"the decision log, as `decisions.file` names it{scores}")
         command.set_defaults(run=run)
         return command
 
+    one = add("drift", find_drift, "Compare answered loans with those of the training, or of another file.")
+    one.add_argument("--against", type=Path, help="another log or file of scores; without it the archive's reference")
+    one.add_argument("--archive", type=Path, help="the archive; by default the package's own with the highest number")
+    one.add_argument("--html", type=Path, help="page to write")
     one = add("verify", verify, "Check that no line of a decision log was changed, lost or added.")
     one.add_argument("--key-file", type=Path, required=True, help="the file of the log's key")
     one.add_argument(
@@ -81,6 +87,35 @@ def verify(options: argparse.Namespace) -> int:
         }
     )
     return FOUND_WRONG if found.faults else 0
+
+
+def find_drift(options: argparse.Namespace) -> int:
+    """Judge the loans of a log or of a file of scores."""
+    archive = archives.read(options.archive or archives.newest())
+    if not archive.metadata.reference:
+        raise ModelArchiveError("The archive has no reference to compare with: train again (`make train`).")
+
+    def count(path: Path) -> drift.Counts:
+        if path.suffix in drift.TABLES:
+            return drift.count_scores(path, archive)
+        return drift.count_log(decisions.records(_files(path)), archive)
+
+    counts = count(options.log)
+    against = None if options.against is None else count(options.against)
+    compared = drift.compare(archive, counts, against)
+    rows = [drift.row(reference.age, finding) for reference, findings in compared for finding in findings]
+    drifted = [finding for _, findings in compared for finding in findings if finding.drifted]
+    if not rows:
+        raise DecisionLogError(f"{options.log}: there are no loans to compare.")
+    _print({"drifted": bool(drifted), "model_version": archive.metadata.model_version, "features": rows})
+    words = f"archive {archive.metadata.model_version}" if options.against is None else options.against.name
+    told = [f"{len(drifted)} of {len(rows)} comparisons found drift. PSI says how much, the statistic whether."]
+    pictures = [
+        drift.draw(reference, counts[reference.age], None if against is None else against[reference.age])
+        for reference, _ in compared
+    ]
+    _write_page(options.html, f"{options.log.name}, compared with {words}", told, rows, pictures)
+    return FOUND_WRONG if drifted else 0
 
 
 def replay_log(options: argparse.Namespace) -> int:
@@ -150,12 +185,14 @@ def _print(told: dict[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(told, indent=1)}\n")
 
 
-def _write_page(path: Path | None, title: str, told: list[str], rows: list[dict[str, Any]]) -> None:
+def _write_page(
+    path: Path | None, title: str, told: list[str], rows: list[dict[str, Any]], pictures: Sequence[str] = ()
+) -> None:
     if path is None:
         return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(page(title, told, rows), encoding="utf-8")
+        temporary.write_text(page(title, told, rows, pictures), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise DecisionLogError(f"{path}: can't be written ({error.strerror}).") from None

@@ -15,6 +15,9 @@ body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0
 table {{ border-collapse: collapse; margin: 1em 0; }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.8em; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
+.was, .now {{ height: 0.6em; margin: 1px 0; }}
+.was {{ background: #b8c4ce; }}
+.now {{ background: #2a6f97; }}
 </style>
 </head>
 <body>
@@ -25,8 +28,8 @@ th:first-child, td:first-child {{ text-align: left; }}
 """
 
 
-def page(title: str, told: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    """Make a page of some sentences and a table, whose columns are the first row's keys."""
+def page(title: str, told: Sequence[str], rows: Sequence[dict[str, Any]], pictures: Sequence[str] = ()) -> str:
+    """Make a page of some sentences, a table, whose columns are the first row's keys, and pictures in HTML."""
     content = [f"<p>{escape(sentence)}</p>" for sentence in told]
     if rows:
         head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in rows[0])
@@ -34,7 +37,7 @@ def page(title: str, told: Sequence[str], rows: Sequence[dict[str, Any]]) -> str
             f"<tr>{''.join(f'<td>{escape(show(value))}</td>' for value in row.values())}</tr>" for row in rows
         )
         content.append(f"<table><tr>{head}</tr>{body}</table>")
-    return _PAGE.format(title=escape(title), content="\n".join(content))
+    return _PAGE.format(title=escape(title), content="\n".join([*content, *pictures]))
 
 
 def show(value: Any) -> str:

@@ -18,11 +18,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from credit_risk_model.prediction.served import FromArchive, RequestLimits, limits_of
-from credit_risk_model.schemas import CreditRiskBatchOutput
+from credit_risk_model.schemas import (
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskModelInput,
+    CreditRiskModelOutput,
+)
 from credit_risk_model.service import metrics
 from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.bounds import JsonBounds
 from credit_risk_model.service.decision_log import DecisionLog, is_logged
+from credit_risk_model.service.drift import DriftCount
 from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.requests import decision_reference
 from credit_risk_model.service.server import Answer, Request
@@ -75,6 +81,8 @@ class PredictionEndpoint:
         self._count = metrics.AnswerCount(
             self.name, self.model_version, model.archive if isinstance(model, FromArchive) else None
         )
+        self._drift = DriftCount.of(model.archive) if isinstance(model, FromArchive) else None
+        self._drift_batch_share = settings.drift_batch_share
         if issubclass(model.output_schema, CreditRiskBatchOutput):
             metrics.batch_loans.of(self.name)
 
@@ -153,6 +161,12 @@ class PredictionEndpoint:
 
     def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
         self._count.add(asked, answered)
+        if self._drift is not None:
+            if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
+                self._drift.add_some(asked, answered, self._drift_batch_share)
+            # Whoever has a loan explained has it predicted as well: it is not counted twice.
+            elif type(asked) is CreditRiskModelInput and isinstance(answered, CreditRiskModelOutput):
+                self._drift.add(asked, answered.risk_probability)
         if self._log is not None:
             self._log.add(at, request, self._model, asked, answered)
 

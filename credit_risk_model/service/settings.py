@@ -101,6 +101,9 @@ class ServiceSettings(_Strict):
     decisions: DecisionSettings | None = Field(
         default=None, description="Where and how each decision is logged; nowhere where it is left out."
     )
+    drift_batch_share: float = Field(
+        default=0.1, ge=0, le=1, description="Share of a batch's loans that is counted for drift; of others, all are."
+    )
     drain_timeout_seconds: float = Field(
         default=2, ge=0, description="Longest time after SIGTERM in which requests on open connections are answered."
     )

@@ -37,6 +37,7 @@ from credit_risk_model.training.loans import (
     is_synthetic,
     read_loans,
 )
+from credit_risk_model.training.reference import make_references, reference_table
 from credit_risk_model.training.replay import plot_replay, replay, replay_table
 from credit_risk_model.training.search import FEWEST_OF_A_CLASS, Bounds, search, split_by_time
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
@@ -387,6 +388,13 @@ class Training:
         report = validation.check_model(*self._parts(), self.main.categories, self.estimator)
         return self._keep_checks("model_evaluation", archive.MODEL_REPORT, report)
 
+    def reference(self) -> pd.DataFrame:
+        """Show what later loans are compared with: the bins of the fields and of the probability, and their shares."""
+        return reference_table(self._references())
+
+    def _references(self) -> list[dict[str, Any]]:
+        return make_references(self.fitted.predict, self.split.training, self.split.test, self.cut_off)
+
     def package(self) -> Path:
         """Write the archive, unless the gate refuses the model.
 
@@ -630,6 +638,7 @@ class Training:
                 "rows": self._rows_read,
                 "age": self.age,
             },
+            "reference": self._references(),
         }
 
 

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from conftest import Service, find_tool
 
+from credit_risk_model import archive
+from credit_risk_model.drift import MIN_EXPECTED, MIN_LOANS_FOR_MEAN, Counted, Z, judge
 from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.service.drift import DriftCount
 
 ROOT = Path(__file__).parents[2]
 COMPONENT = ROOT / "kubernetes_overlays" / "monitoring"
@@ -59,6 +63,61 @@ def test_alerts_fire_and_are_silent_when_they_should(tmp_path: Path) -> None:
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
+def test_rules_judge_drift_as_the_command_does(archive_path: Path, tmp_path: Path) -> None:
+    """Prometheus computes loans, statistic, threshold and PSI of each feature as `credit_risk_model.drift` does."""
+    found = archive.read(archive_path)
+    count = DriftCount(found)
+    rng, golden = np.random.default_rng(0), found.golden
+    for place in rng.integers(len(golden), size=300).tolist():
+        count.add(golden[place].loan, golden[place].risk_probability)
+    times = 96  # a day, in each quarter of an hour of which the same loans were answered
+    series, tests = [], []
+    for line in count.lines():
+        name, value = line.rsplit(" ", 1)
+        labels = name.replace("{", '{namespace="a",pod="1",', 1)
+        grows = name.split("{")[0].endswith("_total")
+        series.append({"series": labels, "values": f"0+{value}x{times + 3}" if grows else f"{value}x{times + 3}"})
+    for reference in found.metadata.reference:
+        counted = count.counted(reference.age)
+        day = Counted(
+            [[number * times for number in numbers or ()] for numbers in counted.counts],
+            counted.total * times,
+            counted.loans * times,
+        )
+        *features, mean = judge(reference, day)
+        of_age = f'namespace="a",model_version="test",age="{reference.age}"'
+        tests.append(("mean_distance:increase1d", of_age, mean.statistic))
+        for one in features:
+            of_feature = f'{of_age},feature="{one.feature}"'
+            tests += [
+                ("loans:increase1d", of_feature, one.loans),
+                ("chi_square:increase1d", of_feature, one.statistic),
+                ("chi_square:threshold", of_feature, one.threshold),
+                ("psi:increase1d", of_feature, one.psi),
+            ]
+    expected = [
+        {
+            # Sums of floats in another order differ in their last bits.
+            "expr": f"abs(credit_risk:drift_{name}{{{labels}}} / {value} - 1) < bool 1e-6",
+            "eval_time": f"{(times + 2) * 15}m",
+            "exp_samples": [{"labels": f"{{{labels}}}", "value": 1}],
+        }
+        for name, labels, value in tests
+    ]
+    assert len(expected) > 100
+    groups = [{**group, "interval": "15m"} for group in GROUPS if group["name"].endswith("drift")]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    test = {"interval": "15m", "input_series": series, "promql_expr_test": expected}
+    (tmp_path / "test.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15m", "tests": [test]})
+    )
+    assert promtool(tmp_path, "test", "rules", "test.yaml") == ""
+    rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
+    assert f">= {MIN_EXPECTED}" in rules["CreditRiskDrift"]
+    assert f"> {Z} ^ 2" in rules["CreditRiskMeanProbabilityDrift"]
+    assert f">= {MIN_LOANS_FOR_MEAN}" in rules["CreditRiskMeanProbabilityDrift"]
+
+
 def test_each_alert_has_its_page_in_the_runbook() -> None:
     """Whoever is woken finds what an alert means and what to do, under its name."""
     text = (ROOT / "docs" / "runbook.md").read_text()
@@ -97,7 +156,7 @@ def prometheus(
     key.write_text("k" * 64)
     services = [
         start_service(
-            settings={"decisions": {"file": str(tmp_path / name), "key_file": str(key)}},
+            settings={"drift_batch_share": 1.0, "decisions": {"file": str(tmp_path / name), "key_file": str(key)}},
             more_models=("credit_risk_model.prediction.batch.CreditRiskBatch",),
             archive=str(archive_path),
         )
@@ -125,7 +184,7 @@ def prometheus(
         for service in services:
             httpx.post(service.address + model, json=EXAMPLE_LOAN)
             httpx.post(service.address + model, json={})
-            httpx.post(service.address + batch, json={"loans": [EXAMPLE_LOAN] * 2})
+            httpx.post(service.address + batch, json={"loans": [EXAMPLE_LOAN] * 20})
         time.sleep(0.2)
 
     def ask(path: str) -> Any:
@@ -153,5 +212,8 @@ def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]
     # A ratio of none to some is 0; of none to none it would be nothing.
     (errors,) = prometheus("query?query=credit_risk:errors:ratio_rate5m")["result"]
     assert float(errors["value"][1]) == 0
-    firing = [alert["labels"]["alertname"] for alert in prometheus("alerts")["alerts"] if alert["state"] == "firing"]
-    assert firing == []
+    alerts = prometheus("alerts")["alerts"]
+    assert [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"] == []
+    # One loan again and again is not the training's book; a quarter of an hour later it would fire.
+    pending = {alert["labels"].get("feature") for alert in alerts if alert["labels"]["alertname"] == "CreditRiskDrift"}
+    assert {"loan_amount", "risk_probability"} <= pending

@@ -1,6 +1,9 @@
+import dataclasses
 import re
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -21,6 +24,8 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
+from credit_risk_model.service import metrics
+from credit_risk_model.service.drift import DriftCount
 from credit_risk_model.service.metrics import AnswerCount, FastHistogram, expect_refused, gather
 
 
@@ -40,7 +45,7 @@ def test_values_are_counted_and_written_as_the_library_does() -> None:
     registry = CollectorRegistry()
     library = Histogram("probability", "Probabilities.", ["model", "version"], buckets=tenths, registry=registry)
     ours = FastHistogram("probability", "Probabilities.", ["model", "version"], tenths)
-    FastHistogram.written.remove(ours)
+    metrics._written.remove(ours.write)
     for value in values:
         library.labels("a model", "1").observe(value)
     ours.of("a model", "1").add(*values[:1])
@@ -109,6 +114,74 @@ def test_values_outside_the_training_are_counted_by_feature() -> None:
     assert {name: float(value) for name, value in counted if float(value)} == dict.fromkeys(expected, 3.0)
     assert len(counted) > len(expected), "the others begin with 0"
     assert 'credit_risk_batch_loans_bucket{model="model",le="10.0"} 1' in text
+
+
+def test_each_answered_loan_is_counted_for_drift_once(start_service: Callable[..., Service]) -> None:
+    """Predictions and a share of a batch's loans are counted by bin; an explanation's loan was predicted before."""
+    modules = ("batch.CreditRiskBatch", "explanation.CreditRiskExplanation")
+    service = start_service(
+        settings={"drift_batch_share": 1.0},
+        more_models=tuple(f"credit_risk_model.prediction.{module}" for module in modules),
+        archive=str(SHIPPED),
+    )
+    service.wait_for("/api/health/ready")
+
+    def count() -> dict[tuple[str, ...], float]:
+        time.sleep(0.2)  # counted within a twentieth of a second, gathered at most every tenth
+        return {
+            (sample.labels["age"], sample.labels["feature"], sample.labels["bin"]): sample.value
+            for family in text_string_to_metric_families(httpx.get(f"{service.address}/metrics").text)
+            for sample in family.samples
+            if sample.name == "credit_risk_drift_loans_total"
+        }
+
+    before = count()
+    assert set(before.values()) == {0}
+    references = {one.age: one for one in archive.read(SHIPPED).metadata.reference}
+    assert len(before) == sum(len(bins.names) for one in references.values() for bins in one.bins)
+    ageless = {**EXAMPLE_LOAN, "instalments_due": None}
+    for model, body in (
+        ("credit_risk_model", EXAMPLE_LOAN),
+        ("credit_risk_model", ageless),
+        ("credit_risk_model", {}),
+        ("credit_risk_explanation", EXAMPLE_LOAN),
+        ("credit_risk_batch", {"loans": [EXAMPLE_LOAN] * 5}),
+    ):
+        httpx.post(f"{service.address}/api/models/{model}/prediction", json=body)
+    after = count()
+    for (age, feature, name), value in after.items():
+        if feature == "loan_amount":
+            bins = next(bins for bins in references[age].bins if bins.feature == feature)
+            here = bins.names[bins.place(EXAMPLE_LOAN["loan_amount"])] == name.partition(" ")[2]
+            assert value == here * {"known": 6, "unknown": 1}[age]
+
+
+def test_a_share_of_a_batch_is_counted_for_drift(archive_path: Path) -> None:
+    """Of a thousand loans the share that the setting names is counted, chosen at random."""
+    found = archive.read(archive_path)
+    loan, answer = (
+        found.golden[0].loan,
+        CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.1, cautions=()),
+    )
+    asked = CreditRiskBatchInput.model_construct(loans=(loan,) * 1000)
+    answered = CreditRiskBatchOutput.model_construct(predictions=(answer,) * 1000)
+    counts = []
+    for share in (0.0, 0.1, 1.0):
+        count = DriftCount(found)
+        count.add_some(asked, answered, share)
+        counts.append(count.counted("known").loans)
+    assert (counts[0], counts[2]) == (0, 1000)
+    assert 40 < counts[1] < 160  # six standard deviations
+
+
+def test_label_values_are_escaped(archive_path: Path) -> None:
+    """A model version with quotes, a backslash or a line break leaves the metrics readable, and is itself."""
+    found, version = archive.read(archive_path), 'a "b" \\ c\nd'
+    metadata = found.metadata.model_copy(update={"model_version": version})
+    text = "\n".join(DriftCount(dataclasses.replace(found, metadata=metadata)).lines())
+    assert {
+        sample.labels["model_version"] for family in text_string_to_metric_families(text) for sample in family.samples
+    } == {version}
 
 
 def test_reasons_of_refusals_are_documented() -> None:

@@ -1,0 +1,125 @@
+"""Compares loans that were answered with those of the training, or with others: by the rules' own statistic."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from credit_risk_model.archive import Archive
+from credit_risk_model.decisions import DecisionLogError
+from credit_risk_model.drift import SCORE, ZONE, Counted, Finding, LoanCount, Reference, judge, smoothed_shares
+from credit_risk_model.errors import DataError
+from credit_risk_model.schemas import Caution, CreditRiskModelInput
+
+TABLES = (".parquet", ".csv")
+_COLUMNS = [SCORE, "cautions"]
+Counts = dict[str, Counted]
+"""By age, `known` or `unknown`."""
+
+
+def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
+    """Count a decision log's loans; erased ones are passed over."""
+    counts: dict[str, LoanCount] = {reference.age: LoanCount(reference) for reference in archive.metadata.reference}
+    for record in records:
+        if "loan" in record["personal"]:
+            try:
+                loan = CreditRiskModelInput.model_validate(record["personal"]["loan"])
+            except ValueError as error:
+                raise DecisionLogError(f"Line {record['n']} holds no loan of this contract: {error}") from None
+            known = archive.with_age is not None and loan.instalments_due is not None
+            count = counts.get("known" if known else "unknown")
+            if count is not None:
+                count.add(loan, record["risk_probability"])
+    return {age: count.read() for age, count in counts.items()}
+
+
+def count_scores(path: Path, archive: Archive) -> Counts:
+    """Count the loans of a file of scores; it holds nothing of them but the probability.
+
+    Raises:
+        DataError: The file can't be read, or holds no scores.
+    """
+    import numpy as np  # noqa: PLC0415  # of the packages that score files
+
+    table = _read_scores(path)
+    probability = table[SCORE].to_numpy()
+    unknown = np.array(
+        [Caution.instalments_due_missing.value in cautions for cautions in table["cautions"].to_pylist()]
+    )
+    if archive.with_age is None:
+        unknown[:] = True
+    counts: Counts = {}
+    for reference in archive.metadata.reference:
+        chosen = probability[unknown == (reference.age == "unknown")]
+        of_score = (SCORE, ZONE)
+        counts[reference.age] = Counted(
+            [bins.count_values(chosen) if bins.feature in of_score else None for bins in reference.bins],
+            float(chosen.sum()),
+            len(chosen),
+        )
+    return counts
+
+
+def _read_scores(path: Path) -> Any:
+    try:
+        import pyarrow as pa  # noqa: PLC0415
+        from pyarrow import csv, parquet  # noqa: PLC0415
+    except ImportError:
+        raise DataError("To read scores, install what scores files: pip install -r scoring_requirements.txt.") from None
+    try:
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path, columns=_COLUMNS)
+        else:
+            types = {SCORE: pa.float64(), "cautions": pa.string()}
+            options = csv.ConvertOptions(column_types=types, include_columns=_COLUMNS)
+            table = csv.read_csv(path, convert_options=options)
+        table = table.cast(pa.schema([(SCORE, pa.float64()), ("cautions", pa.string())]))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DataError(f"{path.name}: holds no scores ({str(error).splitlines()[0][:200]}).") from None
+    return table
+
+
+def compare(archive: Archive, counts: Counts, against: Counts | None) -> list[tuple[Reference, list[Finding]]]:
+    """Judge counts by the archive's references, or against others; only ages of which there are loans."""
+    return [
+        (reference, judge(reference, counts[reference.age], None if against is None else against[reference.age]))
+        for reference in archive.metadata.reference
+        if counts[reference.age].loans and (against is None or against[reference.age].loans)
+    ]
+
+
+def row(age: str, finding: Finding) -> dict[str, Any]:
+    """Describe what was found of a feature."""
+    return {
+        "feature": finding.feature,
+        "age": age,
+        "loans": finding.loans,
+        "psi": finding.psi,
+        "statistic": finding.statistic,
+        "threshold": finding.threshold,
+        "drifted": finding.drifted if finding.judged else "too few loans",
+    }
+
+
+def draw(reference: Reference, counted: Counted, against: Counted | None) -> str:
+    """Draw each feature's bins as bars: what was expected above what was found."""
+    parts = [f"<h2>Loans whose age is {reference.age}</h2>"]
+    for place, (bins, counts) in enumerate(zip(reference.bins, counted.counts, strict=True)):
+        if counts is None:
+            continue
+        others = None if against is None else against.counts[place]
+        expected = bins.shares if others is None else smoothed_shares(others)
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{_bar(was, 'was')}{_bar(now, 'now')}</td>"
+            f"<td>{was:.1%}</td><td>{now:.1%}</td></tr>"
+            for name, was, now in zip(bins.names, expected, smoothed_shares(counts), strict=True)
+        )
+        parts.append(
+            f"<h3>{escape(bins.feature)}</h3><table><tr><th>bin</th><th></th><th>expected</th><th>found</th></tr>"
+            f"{rows}</table>"
+        )
+    return "\n".join(parts)
+
+
+def _bar(share: float, kind: str) -> str:
+    return f'<div class="{kind}" style="width: {share * 30:.2f}em"></div>'

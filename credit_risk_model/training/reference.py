@@ -1,0 +1,151 @@
+"""What the training's loans look like, for the service and the monitoring to compare later loans with."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from credit_risk_model.drift import SCORE, ZONE, Reference
+from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, Feature, FeatureSet
+from credit_risk_model.training.fitting import Probabilities, is_running
+
+Predict = Callable[..., Probabilities]
+"""`Fitted.predict`, or that of an archive's models."""
+
+MAX_BINS = 10
+MIN_SHARE = 0.05
+"""Least share of the reference's loans in a bin of a field or of the probability."""
+MIN_LOANS = 1000
+"""Fewer running loans are no reference: then it is of all loans."""
+NEAR = 8.0
+"""A probability is near the cut-off where the odds of the two differ by less than this factor."""
+
+
+def make_references(
+    predict: Predict, training: pd.DataFrame, test: pd.DataFrame, cut_off: float
+) -> list[dict[str, Any]]:
+    """Describe the training's loans, as `drift.Reference` has it, once with their age and once with it withheld.
+
+    The fields are those of the training set. The probabilities are the fitted models' own of the test set: they are too
+    sure of the loans that they were fitted on, and models fitted on a part of them answer otherwise.
+    """
+    described = (
+        _describe(predict, training[training[AGE].notna()], test[test[AGE].notna()], cut_off, AGE_KNOWN),
+        _describe(predict, training, test, cut_off, AGE_UNKNOWN),
+    )
+    return [reference for reference in described if reference is not None]
+
+
+def reference_table(references: list[dict[str, Any]]) -> pd.DataFrame:
+    """Show references' bins, a row for each, with the shares of loans with and without their age."""
+    shares = {
+        f"share, age {reference.age}": {
+            (bins.feature, f"{place}: {name}"): share
+            for bins in reference.bins
+            for place, (name, share) in enumerate(zip(bins.names, bins.shares, strict=True), start=1)
+        }
+        for reference in map(Reference.model_validate, references)
+    }
+    return pd.DataFrame(shares).rename_axis(["feature", "bin"]).round(3)
+
+
+def _describe(
+    predict: Predict, training: pd.DataFrame, test: pd.DataFrame, cut_off: float, wanted: FeatureSet
+) -> dict[str, Any] | None:
+    """Describe loans; None where there is nothing to compare with."""
+    running = is_running(training), is_running(test)
+    of_running = min(rows.sum() for rows in running) >= MIN_LOANS
+    if of_running:
+        training, test = training[running[0]], test[running[1]]
+    if len(test) < 2:
+        return None
+    probability = predict(test, withhold_age=wanted is AGE_UNKNOWN)
+    fields = [_cut_field(training, field) for field in CONTRACT_FEATURES if field.name != AGE or wanted is AGE_KNOWN]
+    bins = [found for found in fields if found is not None]
+    deviation = float(probability.std(ddof=1))
+    if len(bins) < 2 or not deviation:
+        return None
+    of_score = cut_numbers(SCORE, probability), _cut_by_zone(probability, cut_off)
+    return {
+        "age": "known" if wanted is AGE_KNOWN else "unknown",
+        "population": "running" if of_running else "all",
+        "bins": [*bins, *(found for found in of_score if found is not None)],
+        "mean": float(probability.mean()),
+        "deviation": deviation,
+        "scored": len(probability),
+    }
+
+
+def _cut_field(loans: pd.DataFrame, field: Feature) -> dict[str, Any] | None:
+    if field.levels:
+        return cut_levels(field, loans[field.name])
+    return cut_numbers(field.name, loans[field.name].to_numpy(float), nullable=field.nullable and field.name != AGE)
+
+
+def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = False) -> dict[str, Any] | None:
+    """Cut numbers into at most `MAX_BINS` bins, none of less than `MIN_SHARE`; None where that leaves one bin.
+
+    A value that is a bin's worth by itself gets one of its own where what lies below it suffices for another. Nulls
+    count to the lowest bin, unless there are enough of them for their own, the last.
+    """
+    known = values[~np.isnan(values)]
+    distinct, counts = np.unique(known, return_counts=True)
+    missing = len(values) - len(known)
+    least, usual = MIN_SHARE * len(values), len(values) / MAX_BINS
+    apart = nullable and missing >= least
+    edges, sizes = [], [0 if apart else missing]
+    rest = len(known)
+    for value, count, following in zip(distinct.tolist(), counts.tolist(), [*counts[1:].tolist(), 0], strict=True):
+        sizes[-1] += count
+        rest -= count
+        if rest >= least and (sizes[-1] >= usual or (sizes[-1] >= least and following >= usual)):
+            edges.append(value)
+            sizes.append(0)
+    while len(sizes) + apart > MAX_BINS:
+        smallest = min(range(len(edges)), key=lambda place: sizes[place] + sizes[place + 1])
+        del edges[smallest]
+        sizes[smallest] += sizes.pop(smallest + 1)
+    sizes += [missing] * apart
+    place_of_missing = (len(sizes) - 1 if apart else 0) if nullable else None
+    return _describe_bins(name, sizes, edges=edges, missing=place_of_missing)
+
+
+def cut_levels(field: Feature, values: pd.Series) -> dict[str, Any] | None:
+    """Give each level of `MIN_SHARE` or more its bin; the others and null share one, and with the least where few."""
+    counts = values.value_counts(dropna=True).reindex(field.levels, fill_value=0)
+    least = MIN_SHARE * len(values)
+    common = counts[counts >= least].sort_values(ascending=False, kind="stable")
+    rare = [level for level in field.levels if level not in common.index]
+    levels, sizes = [[level] for level in common.index], common.tolist()
+    if rare or field.nullable:
+        levels.append(rare)
+        sizes.append(len(values) - sum(sizes))
+    if len(sizes) > 1 and sizes[-1] < least:
+        few, rare = sizes.pop(), levels.pop()
+        sizes[-1] += few
+        levels[-1] += rare
+    return _describe_bins(field.name, sizes, levels=levels, missing=len(sizes) - 1 if field.nullable else None)
+
+
+def _cut_by_zone(probability: Probabilities, cut_off: float) -> dict[str, Any] | None:
+    odds = cut_off / (1 - cut_off)
+    edges = [odds / NEAR / (1 + odds / NEAR), odds * NEAR / (1 + odds * NEAR)]
+    sizes = np.bincount(np.searchsorted(edges, probability), minlength=3).tolist()
+    return _describe_bins(ZONE, sizes, edges=edges)
+
+
+def _describe_bins(
+    name: str,
+    sizes: list[int],
+    *,
+    edges: Sequence[float] = (),
+    levels: Sequence[Sequence[str]] = (),
+    missing: int | None = None,
+) -> dict[str, Any] | None:
+    loans = sum(sizes)
+    if len(sizes) < 2 or not min(sizes):
+        return None
+    shares = [size / loans for size in sizes]
+    return {"feature": name, "edges": edges, "levels": levels, "missing": missing, "shares": shares, "loans": loans}

@@ -1,0 +1,154 @@
+"""Loans that were answered are compared with the training's, or with each other, from a log or a file of scores."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic_core import to_json
+
+from credit_risk_model import archive, decisions
+from credit_risk_model.decisions import Chain
+from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG, main
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.training import fitting
+
+Answered = list[tuple[CreditRiskModelInput, float]]
+
+
+@pytest.fixture(scope="module")
+def answered(loans: pd.DataFrame, archive_path: Path) -> Answered:
+    """Loans of the archive's own training, with its answers."""
+    found = archive.read(archive_path)
+    population = found.metadata.reference[0].population
+    chosen = loans if population == "all" else loans[fitting.is_running(loans)]
+    drawn = chosen[fitting.FIELDS].sample(1000, random_state=1, replace=len(chosen) < 1000).astype(object)
+    asked = [CreditRiskModelInput.model_validate(one) for one in drawn.where(drawn.notna(), None).to_dict("records")]
+    return [(loan, found.evaluate(loan)) for loan in asked]
+
+
+@pytest.fixture
+def write_log(tmp_path: Path, archive_path: Path) -> Callable[[str, Answered], Path]:
+    """Writes a decision log of answered loans."""
+    digest = archive.sha256(archive_path.read_bytes())
+
+    def write(name: str, answers: Answered) -> Path:
+        chain, path = Chain(b"k" * 64), tmp_path / name
+        lines = [chain.add("begin", b'"follows":"%b"' % chain.mac.encode())]
+        for loan, probability in answers:
+            told = {
+                "time": "2026-01-09T00:00:00.000+00:00",
+                "model_version": "test",
+                "archive_sha256": digest,
+                "cut_off": 0.3,
+                "risk_probability": probability,
+                "credit_risk": "risky" if probability >= 0.3 else "safe",
+            }
+            personal = decisions.make_personal("one", loan.model_dump_json().encode(), None)
+            lines.append(chain.add("decision", to_json(told)[1:-1], personal))
+        path.write_bytes(b"".join(lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], archive_path: Path) -> Callable[..., Any]:
+    """Runs the command with the archive; gives what it prints as JSON, or its error."""
+
+    def call(*arguments: str | Path, status: int) -> Any:
+        assert main(["drift", *map(str, arguments), "--archive", str(archive_path)]) == status
+        output = capsys.readouterr()
+        return json.loads(output.out) if output.out else output.err
+
+    return call
+
+
+def drifted(found: Any) -> set[str]:
+    """The features that drifted."""
+    return {row["feature"] for row in found["features"] if row["drifted"] is True}
+
+
+def test_log_of_the_trainings_loans_has_not_drifted(
+    run: Callable[..., Any], write_log: Callable[[str, Answered], Path], answered: Answered, tmp_path: Path
+) -> None:
+    """Loans like the training's end with 0; the page shows each feature's bins and needs nothing from anywhere."""
+    page = tmp_path / "drift.html"
+    found = run(write_log("log.jsonl", answered), "--html", page, status=0)
+    assert found["drifted"] is False
+    assert {row["loans"] for row in found["features"]} == {1000}
+    text = page.read_text()
+    assert "loan_amount" in text
+    assert text.count('class="now"') > 50
+    assert "http" not in text.replace('lang="en"', "")
+
+
+def test_drifted_field_is_named(
+    run: Callable[..., Any], write_log: Callable[[str, Answered], Path], answered: Answered
+) -> None:
+    """Loans whose amounts have doubled end with their own exit code, and the field is named."""
+    doubled = [
+        (loan.model_copy(update={"loan_amount": min(loan.loan_amount * 2, 35000)}), probability)
+        for loan, probability in answered
+    ]
+    assert drifted(run(write_log("log.jsonl", doubled), status=FOUND_WRONG)) == {"loan_amount"}
+
+
+def test_log_is_compared_with_another(
+    run: Callable[..., Any], write_log: Callable[[str, Answered], Path], answered: Answered
+) -> None:
+    """With another log to compare with, the archive's own shares don't count: the same drifted loans are the same."""
+    dearer = [(loan.model_copy(update={"loan_amount": 35000}), probability) for loan, probability in answered]
+    first, second = write_log("first.jsonl", dearer[:500]), write_log("second.jsonl", dearer[500:])
+    usual = write_log("usual.jsonl", answered)
+    assert drifted(run(first, "--against", second, status=0)) == set()
+    assert drifted(run(first, "--against", usual, status=FOUND_WRONG)) == {"loan_amount"}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_scores_are_compared_by_their_probability(
+    run: Callable[..., Any], answered: Answered, tmp_path: Path, suffix: str
+) -> None:
+    """A file of scores holds no fields: the probability alone is judged, of loans with and without age apart."""
+    probability = np.array([one for _, one in answered])
+    frame = pd.DataFrame({"row": range(1000), "risk_probability": probability, "cautions": [""] * 1000})
+    path = tmp_path / f"scores{suffix}"
+    write = frame.to_parquet if suffix == ".parquet" else frame.to_csv
+    write(path, index=False)
+    found = run(path, status=0)
+    assert {row["feature"] for row in found["features"]} <= {
+        "risk_probability",
+        "cut_off_zone",
+        "mean_risk_probability",
+    }
+    assert {row["age"] for row in found["features"]} == {"known"}
+    frame = frame.assign(risk_probability=probability**0.5, cautions="instalments_due_missing")
+    write = frame.to_parquet if suffix == ".parquet" else frame.to_csv
+    write(path, index=False)
+    found = run(path, status=FOUND_WRONG)
+    assert {row["age"] for row in found["features"]} == {"unknown"}
+
+
+def test_what_can_not_be_compared_is_told(run: Callable[..., Any], write_log: Any, tmp_path: Path) -> None:
+    """A file without scores, a log without decisions and one that isn't there end in a line that says so."""
+    (tmp_path / "loans.csv").write_text("loan_amnt\n1000\n")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    assert "loans.csv: holds no scores" in run(tmp_path / "loans.csv", status=FAILED)
+    assert "broken.parquet: holds no scores" in run(tmp_path / "broken.parquet", status=FAILED)
+    assert "missing.csv: holds no scores" in run(tmp_path / "missing.csv", status=FAILED)
+    assert "there are no loans to compare" in run(write_log("empty.jsonl", []), status=FAILED)
+    assert "there is no such decision log" in run(tmp_path / "none.jsonl", status=FAILED)
+
+
+def test_archive_without_reference_is_told(
+    capsys: pytest.CaptureFixture[str], archive_contents: Any, write_log: Any, tmp_path: Path
+) -> None:
+    """An archive of before has nothing to compare with, and says what to do."""
+    metadata, files = archive_contents
+    archive.write(tmp_path / "1.zip", {**metadata, "reference": []}, files)
+    log = write_log("log.jsonl", [])
+    assert main(["drift", str(log), "--archive", str(tmp_path / "1.zip")]) == FAILED
+    assert "train again" in capsys.readouterr().err
