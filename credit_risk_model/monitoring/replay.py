@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import log
 from pathlib import Path
 from statistics import mean, quantiles
 from typing import Any
@@ -15,12 +14,11 @@ from typing import Any
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
+from credit_risk_model.drift import smoothed_shares, stability_index
 from credit_risk_model.prediction.model import decide
 from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput
 
 _MIN_FOR_PSI = 20
-_EMPTY_SHARE = 1e-4
-"""Stands for the share of a bin that holds none, whose logarithm would be infinite."""
 _SEGMENTS = ("model_version", "credit_risk", "term", "age")
 
 
@@ -138,9 +136,6 @@ def population_stability_index(expected: list[float], found: list[float]) -> flo
     if len(expected) < _MIN_FOR_PSI or not found:
         return None
     edges = sorted(set(quantiles(expected, n=10, method="inclusive")))
-    shares = []
-    for values in (expected, found):
-        counts = Counter(bisect_left(edges, value) for value in values)
-        shares.append([max(counts[place] / len(values), _EMPTY_SHARE) for place in range(len(edges) + 1)])
-    before, after = shares
-    return sum((b - a) * log(b / a) for a, b in zip(before, after, strict=True))
+    before, after = (Counter(bisect_left(edges, value) for value in values) for values in (expected, found))
+    bins = sorted(before | after)
+    return stability_index([after[place] for place in bins], smoothed_shares([before[place] for place in bins]))
