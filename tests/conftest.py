@@ -227,14 +227,17 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     def start(
         *options: str,
         settings: dict[str, Any] | None = None,
-        more_models: tuple[str, ...] = (),
+        more_models: tuple[str | dict[str, Any], ...] = (),
         command: tuple[str, ...] = ("credit_risk_model.service",),
         **model: Any,
     ) -> Service:
         folder = tmp_path_factory.mktemp("service")
         configuration = yaml.safe_load(CONFIGURATION.read_text())
         first = {**configuration["models"][0], "configuration": model}
-        others = [{"class_path": class_path, "create_endpoint": True} for class_path in more_models]
+        others = [
+            {"create_endpoint": True} | ({"class_path": other} if isinstance(other, str) else other)
+            for other in more_models
+        ]
         configuration["models"] = [first, *others]
         configuration["service"] |= settings or {}
         path = folder / "rest_configuration.yaml"

@@ -291,8 +291,8 @@ def test_no_answer_is_given_that_is_no_number(answerless: Path) -> None:
     loan = CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
     questions = (
         (CreditRiskModel(str(answerless)), loan),
-        (CreditRiskExplanation(str(answerless)), CreditRiskExplanationInput.model_validate(EXAMPLE_LOAN)),
-        (CreditRiskBatch(str(answerless)), CreditRiskBatchInput(loans=(loan,) * 300)),
+        (CreditRiskExplanation(archive=str(answerless)), CreditRiskExplanationInput.model_validate(EXAMPLE_LOAN)),
+        (CreditRiskBatch(archive=str(answerless)), CreditRiskBatchInput(loans=(loan,) * 300)),
     )
     for model, question in questions:
         with pytest.raises(
@@ -333,6 +333,9 @@ def test_service_does_not_start_with_a_crashing_archive(
     crashing = with_model(contents, lambda text: change_line(text, "num_tree_per_iteration", lambda _: ["-7"]))
     service = start_service(archive=str(pack(tmp_path / "1.zip", crashing)))
     service.wait_for("/api/health", status=503)
-    assert "The credit risk model is not loaded: 1.zip: LightGBM crashes on its models (SIG" in service.log.read_text()
+    assert (
+        "The model credit_risk_model is not loaded: 1.zip: LightGBM crashes on its models (SIG"
+        in service.log.read_text()
+    )
     assert service.get("/api/health/ready")[0] == 503
     assert service.process.poll() is None

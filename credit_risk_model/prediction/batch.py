@@ -3,50 +3,34 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import chain
 
-from ml_base import MLModel
-
-from credit_risk_model import __version__
 from credit_risk_model.booster import Booster
-from credit_risk_model.prediction.model import decide, find_cautions, load
+from credit_risk_model.prediction.model import ArchiveModel, decide, find_cautions
 from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput
 
 _LEAST_ROWS_OF_A_SHARE = 100  # fewer take less time than another thread needs to begin
 
 
-class CreditRiskBatch(MLModel):
-    """Predicts each loan as `CreditRiskModel` does, from the same loaded archive, on all cores.
-
-    Attributes:
-        archive: What it answers from.
-        cut_off: A loan is risky from this probability on.
-    """
+class CreditRiskBatch(ArchiveModel):
+    """Predicts each loan as `CreditRiskModel` does, on all cores."""
 
     display_name = "Credit Risk Batch"
     qualified_name = "credit_risk_batch"
     description = "Predicts up to 1,000 running loans, all or none."
-    version = __version__
     input_schema = CreditRiskBatchInput
     output_schema = CreditRiskBatchOutput
     limits = RequestLimits(takes_long=True, max_body_bytes=1_000_000)  # a thousand loans, indented
 
-    def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
-        """Load a model archive, or share the one that is loaded.
+    @cached_property
+    def _cores(self) -> int:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-        Args:
-            archive: Path of the archive; by default the package's own with the highest number.
-            sha256: Digest that the archive must have, in hexadecimal; by default any.
-            cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
-
-        Raises:
-            ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
-        """
-        self.archive, self.cut_off = load(archive, sha256, cut_off)
-        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self._cores)
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._cores)
 
     def predict(self, data: CreditRiskBatchInput) -> CreditRiskBatchOutput:
         """Predict the loans in their order; safe to call from any thread."""

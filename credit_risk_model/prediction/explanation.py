@@ -5,12 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ml_base import MLModel
-
-from credit_risk_model import __version__, reasons
+from credit_risk_model import reasons
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import Feature, FeatureSet
-from credit_risk_model.prediction.model import decide, find_cautions, load
+from credit_risk_model.prediction.model import ArchiveModel, decide, find_cautions
 from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import (
     CreditRisk,
@@ -26,19 +24,16 @@ REASONS_FOR_A_DECISION = 4
 """As many reasons as notices of adverse action name: more tell a borrower less (Regulation B, comment 9(b)(2))."""
 
 
-class CreditRiskExplanation(MLModel):
-    """Predicts as `CreditRiskModel` does, from the same loaded archive, and says what moved the score.
+class CreditRiskExplanation(ArchiveModel):
+    """Predicts as `CreditRiskModel` does, and says what moved the score.
 
     Attributes:
-        archive: What it answers from.
-        cut_off: A loan is risky from this probability on.
         max_reasons: How many reasons are named where a request does not say.
     """
 
     display_name = "Credit Risk Explanation"
     qualified_name = "credit_risk_explanation"
     description = "Predicts whether a running loan is safe or risky and names the reasons, strongest first."
-    version = __version__
     input_schema = CreditRiskExplanationInput
     output_schema = CreditRiskExplanationOutput
     limits = RequestLimits(takes_long=True)
@@ -48,22 +43,23 @@ class CreditRiskExplanation(MLModel):
         archive: str | None = None,
         sha256: str | None = None,
         cut_off: float | None = None,
+        model_name: str | None = None,
         max_reasons: int = REASONS_FOR_A_DECISION,
     ) -> None:
-        """Load a model archive, or share the one that is loaded.
+        """Load a model archive, as `ArchiveModel` does.
 
         Args:
-            archive: Path of the archive; by default the package's own with the highest number.
-            sha256: Digest that the archive must have, in hexadecimal; by default any.
-            cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
+            archive: As there.
+            sha256: As there.
+            cut_off: As there.
+            model_name: As there.
             max_reasons: How many reasons are named where a request does not say, at least 1.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1, the digest is none, or the number of
-                reasons is not one.
+            ConfigurationError: The number of reasons is not one, or what else is configured can't be.
         """
-        self.archive, self.cut_off = load(archive, sha256, cut_off)
+        super().__init__(archive, sha256, cut_off, model_name)
         if isinstance(max_reasons, bool) or not isinstance(max_reasons, int) or max_reasons < 1:
             logger.error("The credit risk explanation is not loaded: max_reasons is no whole number above 0.")
             raise ConfigurationError(f"max_reasons is {max_reasons!r}: set a whole number above 0, or leave it out.")

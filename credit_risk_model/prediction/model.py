@@ -13,35 +13,69 @@ from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskModelInput,
 
 logger = logging.getLogger(__name__)
 
+_NAME = re.compile("[a-z0-9_]{1,64}")
 
-class CreditRiskModel(MLModel):
-    """Predicts whether a running loan is safe or risky, as it stands now.
+
+class ArchiveModel(MLModel):
+    """A model that answers from an archive, which all such models of a process share.
 
     Attributes:
         archive: What it answers from.
         cut_off: A loan is risky from this probability on.
     """
 
-    display_name = "Credit Risk Model"
-    qualified_name = "credit_risk_model"
-    description = DESCRIPTION
     version = __version__
-    input_schema = CreditRiskModelInput
-    output_schema = CreditRiskModelOutput
 
-    def __init__(self, archive: str | None = None, sha256: str | None = None, cut_off: float | None = None) -> None:
-        """Load a model archive and reproduce its golden loans.
+    def __init__(
+        self,
+        archive: str | None = None,
+        sha256: str | None = None,
+        cut_off: float | None = None,
+        model_name: str | None = None,
+    ) -> None:
+        """Load a model archive and reproduce its golden loans, or share the one that is loaded.
 
         Args:
             archive: Path of the archive; by default the package's own with the highest number.
             sha256: Digest that the archive must have, in hexadecimal; by default any.
             cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
+            model_name: The qualified name, by which its paths, metrics and decisions are told from those of another
+                archive in the same service; by default the class's own.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
+            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest or the name is none.
         """
-        self.archive, self.cut_off = load(archive, sha256, cut_off)
+        try:
+            if model_name is not None:
+                self.rename(model_name)
+            self.archive, self.cut_off = _load(archive, sha256, cut_off)
+        except CreditRiskError as error:
+            # The framework logs a traceback when a model can't be made; this is the line to read.
+            logger.error("The model %s is not loaded: %s", self.qualified_name, error)
+            raise
+
+    def rename(self, model_name: object) -> None:
+        """Take another qualified name than the class's.
+
+        Raises:
+            ConfigurationError: It can't stand in a path.
+        """
+        if not isinstance(model_name, str) or not _NAME.fullmatch(model_name):
+            raise ConfigurationError(
+                f"model_name is {str(model_name)[:80]!r}: set 1 to 64 lower-case letters, digits or underscores."
+            )
+        self.qualified_name = model_name
+
+
+class CreditRiskModel(ArchiveModel):
+    """Predicts whether a running loan is safe or risky, as it stands now."""
+
+    display_name = "Credit Risk Model"
+    qualified_name = "credit_risk_model"
+    description = DESCRIPTION
+    input_schema = CreditRiskModelInput
+    output_schema = CreditRiskModelOutput
 
     def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
         """Predict one loan; safe to call from any thread."""
@@ -55,29 +89,11 @@ class CreditRiskModel(MLModel):
         )
 
 
-def load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
-    """Load what every model of this package answers from, once in a process; log in one line why it can't be.
-
-    Args:
-        archive: Path of the archive; None for the package's own with the highest number.
-        sha256: Digest that the archive must have, in hexadecimal; None for any.
-        cut_off: A probability, above 0 and below 1; None for the one that training chose.
-
-    Returns:
-        The archive, to be kept as long as it is to be shared, and the cut-off.
-
-    Raises:
-        ModelArchiveError: The archive can't be trusted.
-        ConfigurationError: The cut-off is not a number between 0 and 1, or the digest is none.
-    """
-    try:
-        path = Path(archive) if archive is not None else archives.newest()
-        loaded = archives.read_shared(path, _valid_digest(sha256))
-        return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
-    except CreditRiskError as error:
-        # The framework logs a traceback when a model can't be made; this is the line to read.
-        logger.error("The credit risk model is not loaded: %s", error)
-        raise
+def _load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
+    """Load an archive, once in a process for as long as a model keeps it, and choose the cut-off."""
+    path = Path(archive) if archive is not None else archives.newest()
+    loaded = archives.read_shared(path, _valid_digest(sha256))
+    return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
 
 
 def decide(probability: float, cut_off: float) -> CreditRisk:

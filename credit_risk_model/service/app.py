@@ -59,7 +59,7 @@ class Application:
             root_path: What a proxy has taken away from every path.
 
         Raises:
-            ConfigurationError: The file of API keys or the decision log can't be used.
+            ConfigurationError: The file of API keys or the decision log can't be used, or a model's name can't be.
         """
         settings = configuration.service
         self._configuration = configuration
@@ -69,8 +69,8 @@ class Application:
         self._decision_log = DecisionLog(settings.decisions) if settings.decisions is not None else None
         self._cross_origin = CrossOrigin(settings.cors_origins) if settings.cors_origins else None
         self._status = StatusManager()
+        self._routes = self._make_routes()  # first: what can't be is refused before anything is loaded
         self._framework: FastAPI = create_app(configuration)
-        self._routes = self._make_routes()
         self._endpoints: dict[str, PredictionEndpoint] = {}
         self._metadata: dict[str, Answer] = {}
         self._contract: asyncio.Task[bytes] | None = None

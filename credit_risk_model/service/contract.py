@@ -21,6 +21,7 @@ from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
 from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.prediction.model import ArchiveModel
 from credit_risk_model.service.keys import SECURITY_SCHEMES
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
 from credit_risk_model.service.requests import MAX_REFERENCE
@@ -176,8 +177,17 @@ def document(configuration: Configuration, root_path: str = "") -> dict[str, Any
 
 
 def unloaded_models(configuration: Configuration) -> list[tuple[MLModel, bool]]:
-    """Make the models, without loading anything, each with whether it has an endpoint."""
-    return [(_unloaded(model), model.create_endpoint) for model in configuration.models]
+    """Make the models, without loading anything, each with whether it has an endpoint.
+
+    Raises:
+        ConfigurationError: Two have the same name, or one has a name that can't be.
+    """
+    models = [(_unloaded(model), model.create_endpoint) for model in configuration.models]
+    names = [model.qualified_name for model, _ in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"models: two are called {name}. Set `model_name` in the configuration of one.")
+    return models
 
 
 def _unloaded(model: Model) -> MLModel:
@@ -186,6 +196,8 @@ def _unloaded(model: Model) -> MLModel:
     Names and schemas are attributes of ml_base's classes, or properties that give constants.
     """
     made = _unmade(model.class_path)
+    if isinstance(made, ArchiveModel) and (name := (model.configuration or {}).get("model_name")) is not None:
+        made.rename(name)
     for decorator in model.decorators or ():
         made = _unmade(decorator.class_path).set_model(made)
     return made

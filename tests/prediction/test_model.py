@@ -80,7 +80,7 @@ def test_refused_archive_is_one_line_in_the_log(tmp_path: Path, caplog: pytest.L
         CreditRiskModel(archive=str(tmp_path / "9.zip"))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "The credit risk model is not loaded: 9.zip: no such file. Name one that exists, or run `make train`."
+        "The model credit_risk_model is not loaded: 9.zip: no such file. Name one that exists, or run `make train`."
     )
 
 

@@ -192,7 +192,9 @@ def test_refused_archive_is_never_ready(
     service.wait_for("/api/health", status=503)
     assert service.get("/api/health/ready")[0] == 503
     assert service.process.poll() is None
-    lines = [line for line in service.log.read_text().splitlines() if "The credit risk model is not loaded" in line]
+    lines = [
+        line for line in service.log.read_text().splitlines() if "The model credit_risk_model is not loaded" in line
+    ]
     assert len(lines) == 1
     assert "1.zip: " in lines[0]
 
