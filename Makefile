@@ -35,7 +35,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image score-job manifests deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -99,9 +99,6 @@ image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPT
 scoring-image: ## Build credit_risk_model_scoring:<version>, which scores files (docker or podman; BUILD_OPTIONS=...)
 	$(ENGINE) build $(BUILD_OPTIONS) --target scoring --build-arg VERSION=$(VERSION) \
 		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_scoring:$(VERSION) .
-
-manifests: $(TRAINING)/.installed ## Copy configuration/ into the ConfigMap
-	$(TRAINING)/bin/python kubernetes/embed_configuration.py
 
 deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is set to
 	kubectl apply -k kubernetes_overlays/$(OVERLAY)

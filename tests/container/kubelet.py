@@ -20,7 +20,9 @@ from typing import Any
 import yaml
 from container.engine import Podman
 
-MANIFEST = Path(__file__).parents[2] / "kubernetes" / "model_service.yaml"
+ROOT = Path(__file__).parents[2]
+MANIFEST = ROOT / "kubernetes" / "model_service.yaml"
+CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ class Pod:
             change: Is given the ConfigMap's data to alter.
         """
         documents = {document["kind"]: document for document in yaml.safe_load_all(MANIFEST.read_text())}
-        config_map, deployment = documents["ConfigMap"], documents["Deployment"]
+        deployment = documents["Deployment"]
+        # What kustomize makes of configuration/, by another name: tests/kubernetes compares it with the file.
+        data = {CONFIGURATION.name: CONFIGURATION.read_text()}
         if change:
-            change(config_map["data"])
+            change(data)
+        config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
         self.spec = deployment["spec"]["template"]["spec"]
         self._probes = [Probe.read(probe, self.spec) for probe in ("startup", "readiness", "liveness")]
-        config_map["metadata"]["name"] = deployment["metadata"]["name"] = name
+        deployment["metadata"]["name"] = name
         for volume in self.spec["volumes"]:
             if "configMap" in volume:
                 volume["configMap"]["name"] = name

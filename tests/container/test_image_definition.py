@@ -48,7 +48,8 @@ def test_hadolint_finds_nothing() -> None:
 def test_version_is_one(deployment: dict[str, Any]) -> None:
     """Package, image, manifests, overlay and configuration name the same version."""
     configuration = yaml.safe_load((ROOT / "configuration" / "rest_configuration.yaml").read_text())
-    manifests = "".join(path.read_text() for path in (ROOT / "kubernetes").glob("*.yaml"))
+    paths = [*(ROOT / "kubernetes").glob("*.yaml"), ROOT / "configuration" / "kustomization.yaml"]
+    manifests = "".join(path.read_text() for path in paths)
     (image,) = yaml.safe_load(OVERLAY.read_text())["images"]
     versions = [
         re.search("^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)[1],
@@ -142,4 +143,4 @@ def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
         "!scoring_requirements.txt",
         "!service_requirements.txt",
     }
-    assert "credit_risk_model/training" in lines
+    assert {"configuration/kustomization.yaml", "credit_risk_model/training"} <= set(lines)

@@ -1,16 +1,16 @@
 """The manifests, as the files stand and as kustomize puts them together."""
 
 import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from conftest import find_tool
 
 ROOT = Path(__file__).parents[2]
-RESOURCES = yaml.safe_load((ROOT / "kubernetes" / "kustomization.yaml").read_text())["resources"]
 FOLDERS = ("kubernetes", "kubernetes_overlays/minikube", "kubernetes_overlays/production")
 
 
@@ -44,19 +44,20 @@ def read(*paths: Path) -> Objects:
 
 
 def render(folder: str) -> Objects:
-    """Let kustomize put a folder together, or skip where there is no kubectl."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed: it holds kustomize")
-    command = [kubectl, "kustomize", str(ROOT / folder)]  # an absolute path stands for itself
+    """Let kustomize, which kubectl holds, put a folder together."""
+    command = [find_tool("kubectl"), "kustomize", str(ROOT / folder)]  # an absolute path stands for itself
     return Objects(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-@pytest.fixture(scope="module", params=["files", *FOLDERS])
+@pytest.fixture(scope="session")
+def kustomize() -> Callable[[str], Objects]:
+    """The function that puts a folder together."""
+    return render
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
 def objects(request: pytest.FixtureRequest) -> Objects:
-    """Everything that one command applies: the files, or the rendering of a folder."""
-    if request.param == "files":
-        return read(*(ROOT / "kubernetes" / name for name in RESOURCES))
+    """Everything that one command applies."""
     return render(request.param)
 
 

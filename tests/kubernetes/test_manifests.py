@@ -1,7 +1,8 @@
 """The manifests are valid, refer only to what is there, and their numbers add up."""
 
 import re
-import runpy
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def test_a_misspelt_field_does_not_fit_the_schemas(model_service: Any) -> None:
 
 def test_objects_are_those_that_the_service_needs(objects: Any) -> None:
     """One object of each kind, under the names that commands and dashboards use."""
-    assert {item["kind"]: item["metadata"]["name"] for item in objects} == {
-        "ConfigMap": "model-service-configuration",
+    names = {item["kind"]: item["metadata"]["name"] for item in objects}
+    assert re.fullmatch("model-service-configuration-[a-z0-9]{10}", names.pop("ConfigMap"))
+    assert names == {
         "Deployment": "credit-risk-model-deployment",
         "HorizontalPodAutoscaler": "credit-risk-model-autoscaler",
         "Namespace": NAMESPACE,
@@ -140,32 +142,26 @@ def test_the_service_reads_the_configuration_that_is_mounted(objects: Any) -> No
 
 
 def test_the_config_map_is_the_configuration(objects: Any) -> None:
-    """The manifest's copy equals the files of configuration/."""
-    files = {path.name: path.read_text() for path in (ROOT / "configuration").iterdir()}
-    cure = "run `python kubernetes/embed_configuration.py`"
-    assert objects.one("ConfigMap")["data"] == files, cure
+    """The file of configuration/ is what the pods mount, and all that they mount."""
+    path = ROOT / "configuration" / "rest_configuration.yaml"
+    assert objects.one("ConfigMap")["data"] == {path.name: path.read_text()}
 
 
-def test_embedding_the_configuration_again_changes_nothing() -> None:
-    """Copy and digest in the manifest are what the script writes."""
-    script = runpy.run_path(str(ROOT / "kubernetes" / "embed_configuration.py"))
-    manifest = (ROOT / "kubernetes" / "model_service.yaml").read_text()
-    files = {path.name: path.read_text() for path in sorted((ROOT / "configuration").iterdir())}
-    assert script["embed"](manifest, files) == manifest
-    assert script["embed"](manifest, {**files, "other.yaml": "a: 1\n"}) != manifest
-
-
-def test_pods_are_replaced_when_the_configuration_changes() -> None:
-    """The digest on the pods follows the configuration's content."""
-    script = runpy.run_path(str(ROOT / "kubernetes" / "embed_configuration.py"))
-    manifest = (ROOT / "kubernetes" / "model_service.yaml").read_text()
-    first, second = (
-        re.search("model-service/configuration: (.*)", script["embed"](manifest, {"a.yaml": text}))
-        for text in ("a: 1\n", "a: 2\n")
-    )
-    assert first
-    assert second
-    assert first[1] != second[1]
+def test_another_configuration_is_another_config_map(kustomize: Callable[[str], Any], tmp_path: Path) -> None:
+    """A changed configuration gets a ConfigMap of its own, which the new pods name; all else stays as it was."""
+    for folder in ("configuration", "kubernetes"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    before = kustomize(str(tmp_path / "kubernetes"))
+    path = tmp_path / "configuration" / "rest_configuration.yaml"
+    path.write_text(path.read_text().replace("drain_timeout_seconds: 2", "drain_timeout_seconds: 3"))
+    after = kustomize(str(tmp_path / "kubernetes"))
+    names = [objects.one("ConfigMap")["metadata"]["name"] for objects in (before, after)]
+    assert names[0] != names[1]
+    for objects, name in zip((before, after), names, strict=True):
+        (volume,) = (volume for volume in objects.pod["spec"]["volumes"] if "configMap" in volume)
+        assert volume["configMap"].pop("name") == name
+        objects.remove(objects.one("ConfigMap"))
+    assert before == after
 
 
 def test_the_quota_holds_the_most_pods_that_there_can_be(objects: Any) -> None:
@@ -268,12 +264,6 @@ def test_pods_meet_the_restricted_standard(objects: Any) -> None:
     assert container["allowPrivilegeEscalation"] is False
     assert container["capabilities"] == {"drop": ["ALL"]}
     assert {kind for volume in spec["volumes"] for kind in volume} == {"name", "configMap", "emptyDir"}
-
-
-def test_the_service_can_be_applied_alone(model_service: Any) -> None:
-    """With the namespace there, model_service.yaml needs no other file: not for its account, nor its configuration."""
-    assert [item["kind"] for item in model_service] == ["ConfigMap", "ServiceAccount", "Deployment", "Service"]
-    assert model_service.one("Deployment")["spec"]["replicas"] == 2
 
 
 def test_minikube_uses_the_loaded_image_and_a_port_of_the_node(minikube: Any) -> None:
