@@ -13,6 +13,7 @@ ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' credit_risk_model/__init__.py)
 BUILD_OPTIONS ?=
 OVERLAY ?= minikube
+APPLY_OPTIONS ?=
 ROWS ?= 887379
 SECONDS ?= 600
 TIME_BUDGET ?= 1200
@@ -101,7 +102,7 @@ scoring-image: ## Build credit_risk_model_scoring:<version>, which scores files 
 		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_scoring:$(VERSION) .
 
 deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is set to
-	kubectl apply -k kubernetes_overlays/$(OVERLAY)
+	kubectl apply --server-side $(APPLY_OPTIONS) -k kubernetes_overlays/$(OVERLAY)
 	kubectl -n model-services rollout status deployment/credit-risk-model-deployment --timeout=180s
 
 undeploy: ## Take it away again, with its namespace

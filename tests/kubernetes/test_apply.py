@@ -1,0 +1,98 @@
+"""What kubectl sends to a cluster, by a real kubectl and a stand-in for the cluster's API server."""
+
+import copy
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import find_tool
+from kubernetes.api_server import ApiServer, Request, place
+
+ROOT = Path(__file__).parents[2]
+SCALED = 6
+
+
+@pytest.fixture
+def cluster(production: Any) -> Iterator[ApiServer]:
+    """A cluster with the Deployment that was once applied with two replicas, and was scaled since."""
+    former = copy.deepcopy(production.one("Deployment"))
+    former["spec"]["replicas"] = 2
+    running = copy.deepcopy(former)
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(former)}
+    running["metadata"]["annotations"] |= applied
+    running["metadata"]["resourceVersion"] = "1"
+    running["spec"]["replicas"] = SCALED
+    server = ApiServer({place(running): running})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run(cluster: ApiServer, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The function that runs a command which finds the cluster and no other."""
+    cluster.write_kubeconfig(tmp_path / "kubeconfig")
+    environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "kubeconfig")}
+
+    def start(*command: str) -> subprocess.CompletedProcess[str]:
+        program = find_tool(command[0])
+        return subprocess.run(
+            [program, *command[1:]],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return start
+
+
+def manifests(cluster: ApiServer) -> list[Request]:
+    """What was sent of the manifests. What kubectl once noted on an object it keeps, as another manager."""
+    return [change for change in cluster.changes if change.query["fieldManager"] != "kubectl-last-applied"]
+
+
+def deploy_command(run: Callable[..., Any], *options: str) -> list[str]:
+    """The command by which `make deploy` applies the manifests."""
+    lines = run("make", "--dry-run", "deploy", "OVERLAY=production", *options).stdout.splitlines()
+    (line,) = (line for line in lines if line.startswith("kubectl apply"))
+    return line.split()
+
+
+def test_deploying_leaves_the_autoscalers_number_alone(cluster: ApiServer, production: Any, run: Any) -> None:
+    """`make deploy` sends each object whole, by server-side apply, under one name, and no number of replicas."""
+    done = run(*deploy_command(run))
+    assert done.returncode == 0, done.stderr
+    sent = manifests(cluster)
+    assert {change.path: change.body for change in sent} == {place(item): item for item in production}
+    for change in sent:
+        assert (change.method, change.content_type) == ("PATCH", "application/apply-patch+yaml")
+        assert change.query["fieldManager"] == "kubectl"
+        assert change.query["fieldValidation"] == "Strict"
+    (deployment,) = (change.body for change in sent if change.body["kind"] == "Deployment")
+    assert "replicas" not in deployment["spec"]
+
+
+def test_deploying_takes_nothing_from_others_unless_it_is_told_to(cluster: ApiServer, run: Any) -> None:
+    """What somebody else has changed since stops `make deploy`, but for APPLY_OPTIONS=--force-conflicts."""
+    run(*deploy_command(run))
+    assert {change.query.get("force", "false") for change in manifests(cluster)} == {"false"}
+    cluster.changes.clear()
+    run(*deploy_command(run, "APPLY_OPTIONS=--force-conflicts"))
+    assert {change.query["force"] for change in manifests(cluster)} == {"true"}
+
+
+def test_client_side_apply_would_take_the_autoscalers_number_away(
+    cluster: ApiServer, production: Any, run: Any
+) -> None:
+    """Without `--server-side` kubectl sends null for a number that was once applied: six pods would become one."""
+    command = [part for part in deploy_command(run) if part != "--server-side"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    (change,) = (change for change in cluster.changes if change.path == place(production.one("Deployment")))
+    assert change.body["spec"] == {"replicas": None}
