@@ -1,7 +1,8 @@
 # The image of the service: `make image`, or
-#     docker build --build-arg BUILD_DATE="$(date -u +%Y-%m-%dT%H:%M:%SZ)" -t credit_risk_model_service:0.4.0 .
+#     docker build --build-arg REVISION="$(git rev-parse HEAD)" -t credit_risk_model_service:0.4.0 .
 # Docker, Buildah and Podman build it alike. All stages start from the same base, so that what one installs runs in the
-# others. With `--target scoring` (`make scoring-image`) it is the image that scores files.
+# others. With `--target scoring` (`make scoring-image`) it is the image that scores files. A tag can be moved, a digest
+# can't: BASE_IMAGE=python:3.11-slim-bookworm@sha256:... pins the base.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 
@@ -44,18 +45,25 @@ FROM ${BASE_IMAGE} AS service
 
 # LightGBM's library is linked with GCC's OpenMP runtime, which slim images lack. The public Python images come without
 # the standard library's byte code; where it is there, compileall leaves it alone. What the service never imports, some
-# of it broken on purpose, stays as it is.
+# of it broken on purpose, stays as it is. pip goes, by whichever way it came (Debian's package or the public image's own
+# build, which has its packages in a folder that nothing else uses), and so do the bits that let a program run as root.
+# What caches and logs hold differs with every build.
 # hadolint ignore=DL3008  # Debian's archive keeps one version only, the one with the security fixes
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* \
-    && python -m compileall -q -x '/(site-packages|dist-packages|idlelib|lib2to3|test|turtledemo)/' \
-        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+    && apt-get purge --yes --auto-remove python3-pip \
+    && standard="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && added="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+    && rm -rf "${standard:?}/ensurepip" "${added:?}"/* /usr/local/bin/pip* /usr/local/bin/wheel \
+    && python -m compileall -q -x '/(site-packages|dist-packages|idlelib|lib2to3|test|turtledemo)/' "$standard" \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/cache/ldconfig/* /var/log/*
 
 WORKDIR /service
 COPY --from=build /service/packages packages
 COPY --from=build /service/configuration configuration
 COPY --from=build /service/credit_risk_model credit_risk_model
+COPY LICENSE ./
 
 # HOME: the user has no entry in /etc/passwd, and /tmp is the only place that it may write to.
 ENV HOME=/tmp \
@@ -70,13 +78,17 @@ RUN python -c 'import os, yaml; from rest_model_service import configuration, he
         settings = configuration.ServiceConfiguration(**yaml.safe_load(open(os.environ["REST_CONFIG"]))); \
         helpers.create_app(settings, wait_for_model_creation=True)'
 
+ARG BASE_IMAGE
 ARG BUILD_DATE=1970-01-01T00:00:00Z
+ARG REVISION=""
 ARG SOURCE_URL=""
 ARG VERSION=0.4.0
 LABEL org.opencontainers.image.title="Credit Risk Model Service" \
       org.opencontainers.image.description="Predicts whether a running loan is risky as it stands now." \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.created="${BUILD_DATE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.source="${SOURCE_URL}"
 

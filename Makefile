@@ -11,7 +11,12 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' credit_risk_model/__init__.py)
+BASE_IMAGE ?=
 BUILD_OPTIONS ?=
+REVISION := $(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null)
+COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+COMMIT_DATE := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || \
+	date -u +%Y-%m-%dT%H:%M:%SZ)
 OVERLAY ?= minikube
 APPLY_OPTIONS ?=
 ROWS ?= 887379
@@ -32,11 +37,20 @@ EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBO
 COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --generate-hashes
 
+# An image of a commit bears the commit's time. By Podman its files do, too, so that who builds it again gets the same bytes.
+BUILD = $(ENGINE) build $(if $(filter podman,$(ENGINE)),--timestamp=$(COMMIT_TIME)) $(BUILD_OPTIONS) \
+	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
+	--build-arg REVISION=$(REVISION) --build-arg BUILD_DATE=$(COMMIT_DATE)
+
+# The packages that the Dockerfile takes of the requirements. Nothing in it differs from one run to the next.
+SBOM = awk '/^[a-z]/ { kept = $(2) } kept' $(1)_requirements.txt | $(TRAINING)/bin/cyclonedx-py requirements \
+	--pyproject pyproject.toml --output-reproducible --output-file build/credit_risk_model_$(1)-$(VERSION).cdx.json -
+
 VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py tests/service/test_pages.py \
 	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -93,13 +107,16 @@ screenshot: $(TRAINING)/.installed ## Take the README's picture of the documenta
 	SCREENSHOT=docs/try_it_out.png TOOLS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \
 		-k example_loan
 
-image: ## Build credit_risk_model_service:<version> (docker or podman; BUILD_OPTIONS=...)
-	$(ENGINE) build $(BUILD_OPTIONS) --build-arg VERSION=$(VERSION) \
-		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_service:$(VERSION) .
+image: ## Build credit_risk_model_service:<version> (docker or podman; BASE_IMAGE=, BUILD_OPTIONS=...)
+	$(BUILD) --tag credit_risk_model_service:$(VERSION) .
 
-scoring-image: ## Build credit_risk_model_scoring:<version>, which scores files (docker or podman; BUILD_OPTIONS=...)
-	$(ENGINE) build $(BUILD_OPTIONS) --target scoring --build-arg VERSION=$(VERSION) \
-		--build-arg BUILD_DATE=$$(date -u +%Y-%m-%dT%H:%M:%SZ) --tag credit_risk_model_scoring:$(VERSION) .
+scoring-image: ## Build credit_risk_model_scoring:<version>, which scores files (docker or podman; as above)
+	$(BUILD) --target scoring --tag credit_risk_model_scoring:$(VERSION) .
+
+sbom: $(TRAINING)/.installed ## List the images' Python packages, with digests, in build/*.cdx.json (CycloneDX)
+	@mkdir -p build
+	$(call SBOM,service,!/^(numpy|scipy|narwhals)==/)
+	$(call SBOM,scoring,!/^(scipy|narwhals)==/)
 
 deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is set to
 	kubectl apply --server-side $(APPLY_OPTIONS) -k kubernetes_overlays/$(OVERLAY)

@@ -47,20 +47,27 @@ def build_date() -> str:
 
 
 @pytest.fixture(scope="session")
+def revision() -> str:
+    """What the image is built from."""
+    return "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="session")
 def base(podman: Podman) -> str:
-    """The image that the service's starts from."""
+    """The image that the service's starts from, by its digest."""
     try:
         name = podman.base_image()
         podman.run("run", "--rm", "--network=none", name, "python3", "--version")
     except EngineError as error:
         give_up(f"No container can be run here: {error}")
-    return name
+    return f"{name.rpartition(':')[0]}@{podman.inspect(name)['Digest']}"
 
 
 @pytest.fixture(scope="session")
-def image(podman: Podman, base: str, build_date: str) -> str:
+def image(podman: Podman, base: str, build_date: str, revision: str) -> str:
     """The image of the service."""
-    podman.build(IMAGE, ROOT, f"--build-arg=BASE_IMAGE={base}", f"--build-arg=BUILD_DATE={build_date}")
+    arguments = {"BASE_IMAGE": base, "BUILD_DATE": build_date, "REVISION": revision}
+    podman.build(IMAGE, ROOT, *(f"--build-arg={name}={value}" for name, value in arguments.items()))
     return IMAGE
 
 

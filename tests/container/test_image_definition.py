@@ -138,6 +138,7 @@ def test_only_what_the_image_needs_is_sent_to_the_builder() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     assert {line for line in lines if line.startswith("!")} == {
+        "!LICENSE",
         "!configuration",
         "!credit_risk_model",
         "!scoring_requirements.txt",
