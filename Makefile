@@ -18,6 +18,7 @@ COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 COMMIT_DATE := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || \
 	date -u +%Y-%m-%dT%H:%M:%SZ)
 OVERLAY ?= minikube
+POLL_SECONDS ?= 5
 APPLY_OPTIONS ?=
 ROWS ?= 887379
 SECONDS ?= 600
@@ -45,6 +46,14 @@ BUILD = $(ENGINE) build $(if $(filter podman,$(ENGINE)),--timestamp=$(COMMIT_TIM
 # The packages that the Dockerfile takes of the requirements. Nothing in it differs from one run to the next.
 SBOM = awk '/^[a-z]/ { kept = $(2) } kept' $(1)_requirements.txt | $(TRAINING)/bin/cyclonedx-py requirements \
 	--pyproject pyproject.toml --output-reproducible --output-file build/credit_risk_model_$(1)-$(VERSION).cdx.json -
+
+# `kubectl wait` waits for one end only, and a Job has two. It has one by its deadline at the latest.
+WAIT_FOR_JOB = while ended=$$(kubectl -n model-scoring get job $(1) \
+		--output 'jsonpath={.status.conditions[?(@.status=="True")].type}'); do \
+		case " $$ended " in \
+		*" Complete "*) echo "$(1) is complete."; exit 0 ;; \
+		*" Failed "*) echo "$(1) has failed: kubectl -n model-scoring describe job $(1); ... logs job/$(1)" >&2; exit 1 ;; \
+		esac; sleep $(POLL_SECONDS); done; exit 1
 
 VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py tests/service/test_pages.py \
 	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
@@ -126,12 +135,11 @@ undeploy: ## Take it away again, with its namespace
 	kubectl delete -k kubernetes_overlays/$(OVERLAY) --ignore-not-found
 
 score-job: ## Score the loans on the cluster's volume, a pod a shard, and join the shards (kubernetes/README.md)
-	kubectl apply -f kubernetes/scoring_namespace.yaml
 	kubectl -n model-scoring delete job credit-risk-scoring credit-risk-scoring-join --ignore-not-found
-	kubectl apply -f kubernetes/scoring_job.yaml
-	kubectl -n model-scoring wait --for=condition=complete --timeout=2h job/credit-risk-scoring
-	kubectl apply -f kubernetes/scoring_join.yaml
-	kubectl -n model-scoring wait --for=condition=complete --timeout=1h job/credit-risk-scoring-join
+	kubectl apply --server-side $(APPLY_OPTIONS) -k kubernetes_overlays/scoring_$(OVERLAY)
+	@$(call WAIT_FOR_JOB,credit-risk-scoring)
+	kubectl -n model-scoring patch job credit-risk-scoring-join --patch '{"spec": {"suspend": false}}'
+	@$(call WAIT_FOR_JOB,credit-risk-scoring-join)
 
 bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.installed) ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
 	@command -v wrk >/dev/null || { echo "wrk is not installed: apt-get install wrk, or your system's package." >&2; exit 1; }

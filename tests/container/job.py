@@ -13,7 +13,14 @@ from typing import Any
 import yaml
 from container.engine import Podman
 
-MANIFESTS = Path(__file__).parents[2] / "kubernetes"
+ROOT = Path(__file__).parents[2]
+
+
+def read_settings() -> dict[str, str]:
+    """Read what all Jobs are told: the literals of the ConfigMap that kustomize makes."""
+    kustomization = yaml.safe_load((ROOT / "kubernetes" / "scoring" / "kustomization.yaml").read_text())
+    (settings,) = kustomization["configMapGenerator"]
+    return dict(literal.split("=", 1) for literal in settings["literals"])
 
 
 @dataclass(frozen=True)
@@ -75,15 +82,19 @@ class Job:
 
         Args:
             podman: Runs its pods.
-            manifest: Name of a file of `kubernetes/` that holds the Job alone.
+            manifest: Path of a file that holds the Job alone, or the CronJob that makes it.
             image: Runs in place of the one that the Job names.
         """
-        job = yaml.safe_load((MANIFESTS / manifest).read_text())
+        job = yaml.safe_load((ROOT / manifest).read_text())
         self._podman, self._name = podman, job["metadata"]["name"]
-        self.spec: dict[str, Any] = job["spec"]
+        self.spec: dict[str, Any] = job["spec"]["jobTemplate"]["spec"] if "jobTemplate" in job["spec"] else job["spec"]
         self.pod_spec: dict[str, Any] = self.spec["template"]["spec"]
         (container,) = self.pod_spec["containers"]
         container["image"] = image
+        # Podman makes no ConfigMap of literals: each setting is given by itself.
+        del container["envFrom"]
+        given = container.get("env", [])
+        container["env"] = [{"name": name, "value": value} for name, value in read_settings().items()] + given
 
     def start(self, index: int | None = None) -> JobPod:
         """Start a pod; an Indexed Job's knows its index."""

@@ -48,15 +48,15 @@ def test_hadolint_finds_nothing() -> None:
 def test_version_is_one(deployment: dict[str, Any]) -> None:
     """Package, image, manifests, overlay and configuration name the same version."""
     configuration = yaml.safe_load((ROOT / "configuration" / "rest_configuration.yaml").read_text())
-    paths = [*(ROOT / "kubernetes").glob("*.yaml"), ROOT / "configuration" / "kustomization.yaml"]
+    folders = ("kubernetes", "kubernetes_overlays", "configuration")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.yaml")]
     manifests = "".join(path.read_text() for path in paths)
-    (image,) = yaml.safe_load(OVERLAY.read_text())["images"]
     versions = [
         re.search("^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)[1],
         re.search(r"-t credit_risk_model_service:(\S+)", DOCKERFILE, re.MULTILINE)[1],
         deployment["spec"]["template"]["spec"]["containers"][0]["image"].partition(":")[2],
         configuration["version"],
-        image["newTag"],
+        *re.findall("newTag: (.*)", manifests),
         *re.findall("app.kubernetes.io/version: (.*)", manifests),
     ]
     assert set(versions) == {__version__}

@@ -1,5 +1,6 @@
 """The Jobs that score files: run as their manifests say, disturbed, and compared with one run."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +36,7 @@ def loans() -> pa.Table:
 @pytest.fixture(scope="module")
 def scoring(podman: Podman, scoring_image: str) -> Job:
     """The Job that scores."""
-    return Job(podman, "scoring_job.yaml", scoring_image)
+    return Job(podman, "kubernetes/scoring/scoring_job.yaml", scoring_image)
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +85,25 @@ def test_pods_give_together_what_one_run_gives(
     assert parts == [f"part-{number:03}-of-{shards:03}.parquet" for number in range(1, shards + 1)]
     assert sum(pq.read_metadata(volume / "scores" / part).num_rows for part in parts) == ROWS - len(range(0, ROWS, 997))
 
-    join = Job(podman, "scoring_join.yaml", scoring_image).start()
+    join = Job(podman, "kubernetes/scoring/join_job.yaml", scoring_image).start()
     assert join.wait() == 0, join.log()
     join.remove()
     for suffix, content in whole.items():
         assert (volume / "scores" / f"scores{suffix}").read_bytes() == content
+
+
+def test_nightly_pod_scores_the_whole_file(
+    podman: Podman, scoring_image: str, volume: Path, whole: dict[str, bytes]
+) -> None:
+    """What the CronJob starts every night writes the scores of the day: the bytes of one run."""
+    nightly = Job(podman, "kubernetes_overlays/scoring_nightly/cron_job.yaml", scoring_image).start()
+    assert nightly.wait() == 0, nightly.log()
+    nightly.remove()
+    for suffix, content in whole.items():
+        (scores,) = (
+            path for path in (volume / "scores").iterdir() if re.fullmatch(f"scores-[0-9-]+{suffix}", path.name)
+        )
+        assert scores.read_bytes() == content
 
 
 def test_missing_part_is_not_left_out(podman: Podman, scoring_image: str, volume: Path) -> None:
@@ -96,7 +111,7 @@ def test_missing_part_is_not_left_out(podman: Podman, scoring_image: str, volume
     scores = volume / "scores"
     for name in ("part-003-of-008.parquet", "scores.parquet"):
         (scores / name).unlink(missing_ok=True)
-    join = Job(podman, "scoring_join.yaml", scoring_image).start()
+    join = Job(podman, "kubernetes/scoring/join_job.yaml", scoring_image).start()
     assert join.wait() == 1
     assert "can't be read" in join.log()
     join.remove()

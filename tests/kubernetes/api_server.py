@@ -109,11 +109,13 @@ class ApiServer:
     """What kubectl talks to.
 
     Attributes:
-        objects: What can be read, by path. What is sent is not put there.
+        objects: What can be read, by path. What is sent is not put there, what is deleted is taken away.
+        becomes: How an object reads once it has been sent, by path: one after the other, the last for ever.
         changes: Each request that would change something, in order.
     """
 
     objects: dict[str, Any] = field(default_factory=dict)
+    becomes: dict[str, list[Any]] = field(default_factory=dict)
     changes: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -127,19 +129,31 @@ class ApiServer:
 
             def do_GET(self) -> None:
                 path = urlsplit(self.path).path
-                found = known.get(path) or api_server.objects.get(path)
+                found = known.get(path) or api_server.read(path)
                 self.answer(200, found) if found else self.refuse()
 
             def do_PATCH(self) -> None:
-                target = urlsplit(self.path)
-                body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))  # JSON is YAML
-                query = dict(parse_qsl(target.query))
-                kind = self.headers.get("Content-Type", "")
-                api_server.changes.append(Request(self.command, target.path, query, kind, body))
-                self.answer(200, api_server.objects.get(target.path, body))
+                change = self.receive()
+                api_server.changes.append(change)
+                states = api_server.becomes.get(change.path) or [None]
+                self.answer(200, states[0] or api_server.objects.get(change.path, change.body))
 
             def do_POST(self) -> None:
                 self.do_PATCH()
+
+            def do_DELETE(self) -> None:
+                change = self.receive()
+                if found := api_server.objects.pop(change.path, None):
+                    api_server.changes.append(change)
+                    self.answer(200, found)
+                else:
+                    self.refuse()
+
+            def receive(self) -> Request:
+                target = urlsplit(self.path)
+                body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))  # JSON is YAML
+                query = dict(parse_qsl(target.query))
+                return Request(self.command, target.path, query, self.headers.get("Content-Type", ""), body)
 
             def refuse(self) -> None:
                 status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
@@ -159,6 +173,13 @@ class ApiServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
+
+    def read(self, path: str) -> Any:
+        """Give what is at a path, None where there is nothing."""
+        states = self.becomes.get(path)
+        if states and any(change.path == path and change.method == "PATCH" for change in self.changes):
+            return states.pop(0) if len(states) > 1 else states[0]
+        return self.objects.get(path)
 
     def write_kubeconfig(self, path: Path) -> None:
         """Write the settings by which kubectl finds it."""

@@ -1,6 +1,8 @@
 """The manifests, as the files stand and as kustomize puts them together."""
 
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +95,16 @@ def render_with(component: str, folder: Path) -> Objects:
 def production_with_api_keys(tmp_path: Path) -> Objects:
     """What is applied to a real cluster where the service asks for API keys."""
     return render_with("api_keys", tmp_path)
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> Objects:
+    """What is applied where files are scored every night, as the overlay's comment says it."""
+    for folder in ("kubernetes", "kubernetes_overlays"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    path = tmp_path / "kubernetes_overlays" / "scoring_production" / "kustomization.yaml"
+    path.write_text(re.sub("(?m)^# (components:|  - ../scoring_nightly)", r"\1", path.read_text()))
+    return render(str(path.parent))
 
 
 @pytest.fixture

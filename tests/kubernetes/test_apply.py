@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,60 @@ def test_deploying_takes_nothing_from_others_unless_it_is_told_to(cluster: ApiSe
     cluster.changes.clear()
     run(*deploy_command(run, "APPLY_OPTIONS=--force-conflicts"))
     assert {change.query["force"] for change in manifests(cluster)} == {"true"}
+
+
+JOBS = "/apis/batch/v1/namespaces/model-scoring/jobs/"
+SCORING, JOIN = f"{JOBS}credit-risk-scoring", f"{JOBS}credit-risk-scoring-join"
+
+
+def job(path: str, *conditions: str) -> dict[str, Any]:
+    """A Job that these conditions are true of."""
+    status = {"conditions": [{"type": "Suspended", "status": "False"}]}
+    status["conditions"] += [{"type": condition, "status": "True"} for condition in conditions]
+    metadata = {"name": path.rpartition("/")[2], "namespace": "model-scoring"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {}, "status": status}
+
+
+def test_scoring_in_a_cluster_joins_what_was_scored(cluster: ApiServer, run: Any) -> None:
+    """`make score-job` takes former Jobs away, applies the overlay, and lets the join run once all is scored."""
+    cluster.objects |= {SCORING: job(SCORING, "Complete"), JOIN: job(JOIN, "Failed")}
+    cluster.becomes[SCORING] = [job(SCORING), job(SCORING, "SuccessCriteriaMet"), job(SCORING, "Complete")]
+    cluster.becomes[JOIN] = [job(JOIN), job(JOIN), job(JOIN, "Complete")]
+    done = run("make", "score-job", "POLL_SECONDS=0.1")
+    assert done.returncode == 0, done.stderr
+    steps = [(change.method, change.path) for change in cluster.changes if change.path in (SCORING, JOIN)]
+    assert steps == [("DELETE", SCORING), ("DELETE", JOIN), ("PATCH", SCORING), ("PATCH", JOIN), ("PATCH", JOIN)]
+    applied, resumed = (change for change in cluster.changes if (change.method, change.path) == ("PATCH", JOIN))
+    assert applied.body["spec"]["suspend"] is True
+    assert resumed.body == {"spec": {"suspend": False}}
+    assert len(cluster.becomes[JOIN]) == 1
+
+
+def test_scoring_that_fails_is_not_waited_for(cluster: ApiServer, run: Any) -> None:
+    """`make score-job` fails when the Job does, says how to find out why, and joins nothing."""
+    cluster.becomes[SCORING] = [job(SCORING), job(SCORING, "FailureTarget"), job(SCORING, "FailureTarget", "Failed")]
+    done = run("make", "score-job", "POLL_SECONDS=0.1")
+    assert done.returncode != 0
+    assert "credit-risk-scoring has failed: kubectl -n model-scoring describe job credit-risk-scoring" in done.stderr
+    assert [change.path for change in cluster.changes if change.path == JOIN] == [JOIN]
+
+
+def test_scoring_that_is_taken_away_is_not_waited_for(cluster: ApiServer, run: Any) -> None:
+    """`make score-job` also ends where the Job is gone."""
+    cluster.becomes[SCORING] = [None]
+    done = run("make", "score-job", "POLL_SECONDS=0.1")
+    assert done.returncode != 0
+    assert "NotFound" in done.stderr
+
+
+def test_the_volume_comes_without_the_jobs(cluster: ApiServer, run: Any) -> None:
+    """The command of kubernetes/README.md applies what the file of loans needs, and starts nothing."""
+    readme = (ROOT / "kubernetes" / "README.md").read_text()
+    (command,) = re.findall(r"^\$ (kubectl apply .*scoring-volume)$", readme, re.MULTILINE)
+    done = run(*command.split())
+    assert done.returncode == 0, done.stderr
+    kinds = {change.body["kind"] for change in cluster.changes}
+    assert kinds == {"Namespace", "PersistentVolumeClaim", "NetworkPolicy"}
 
 
 def test_client_side_apply_would_take_the_autoscalers_number_away(

@@ -230,6 +230,14 @@ def test_updates_roll(objects: Any) -> None:
     assert objects.one("Deployment")["spec"]["strategy"]["type"] == "RollingUpdate"
 
 
+@meets("cronjob-has-deadline")
+def test_the_nightly_scoring_is_started_in_time_or_not_at_all(nightly: Any) -> None:
+    """It is left out where it would begin too late, or beside the one of the night before."""
+    spec = nightly.one("CronJob")["spec"]
+    assert spec["startingDeadlineSeconds"] > 0
+    assert spec["concurrencyPolicy"] == "Forbid"
+
+
 @meets("label-values metadataAndInstanceMismatched")
 def test_labels_are_valid(objects: Any) -> None:
     """Every label's value may be one, and the instance is the Deployment's name."""
