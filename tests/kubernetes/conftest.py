@@ -81,20 +81,31 @@ def production() -> Objects:
     return render("kubernetes_overlays/production")
 
 
-def render_with(component: str, folder: Path) -> Objects:
-    """Let kustomize put the production overlay together with a component."""
-    content = {
-        "resources": [os.path.relpath(ROOT / "kubernetes_overlays" / "production", folder)],
-        "components": [os.path.relpath(ROOT / "kubernetes_overlays" / component, folder)],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
-    return render(str(folder))
+@pytest.fixture
+def production_with(tmp_path: Path) -> Callable[..., Objects]:
+    """The function that puts the production overlay together with components."""
+
+    def put_together(*components: str) -> Objects:
+        content = {
+            "resources": [os.path.relpath(ROOT / "kubernetes_overlays" / "production", tmp_path)],
+            "components": [os.path.relpath(ROOT / "kubernetes_overlays" / name, tmp_path) for name in components],
+        }
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        return render(str(tmp_path))
+
+    return put_together
 
 
 @pytest.fixture
-def production_with_api_keys(tmp_path: Path) -> Objects:
+def production_with_api_keys(production_with: Callable[..., Objects]) -> Objects:
     """What is applied to a real cluster where the service asks for API keys."""
-    return render_with("api_keys", tmp_path)
+    return production_with("api_keys")
+
+
+@pytest.fixture
+def production_with_monitoring(production_with: Callable[..., Objects]) -> Objects:
+    """What is applied to a real cluster with the Prometheus operator."""
+    return production_with("monitoring")
 
 
 @pytest.fixture
@@ -105,9 +116,3 @@ def nightly(tmp_path: Path) -> Objects:
     path = tmp_path / "kubernetes_overlays" / "scoring_production" / "kustomization.yaml"
     path.write_text(re.sub("(?m)^# (components:|  - ../scoring_nightly)", r"\1", path.read_text()))
     return render(str(path.parent))
-
-
-@pytest.fixture
-def production_with_monitoring(tmp_path: Path) -> Objects:
-    """What is applied to a real cluster with the Prometheus operator."""
-    return render_with("monitoring", tmp_path)

@@ -238,6 +238,33 @@ def test_the_nightly_scoring_is_started_in_time_or_not_at_all(nightly: Any) -> N
     assert spec["concurrencyPolicy"] == "Forbid"
 
 
+@meets("ingress-targets-service tlsSettingsMissing")
+def test_the_ingress_has_a_service_and_a_certificate(production_with: Callable[..., Any]) -> None:
+    """Each of its paths leads to the Service that is there, each of its hosts has TLS."""
+    objects = production_with("ingress")
+    spec = objects.one("Ingress")["spec"]
+    backends = [path["backend"]["service"]["name"] for rule in spec["rules"] for path in rule["http"]["paths"]]
+    assert set(backends) == {objects.one("Service")["metadata"]["name"]}
+    assert {rule["host"] for rule in spec["rules"]} == {host for tls in spec["tls"] for host in tls["hosts"]}
+
+
+@meets("gatewayAllowedRoutesAll gatewayCrossNamespaceCertificateRef gatewayTLSMissing")
+@meets("httpRouteCrossNamespaceBackendRef httpRouteInsecureListener httpRouteWildcardOrEmptyHost")
+def test_gateway_and_route_keep_to_tls_and_to_their_namespace(production_with: Callable[..., Any]) -> None:
+    """Certificates and Services are those of their own namespace; the route has a host, and a listener with TLS."""
+    objects = production_with("gateway")
+    gateway, route = (objects.one(kind)["spec"] for kind in ("Gateway", "HTTPRoute"))
+    (listener,) = gateway["listeners"]
+    assert listener["protocol"] == "HTTPS"
+    assert listener["allowedRoutes"]["namespaces"]["from"] == "Same"
+    references = [*listener["tls"]["certificateRefs"], *route["rules"][0]["backendRefs"]]
+    assert len(references) == 2
+    assert not any("namespace" in reference for reference in references)
+    assert [parent["sectionName"] for parent in route["parentRefs"]] == [listener["name"]]
+    assert route["hostnames"]
+    assert not any("*" in host for host in route["hostnames"])
+
+
 @meets("label-values metadataAndInstanceMismatched")
 def test_labels_are_valid(objects: Any) -> None:
     """Every label's value may be one, and the instance is the Deployment's name."""
