@@ -22,7 +22,7 @@ KINDS = {
         "Service": "services",
         "ServiceAccount": "serviceaccounts",
     },
-    "apps/v1": {"Deployment": "deployments"},
+    "apps/v1": {"Deployment": "deployments", "ReplicaSet": "replicasets"},
     "autoscaling/v2": {"HorizontalPodAutoscaler": "horizontalpodautoscalers"},
     "batch/v1": {"CronJob": "cronjobs", "Job": "jobs"},
     "networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},

@@ -15,6 +15,7 @@ from kubernetes.api_server import ApiServer, Request, place
 
 ROOT = Path(__file__).parents[2]
 SCALED = 6
+NAME = "credit-risk-model-deployment"
 
 
 @pytest.fixture
@@ -86,6 +87,47 @@ def test_deploying_takes_nothing_from_others_unless_it_is_told_to(cluster: ApiSe
     cluster.changes.clear()
     run(*deploy_command(run, "APPLY_OPTIONS=--force-conflicts"))
     assert {change.query["force"] for change in manifests(cluster)} == {"true"}
+
+
+def revision(deployment: dict[str, Any], number: int) -> dict[str, Any]:
+    """The ReplicaSet that a Deployment's controller made for its n-th revision."""
+    labels = {"pod-template-hash": str(number)}
+    template = copy.deepcopy(deployment["spec"]["template"])
+    template["metadata"]["labels"] |= labels
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME, "uid": "1", "controller": True}
+    return {
+        "metadata": {
+            "name": f"{NAME}-{number}",
+            "uid": f"{NAME}-{number}",
+            "namespace": "model-services",
+            "labels": template["metadata"]["labels"],
+            "annotations": {"deployment.kubernetes.io/revision": str(number)},
+            "ownerReferences": [owner],
+        },
+        "spec": {"replicas": 0, "template": template, "selector": deployment["spec"]["selector"]},
+    }
+
+
+def test_undo_brings_back_image_and_configuration(cluster: ApiServer, production: Any, run: Any) -> None:
+    """The README's `rollout undo` names the former image and the former ConfigMap again, whatever the new version's."""
+    former = production.one("Deployment")
+    newer = copy.deepcopy(former)
+    pod = newer["spec"]["template"]["spec"]
+    pod["containers"][0]["image"] = "registry.example.com/credit_risk_model_service@sha256:" + "1" * 64
+    pod["volumes"][0]["configMap"]["name"] = "model-service-configuration-newer"
+    newer["metadata"] |= {"uid": "1", "annotations": {"deployment.kubernetes.io/revision": "2"}}
+    cluster.objects[place(newer)] = newer
+    replica_sets = "/apis/apps/v1/namespaces/model-services/replicasets"
+    items = [revision(former, 1), revision(newer, 2)]
+    cluster.objects[replica_sets] = {"kind": "ReplicaSetList", "apiVersion": "apps/v1", "items": items}
+    (command,) = re.findall(r"^\$ (kubectl .* rollout undo \S+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    done = run(*command.split())
+    assert done.returncode == 0, done.stderr
+    (change,) = cluster.changes
+    assert change.path == place(former)
+    (template,) = (patch["value"] for patch in change.body if patch["path"] == "/spec/template")
+    assert template["spec"]["containers"][0]["image"] == former["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert template["spec"]["volumes"] == former["spec"]["template"]["spec"]["volumes"]
 
 
 JOBS = "/apis/batch/v1/namespaces/model-scoring/jobs/"

@@ -129,6 +129,20 @@ def test_each_alert_has_its_page_in_the_runbook() -> None:
         assert len(sections[rule["alert"]]) > 80
 
 
+def test_burn_rates_of_the_runbook_are_those_of_the_rules() -> None:
+    """Alerts compare both windows with the runbook's burn rate, times what the objective leaves."""
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    (objective,) = re.findall(r"^\| availability \| ([\d.]+) %", text, re.MULTILINE)
+    rows = re.findall(r"^\| (CreditRisk\w+) \| ([\d.]+) \| over ([\d.]+) % \| (\w+) and (\w+) \|", text, re.MULTILINE)
+    assert [row[0] for row in rows] == [rule["alert"] for rule in ALERTS if "BudgetBurns" in rule["alert"]]
+    expressions = {rule["alert"]: rule["expr"] for rule in ALERTS}
+    for name, rate, percent, *windows in rows:
+        threshold = round(float(rate) * (100 - float(objective)) / 100, 6)
+        assert float(percent) / 100 == pytest.approx(threshold)
+        compared = re.findall(r"credit_risk:errors:ratio_rate(\w+) > ([\d.]+)", expressions[name])
+        assert compared == [(window, str(threshold)) for window in windows]
+
+
 def test_component_finds_the_pods(model_service: Any) -> None:
     """The monitor selects the Deployment's pods by their labels, and asks the port that they name."""
     monitor = yaml.safe_load((COMPONENT / "pod_monitor.yaml").read_text())
