@@ -1,6 +1,7 @@
 """Alerts were seen to fire and to be silent, on rules that a real Prometheus takes, over metrics that there are."""
 
 import json
+import math
 import re
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
@@ -27,6 +29,8 @@ COMPONENT = ROOT / "kubernetes_overlays" / "monitoring"
 CASES = Path(__file__).with_name("alerts.yaml")
 GROUPS: list[dict[str, Any]] = yaml.safe_load((COMPONENT / "prometheus_rule.yaml").read_text())["spec"]["groups"]
 RULES = [rule for group in GROUPS for rule in group["rules"]]
+DASHBOARD: dict[str, Any] = json.loads((COMPONENT / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 
 PROMETHEUS = """
@@ -151,7 +155,8 @@ def test_component_finds_the_pods(model_service: Any) -> None:
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in {port["name"] for port in model_service.container["ports"]}
     kustomization = yaml.safe_load((COMPONENT / "kustomization.yaml").read_text())
-    assert set(kustomization["resources"]) == {path.name for path in COMPONENT.iterdir()} - {"kustomization.yaml"}
+    files = {*kustomization["resources"], "kustomization.yaml", "dashboard.json"}
+    assert files == {path.name for path in COMPONENT.iterdir()}
 
 
 def test_component_can_be_added_to_an_overlay(production_with_monitoring: Any) -> None:
@@ -160,12 +165,49 @@ def test_component_can_be_added_to_an_overlay(production_with_monitoring: Any) -
         assert production_with_monitoring.one(kind)["metadata"]["namespace"] == "model-services"
 
 
-@pytest.fixture
+def test_dashboard_is_found_by_grafana(production_with_monitoring: Any) -> None:
+    """It lies in a ConfigMap with the label that Grafana's sidecar looks for, always by the same name."""
+    (found,) = (
+        item for item in production_with_monitoring.of("ConfigMap") if "grafana_dashboard" in item["metadata"]["labels"]
+    )
+    kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
+    assert (found["metadata"]["name"], found["metadata"]["namespace"]) == (
+        "credit-risk-model-dashboard",
+        "model-services",
+    )
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {"credit_risk_model.json": DASHBOARD}
+
+
+def test_panels_have_their_places_and_say_what_they_show() -> None:
+    """No panel covers another; each has title, description and unit, and asks the chosen data source and namespace."""
+    taken = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < 24
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+    assert variables == {"datasource", "namespace"}
+    for panel in PANELS:
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"bytes", "percentunit", "reqps", "s", "short"}
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert all('namespace="$namespace"' in target["expr"] for target in panel["targets"])
+
+
+@pytest.fixture(scope="module")
 def prometheus(
-    start_service: Callable[..., Service], archive_path: Path, tmp_path: Path
-) -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    start_service: Callable[..., Service], archive_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Any]]:
     """A real Prometheus that scrapes two real services under traffic; gives the function that asks it."""
     program = find_tool("prometheus")
+    tmp_path = tmp_path_factory.mktemp("prometheus")
     key = tmp_path / "key"
     key.write_text("k" * 64)
     services = [
@@ -231,3 +273,17 @@ def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]
     # One loan again and again is not the training's book; a quarter of an hour later it would fire.
     pending = {alert["labels"].get("feature") for alert in alerts if alert["labels"]["alertname"] == "CreditRiskDrift"}
     assert {"loan_amount", "risk_probability"} <= pending
+
+
+def test_a_real_prometheus_answers_every_panel(prometheus: Callable[[str], Any]) -> None:
+    """Each expression of the dashboard gives numbers, with every label that its legend names."""
+    targets = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
+    assert len(targets) >= len(PANELS)
+    for title, target in targets:
+        expression = target["expr"].replace("$namespace", "model-services").replace("$__rate_interval", "10s")
+        assert "$" not in expression, title
+        result = prometheus(f"query?query={urllib.parse.quote(expression)}")["result"]
+        assert result, f"{title}: {expression} has no series"
+        assert any(math.isfinite(float(series["value"][1])) for series in result), f"{title}: {expression} is no number"
+        for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
+            assert all(series["metric"].get(label) for series in result), f"{title}: no {label}"
