@@ -1,6 +1,7 @@
 """The ways to the service: who is let in, the Ingress, the Gateway with its route, and the canary."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+ROOT = Path(__file__).parents[2]
 SCHEMAS = yaml.safe_load(Path(__file__).with_name("gateway_api.yaml").read_text())
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 HOST = "credit-risk.example.com"
@@ -131,6 +133,19 @@ def test_each_selects_its_own_pods(canary: Any, production: Any) -> None:
         for selector in selectors(own):
             assert selector.items() <= own.pod["metadata"]["labels"].items()
             assert not selector.items() <= other.pod["metadata"]["labels"].items()
+
+
+def test_the_canary_can_have_the_services_components(kustomize: Callable[[str], Any], tmp_path: Path) -> None:
+    """With its commented line the canary has the service's API keys, and lets in those whom the service lets in."""
+    for folder in ("configuration", "kubernetes", "kubernetes_overlays"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    path = tmp_path / "kubernetes_overlays" / "canary" / "kustomization.yaml"
+    path.write_text(path.read_text().replace("# components:", "components:"))
+    canary = kustomize(str(path.parent))
+    assert "keys" in {volume["name"] for volume in canary.pod["spec"]["volumes"]}
+    (rule,) = canary.one("NetworkPolicy")["spec"]["ingress"]
+    assert len(rule["from"]) == 2
+    assert not {item["kind"] for item in canary} & {"Namespace", "ResourceQuota", "HorizontalPodAutoscaler"}
 
 
 def test_the_canary_is_scraped_and_fits_in_the_quota(canary: Any, production_with: Callable[..., Any]) -> None:
