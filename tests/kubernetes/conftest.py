@@ -47,7 +47,8 @@ def read(*paths: Path) -> Objects:
 
 def render(folder: str) -> Objects:
     """Let kustomize, which kubectl holds, put a folder together."""
-    command = [find_tool("kubectl"), "kustomize", str(ROOT / folder)]  # an absolute path stands for itself
+    # An absolute path stands for itself.
+    command = [find_tool("kubectl", packaged=False), "kustomize", str(ROOT / folder)]
     return Objects(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
