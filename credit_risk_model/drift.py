@@ -8,7 +8,7 @@ the same statistic.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import log, sqrt
 from operator import attrgetter
@@ -89,21 +89,19 @@ class Bins(_Record):
         return tuple(names)
 
     @cached_property
-    def place(self) -> Callable[[Any], int]:
-        """Find a value's bin: of a number, of a level's code, or of None."""
-        if self.levels:
-            codes: dict[float | None, int] = {
-                float(_FIELDS[self.feature].levels.index(level)): place
-                for place, levels in enumerate(self.levels)
-                for level in levels
-            }
-            if self.missing is not None:
-                codes[None] = self.missing
-            return codes.__getitem__
-        edges, missing = self.edges, self.missing
-        if missing is None:
-            return lambda value: bisect_left(edges, value)
-        return lambda value: missing if value is None else bisect_left(edges, value)
+    def place_known(self) -> Callable[[Any], int]:
+        """What finds the bin of a number or of a level's code: a call of C, since every loan needs many."""
+        if not self.levels:
+            return partial(bisect_left, self.edges)
+        order = _FIELDS[self.feature].levels
+        codes = {float(order.index(level)): place for place, levels in enumerate(self.levels) for level in levels}
+        return codes.__getitem__
+
+    def place(self, value: float | None) -> int:
+        """Find the bin of a number, of a level's code, or of None."""
+        if value is None and self.missing is not None:
+            return self.missing
+        return self.place_known(value)
 
     def count_values(self, values: Any) -> list[int]:
         """Count an array of values by bin: numbers, codes of levels, NaN where the value is null."""
@@ -112,7 +110,7 @@ class Bins(_Record):
         missing = np.isnan(values)
         known = values[~missing]
         if self.levels:
-            places = np.array([self.place(float(code)) for code in range(len(_FIELDS[self.feature].levels))])
+            places = np.array([self.place_known(float(code)) for code in range(len(_FIELDS[self.feature].levels))])
             places = places[known.astype(int)]
         else:
             places = np.searchsorted(self.edges, known, side="left")
@@ -180,7 +178,7 @@ class LoanCount:
         self._counts = [[0] * len(bins.shares) for bins in reference.bins]
         self._total = 0.0
         of_loan = [bins.feature for bins in reference.bins if bins.feature in _FIELDS]
-        self._places = [bins.place for bins in reference.bins]
+        self._places = [bins.place_known for bins in reference.bins]
         self._scores = len(reference.bins) - len(of_loan)
         self._get = attrgetter(*(f"{name}.code" if _FIELDS[name].levels else name for name in of_loan))
         self._of_loan = of_loan
@@ -188,13 +186,13 @@ class LoanCount:
 
     def add(self, loan: CreditRiskModelInput, probability: float) -> None:
         """Count a loan."""
+        scores = (probability,) * self._scores
         try:
-            values = self._get(loan)
-        except AttributeError:  # a null has no code
-            values = tuple(_value(loan, name) for name in self._of_loan)
-        found = [
-            place(value) for place, value in zip(self._places, values + (probability,) * self._scores, strict=True)
-        ]
+            found = [place(value) for place, value in zip(self._places, self._get(loan) + scores, strict=True)]
+        except (AttributeError, TypeError):  # a null has no code, and lies nowhere
+            values = [_value(loan, name) for name in self._of_loan]
+            pairs = zip(self.reference.bins, (*values, *scores), strict=True)
+            found = [bins.place(value) for bins, value in pairs]
         with self._lock:
             self._total += probability
             for counts, place in zip(self._counts, found, strict=True):

@@ -73,8 +73,8 @@ def work() -> dict[str, Any]:
 
 def test_prediction_makes_few_calls(work: dict[str, Any]) -> None:
     """Validation, prediction, metrics, log and answer take a few dozen calls, of which the model's trees are one."""
-    assert work["python"] <= 68
-    assert work["c"] <= 70
+    assert work["python"] <= 72
+    assert work["c"] <= 77
 
 
 def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
@@ -84,4 +84,4 @@ def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
 
 def test_start_imports_what_it_needs(work: dict[str, Any]) -> None:
     """The whole service, its server included, is fewer modules than pandas and scikit-learn alone would be."""
-    assert work["modules"] <= 595
+    assert work["modules"] <= 600
