@@ -6,10 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -215,14 +217,71 @@ class Service:
         self.process.wait(timeout=30)
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def threads(*functions: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Run functions beside a test until they return; its end, whatever it is, is told by the event that they get.
+
+    A failed test must not hang the run: none of the threads keeps the process from ending.
+    """
+    over = threading.Event()
+    started = [threading.Thread(target=function, args=(over,), daemon=True) for function in functions]
+    for thread in started:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in started:
+            thread.join(30)
+
+
+@contextmanager
+def process(command: Sequence[str | Path], folder: Path) -> Iterator[None]:
+    """Run a command beside a test, quietly; it ends with it, whatever happens."""
+    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+_services: list[Service] = []
+
+
+@pytest.fixture(autouse=True)
+def _end_services() -> Iterator[None]:
+    """End the services that a test has started; those of its module's fixtures go on."""
+    before = len(_services)
+    yield
+    _end(before)
+
+
+def _end(first: int) -> None:
+    """End all services from one on, told at once, so that their drains don't add up."""
+    ending = [service for service in _services[first:] if service.process.poll() is None]
+    del _services[first:]
+    for service in ending:
+        service.process.terminate()
+    for service in ending:
+        try:
+            service.process.wait(30)
+        except subprocess.TimeoutExpired:
+            service.process.kill()
+            raise
+
+
+@pytest.fixture(scope="module")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """Start services from the shipped configuration with other models; they end with the session.
+    """Start services from the shipped configuration with other models; they end with the test or module that asks.
 
     The returned function takes options of the command, settings of its own, more models by class path, another command
     that serves, and the credit risk model's `configuration:` as keyword arguments.
     """
-    running: list[Service] = []
 
     def start(
         *options: str,
@@ -242,10 +301,9 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         configuration["service"] |= settings or {}
         path = folder / "rest_configuration.yaml"
         path.write_text(yaml.safe_dump(configuration))
-        running.append(Service(path, folder / "log", *options, command=command))
-        return running[-1]
+        _services.append(Service(path, folder / "log", *options, command=command))
+        return _services[-1]
 
+    first = len(_services)
     yield start
-    for service in running:
-        if service.process.poll() is None:
-            service.stop()
+    _end(first)

@@ -17,7 +17,7 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from conftest import Service, find_tool
+from conftest import Service, find_tool, process
 
 from credit_risk_model import archive
 from credit_risk_model.drift import MIN_EXPECTED, MIN_LOANS_FOR_MEAN, Counted, Z, judge
@@ -227,29 +227,23 @@ def prometheus(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", f"--web.listen-address={address}"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
     model = "/api/models/credit_risk_model/prediction"
     batch = "/api/models/credit_risk_batch/prediction"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for service in services:
-            httpx.post(service.address + model, json=EXAMPLE_LOAN)
-            httpx.post(service.address + model, json={})
-            httpx.post(service.address + batch, json={"loans": [EXAMPLE_LOAN] * 20})
-        time.sleep(0.2)
 
     def ask(path: str) -> Any:
         with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=10) as answer:  # our own
             return json.loads(answer.read())["data"]
 
-    yield ask
-    process.terminate()
-    process.wait(20)
+    with process(command, tmp_path):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for service in services:
+                httpx.post(service.address + model, json=EXAMPLE_LOAN)
+                httpx.post(service.address + model, json={})
+                httpx.post(service.address + batch, json={"loans": [EXAMPLE_LOAN] * 20})
+            time.sleep(0.2)
+        yield ask
 
 
 def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]) -> None:

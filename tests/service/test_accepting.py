@@ -10,7 +10,7 @@ from pathlib import Path
 from socket import create_connection
 
 import pytest
-from conftest import Service
+from conftest import Service, threads
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
@@ -25,32 +25,27 @@ def service(start_service: Callable[..., Service], archive_path: Path) -> Servic
 
 def test_probe_does_not_wait_behind_a_rush_of_connections(service: Service) -> None:
     """While requests on open connections keep the service busy, 900 new connections do not hold up the probe."""
-    over = threading.Event()
     body = json.dumps(EXAMPLE_LOAN).encode()
     head = f"POST /api/models/credit_risk_model/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
 
-    def converse() -> None:
+    def converse(over: threading.Event) -> None:
         # A hundred requests at once, so that not the client but the service is busy.
         with create_connection(("127.0.0.1", service.port), timeout=30) as connection:
             while not over.is_set():
                 connection.sendall((head.encode() + body) * 100)
                 received = b""
                 while received.count(b"risk_probability") < 100:
-                    received += connection.recv(65536)
+                    part = connection.recv(65536)
+                    assert part, "the service closed a connection"
+                    received += part
 
-    threads = [threading.Thread(target=converse) for _ in range(24)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)
-    with ExitStack() as stack:
+    with threads(*[converse] * 24), ExitStack() as stack:
+        time.sleep(0.5)
         for _ in range(900):
             stack.enter_context(create_connection(("127.0.0.1", service.port)))
         began = time.monotonic()
         assert service.get("/api/health")[0] == 200
         assert time.monotonic() - began < 1
-    over.set()
-    for thread in threads:
-        thread.join()
 
 
 def test_connections_that_waited_speak_tls_too(

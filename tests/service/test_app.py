@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from conftest import SHIPPED, Service
+from conftest import SHIPPED, Service, threads
 
 from credit_risk_model import archive
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -197,21 +198,18 @@ def test_long_predictions_leave_the_service_free(service: Service) -> None:
     """While long predictions are at work, others are answered at once; more than the limit are sent away."""
     slow = f"{service.address}/api/models/slow/prediction"
     answers: list[httpx.Response] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(httpx.post(slow, json={"seconds": 2}, timeout=10)))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)
-    began = time.monotonic()
-    assert httpx.get(f"{service.address}/api/health").status_code == 200
-    assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 200
-    refused = httpx.post(slow, json={"seconds": 0})
-    assert time.monotonic() - began < 1.4, "the short ones waited for the long ones"
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    for thread in threads:
-        thread.join()
+
+    def ask(_: threading.Event) -> None:
+        answers.append(httpx.post(slow, json={"seconds": 2}, timeout=10))
+
+    with threads(ask, ask):
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert httpx.get(f"{service.address}/api/health").status_code == 200
+        assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 200
+        refused = httpx.post(slow, json={"seconds": 0})
+        assert time.monotonic() - began < 1.4, "the short ones waited for the long ones"
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert [answer.json() for answer in answers] == [{"done": True}] * 2
 
 
@@ -491,7 +489,7 @@ def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Servi
     request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LOAN)}\r\n\r\n".encode() + LOAN
     outcomes: list[str] = []
 
-    def converse() -> None:
+    def converse(_: threading.Event) -> None:
         try:
             with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
                 while True:
@@ -511,13 +509,9 @@ def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Servi
         except OSError:
             outcomes.append("reset")
 
-    threads = [threading.Thread(target=converse) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    time.sleep(1)
-    service.process.terminate()
-    for thread in threads:
-        thread.join()
+    with threads(*[converse] * 16):
+        time.sleep(1)
+        service.process.terminate()
     service.process.wait(20)
     assert len(outcomes) == 16
     assert sum(outcome != "told" for outcome in outcomes) <= 1, outcomes
@@ -533,12 +527,11 @@ def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Serv
     for service in (ending, other):
         service.wait_for("/api/health/ready")
     expected = httpx.post(other.address + PREDICTION, content=LOAN, headers=JSON).json()
-    over = threading.Event()
     lost: list[str] = []
     tried_again: list[str] = []
     answered = {ending.port: 0, other.port: 0}
 
-    def converse(pause: float) -> None:
+    def converse(over: threading.Event, pause: float) -> None:
         port = ending.port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         while not over.is_set():
@@ -565,16 +558,11 @@ def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Serv
             time.sleep(pause)
         connection.close()
 
-    threads = [threading.Thread(target=converse, args=(pause,)) for pause in (0, 3) * 8]
-    for thread in threads:
-        thread.start()
-    time.sleep(1)
-    ending.process.terminate()
-    ending.process.wait(20)
-    time.sleep(2)
-    over.set()
-    for thread in threads:
-        thread.join()
+    with threads(*(partial(converse, pause=pause) for pause in (0, 3) * 8)):
+        time.sleep(1)
+        ending.process.terminate()
+        ending.process.wait(20)
+        time.sleep(2)
     assert not lost
     assert min(answered.values()) > 100, answered
     closed = [name for name in tried_again if name != "ConnectionRefusedError"]

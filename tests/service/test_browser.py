@@ -1,14 +1,13 @@
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Service, find_tool
+from conftest import Service, find_tool, process
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -64,11 +63,9 @@ def ingress(start_service: Callable[..., Service], archive_path: Path, tmp_path:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (tmp_path / "conf").write_text(NGINX.format(folder=tmp_path, port=port, address=service.address))
-    nginx = subprocess.Popen([program, "-p", tmp_path, "-c", tmp_path / "conf", "-e", tmp_path / "errors"])
-    service.wait_for("/api/health/ready")
-    yield f"http://127.0.0.1:{port}"
-    nginx.terminate()
-    nginx.wait(10)
+    with process([program, "-p", tmp_path, "-c", tmp_path / "conf", "-e", tmp_path / "errors"], tmp_path):
+        service.wait_for("/api/health/ready")
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
-from conftest import CONFIGURATION, Service
+from conftest import CONFIGURATION, Service, threads
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
@@ -634,17 +635,13 @@ def test_costliest_bodies_leave_the_probe_its_second(service: Service) -> None:
     end = time.monotonic() + 3
     statuses: set[int] = set()
 
-    def burden(sent: bytes) -> None:
-        while time.monotonic() < end:
+    def burden(over: threading.Event, sent: bytes) -> None:
+        while time.monotonic() < end and not over.is_set():
             statuses.add(send(service, sent).status)
 
-    threads = [threading.Thread(target=burden, args=(body,)) for body in bodies * 4]
-    for thread in threads:
-        thread.start()
-    while time.monotonic() < end:
-        check_it_serves(service)
-    for thread in threads:
-        thread.join()
+    with threads(*(partial(burden, sent=body) for body in bodies * 4)):
+        while time.monotonic() < end:
+            check_it_serves(service)
     assert 400 in statuses
     assert statuses <= {400, 503}  # more than the configured number at once are sent away
 
