@@ -59,7 +59,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-long test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -85,9 +85,12 @@ run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:
 
 test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 	$(TRAINING)/bin/coverage erase
-	$(TRAINING)/bin/coverage run -m pytest -m "not container" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(TRAINING)/bin/coverage run -m pytest -m "not container and not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(TRAINING)/bin/coverage combine --quiet
 	$(TRAINING)/bin/coverage report
+
+test-long: $(TRAINING)/.installed ## Run the tests that wait long: a soak, fuzzing, a full disk, a real Prometheus
+	$(TRAINING)/bin/python -m pytest -m long tests
 
 test-containers: $(TRAINING)/.installed ## Build the image and try the Deployment in real containers (podman, root)
 	$(TRAINING)/bin/python -m pytest -m container -rs tests/container

@@ -246,6 +246,7 @@ def prometheus(
         yield ask
 
 
+@pytest.mark.long
 def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]) -> None:
     """No rule has an error, each recorded series has values, and each metric that a rule names is there."""
     targets = prometheus("targets")["activeTargets"]
@@ -269,6 +270,7 @@ def test_a_real_prometheus_evaluates_every_rule(prometheus: Callable[[str], Any]
     assert {"loan_amount", "risk_probability"} <= pending
 
 
+@pytest.mark.long
 def test_a_real_prometheus_answers_every_panel(prometheus: Callable[[str], Any]) -> None:
     """Each expression of the dashboard gives numbers, with every label that its legend names."""
     targets = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]

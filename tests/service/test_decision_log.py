@@ -143,6 +143,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["/bin/umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when_failing", ["refuse", "continue"])
 def test_full_disk_holds_nobody_up(
     start_service: Callable[..., Service], archive_path: Path, small_disk: Path, key: Path, when_failing: str

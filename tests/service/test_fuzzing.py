@@ -32,6 +32,7 @@ def report(shipped: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_thousands_of_requests_are_answered_as_the_contract_says(report: str) -> None:
     """No request, right or wrong, gets a 5xx or a status, content type, header or body that the contract lacks.
 

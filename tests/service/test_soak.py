@@ -3,6 +3,7 @@ import pytest
 from benchmarks.soak import soak
 
 
+@pytest.mark.long
 def test_half_a_minute_of_mixed_traffic_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under good and bad traffic memory, files and threads stay flat, and no answer is wrong."""
     # Measuring coverage multiplies the cost of each request, and the traffic takes all that there is.
