@@ -55,8 +55,8 @@ WAIT_FOR_JOB = while ended=$$(kubectl -n model-scoring get job $(1) \
 		*" Failed "*) echo "$(1) has failed: kubectl -n model-scoring describe job $(1); ... logs job/$(1)" >&2; exit 1 ;; \
 		esac; sleep $(POLL_SECONDS); done; exit 1
 
-VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py tests/service/test_pages.py \
-	tests/service/test_contract.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
+VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py tests/service/test_docs_pages.py \
+	tests/service/test_openapi.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long test-containers test-versions test-lowest test-newest lint format contract screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
@@ -113,7 +113,7 @@ format: $(TRAINING)/.installed ## Bring the code into its format
 	$(TRAINING)/bin/ruff format .
 
 contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
-	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.contract --output service_contract.yaml
+	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.openapi --output service_contract.yaml
 
 screenshot: $(TRAINING)/.installed ## Take the README's picture of the documentation page anew (needs chromium)
 	SCREENSHOT=docs/try_it_out.png TOOLS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \

@@ -25,17 +25,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from credit_risk_model.prediction.served import FromArchive
 from credit_risk_model.service import metrics
-from credit_risk_model.service.answers import Refusal, internal_error
+from credit_risk_model.service.api_keys import ApiKeys
 from credit_risk_model.service.bookkeeping import Bookkeeping
-from credit_risk_model.service.contract import document, unloaded_models
 from credit_risk_model.service.cors import CrossOrigin
 from credit_risk_model.service.decision_log import DecisionLog
-from credit_risk_model.service.keys import ApiKeys
+from credit_risk_model.service.docs_pages import pages
+from credit_risk_model.service.endpoint import PredictionEndpoint
+from credit_risk_model.service.errors import RequestRefused, internal_error
+from credit_risk_model.service.headers import check_body_headers, identify
 from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.metadata import describe_model
-from credit_risk_model.service.pages import pages
-from credit_risk_model.service.predictions import PredictionEndpoint
-from credit_risk_model.service.requests import check_body_headers, identify
+from credit_risk_model.service.openapi import document, unloaded_models
 from credit_risk_model.service.routes import Handler, Route, answer_always, group_of
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import Configuration
@@ -43,8 +43,10 @@ from credit_risk_model.service.settings import Configuration
 logger = logging.getLogger(__name__)
 
 _YOUNG_OBJECTS = 20_000
-_NOT_FOUND = Refusal(404, "http", "NotFound", ["Not Found"])
-_NOT_LOADED = Refusal(503, "not_loaded", "ServiceNotReady", ["The models are not loaded."], [(b"retry-after", b"1")])
+_NOT_FOUND = RequestRefused(404, "http", "NotFound", ["Not Found"])
+_NOT_LOADED = RequestRefused(
+    503, "not_loaded", "ServiceNotReady", ["The models are not loaded."], [(b"retry-after", b"1")]
+)
 _OF_THE_FRAMEWORK = ("/api/health", "/api/health/ready", "/api/health/startup", "/api/models")
 
 
@@ -104,7 +106,7 @@ class Application:
         identify(request)
         try:
             self._admit(request)
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             request.refusal = refusal
         except Exception as error:
             log_fault(error, request.identity)
@@ -119,7 +121,7 @@ class Application:
             raise _NOT_FOUND
         method = "GET" if request.method == "HEAD" else request.method
         if method not in route.handlers and method != "OPTIONS":
-            raise Refusal(405, "http", "MethodNotAllowed", ["Method Not Allowed"], [(b"allow", route.allowed)])
+            raise RequestRefused(405, "http", "MethodNotAllowed", ["Method Not Allowed"], [(b"allow", route.allowed)])
         if route.takes_json and method == "POST":
             endpoint = self._endpoint(path)
             request.endpoint = endpoint
@@ -158,7 +160,7 @@ class Application:
     @staticmethod
     def _answer_error(request: Request, error: Exception) -> Answer:
         """Give an error's answer; what is no refusal is a fault of ours."""
-        if not isinstance(error, Refusal):
+        if not isinstance(error, RequestRefused):
             log_fault(error, request.identity)
             error = internal_error(request.identity)
         request.refusal = error

@@ -6,8 +6,8 @@ from time import perf_counter, time
 
 from credit_risk_model.schemas import CreditRiskModelOutput
 from credit_risk_model.service import metrics
+from credit_risk_model.service.endpoint import PredictionEndpoint
 from credit_risk_model.service.logs import log_requests
-from credit_risk_model.service.predictions import PredictionEndpoint
 from credit_risk_model.service.routes import Route
 from credit_risk_model.service.server import Answer, Request
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.errors import RequestRefused
 
 _SLACK = {"objects": 1, "arrays": 1, "names": 2, "commas": 2}
 _MORE = 16
@@ -55,12 +55,12 @@ class JsonBounds:
         """Refuse a body that has more than its schema can need.
 
         Raises:
-            Refusal: It has.
+            RequestRefused: It has.
         """
         for sign, most, what in self._most:
             if (found := body.count(sign)) > most:
                 message = f"The body has {found} JSON {what}, of which {most} are taken at most."
-                raise Refusal(400, "invalid", "ValidationError", [message])
+                raise RequestRefused(400, "invalid", "ValidationError", [message])
 
 
 _ANY = _Needs(*(float("inf"),) * 4)

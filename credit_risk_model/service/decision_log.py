@@ -25,7 +25,7 @@ from credit_risk_model.schemas import (
     CreditRiskModelOutput,
 )
 from credit_risk_model.service import metrics
-from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.errors import RequestRefused
 from credit_risk_model.service.logs import format_time
 from credit_risk_model.service.server import Request
 from credit_risk_model.service.settings import DecisionSettings
@@ -37,7 +37,7 @@ _RETRY_SECONDS = 1.0
 _MOST_IN_A_GO = 50
 _DECISION = set(CreditRiskModelOutput.model_fields)
 _DAY = 86_400
-_FAILING = Refusal(
+_FAILING = RequestRefused(
     503, "decision_log", "DecisionLogFailing", ["Decisions can't be logged at the moment."], [(b"retry-after", b"1")]
 )
 
@@ -85,7 +85,7 @@ class DecisionLog:
         """Let a prediction be made, or refuse it where it could not be logged.
 
         Raises:
-            Refusal: It could not, and the setting says that then nothing is decided.
+            RequestRefused: It could not, and the setting says that then nothing is decided.
         """
         if self._settings.when_failing == "refuse" and (self._failing or self._is_behind()):
             raise _FAILING

@@ -190,7 +190,7 @@ def test_reasons_of_refusals_are_documented() -> None:
     documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     found = set()
     for path in (ROOT / "credit_risk_model" / "service").rglob("*.py"):
-        found |= set(re.findall(r"Refusal\(\s*\d+,\s*\"(\w+)\"", path.read_text()))
+        found |= set(re.findall(r"RequestRefused\(\s*\d+,\s*\"(\w+)\"", path.read_text()))
     expect_refused("")
     time.sleep(0.11)
     counted = re.findall(r'credit_risk_refused_requests_total{model="",reason="(\w+)"', gather().decode())

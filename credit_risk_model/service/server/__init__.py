@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from credit_risk_model.service.answers import Headers, Refusal
+from credit_risk_model.service.errors import Headers, RequestRefused
 
 
 class Answer(NamedTuple):
@@ -49,7 +49,7 @@ class Request:
         self.path = path
         self.headers = headers
         self.body = bytearray()
-        self.refusal: Refusal | None = None
+        self.refusal: RequestRefused | None = None
         self.identity = ""
         self.trace_id: str | None = None
         self.key_name: str | None = None

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from credit_risk_model.service.answers import Headers, Refusal
-from credit_risk_model.service.requests import too_large
+from credit_risk_model.service.errors import Headers, RequestRefused
+from credit_risk_model.service.headers import too_large
 from credit_risk_model.service.server import Answer, Request
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 _NO_BODY = bytearray()
 # A copy of so little costs less than to give it to the system by itself.
 _MAX_COPIED_BYTES = 16_384
-_MALFORMED = Refusal(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
-_HOST = Refusal(400, "malformed", "MalformedRequest", ["A request has one Host header, with a host and a port."])
-_VERSION = Refusal(400, "malformed", "MalformedRequest", ["The request is not in HTTP/1.1 or HTTP/1.0."])
-_CODING = Refusal(501, "coding", "NotImplemented", ["Of all transfer codings only chunked is understood."])
-_SLOW_HEADERS = Refusal(408, "slow", "RequestTimeout", ["The headers did not arrive in time."])
-_SLOW_BODY = Refusal(408, "slow", "RequestTimeout", ["The body did not arrive in time."])
-_LONG_URL = Refusal(414, "long_url", "URITooLong", [f"The URL is longer than {_MAX_URL_BYTES} bytes."])
-_LARGE_HEADERS = Refusal(431, "large_headers", "HeadersTooLarge", ["The headers are too many or too large."])
-FULL = Refusal(503, "busy", "ServiceBusy", ["Too many connections."], AGAIN)
+_MALFORMED = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
+_HOST = RequestRefused(400, "malformed", "MalformedRequest", ["A request has one Host header, with a host and a port."])
+_VERSION = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not in HTTP/1.1 or HTTP/1.0."])
+_CODING = RequestRefused(501, "coding", "NotImplemented", ["Of all transfer codings only chunked is understood."])
+_SLOW_HEADERS = RequestRefused(408, "slow", "RequestTimeout", ["The headers did not arrive in time."])
+_SLOW_BODY = RequestRefused(408, "slow", "RequestTimeout", ["The body did not arrive in time."])
+_LONG_URL = RequestRefused(414, "long_url", "URITooLong", [f"The URL is longer than {_MAX_URL_BYTES} bytes."])
+_LARGE_HEADERS = RequestRefused(431, "large_headers", "HeadersTooLarge", ["The headers are too many or too large."])
+FULL = RequestRefused(503, "busy", "ServiceBusy", ["Too many connections."], AGAIN)
 
 
 class State(Enum):
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         # Bytes received while headers, or what of a body is none (extensions of chunks, trailers), are not complete.
         self._unfinished = 0
         self._held = b""  # received while a request was at work, and not parsed yet
-        self._broken: Refusal | None = None  # what ends the connection once all answers are given
+        self._broken: RequestRefused | None = None  # what ends the connection once all answers are given
         self._breach = _MALFORMED  # what is wrong where the parser stops
         self._expects_continue = False
         self._resumed = False  # a parser that reads on after a request to change protocols
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         self._unfinished = 0
         self._queue.append(request)
 
-    def _break_off(self, refusal: Refusal) -> None:
+    def _break_off(self, refusal: RequestRefused) -> None:
         """Read nothing more; refuse the request that is arriving, or else the next."""
         self._broken = refusal
         self._begun = False
@@ -450,7 +450,7 @@ class Connection(asyncio.Protocol):
         self._break_off(_SLOW_BODY)
         self._continue()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: RequestRefused) -> None:
         """Refuse the connection."""
         self._break_off(refusal)
         self._continue()

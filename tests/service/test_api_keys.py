@@ -14,7 +14,7 @@ from conftest import FRAMEWORK, Service
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.schemas import EXAMPLE_LOAN
-from credit_risk_model.service.keys import SECURITY_SCHEMES, ApiKeys
+from credit_risk_model.service.api_keys import SECURITY_SCHEMES, ApiKeys
 from credit_risk_model.service.settings import ApiKeySettings
 
 PREDICTION = "/api/models/credit_risk_model/prediction"

@@ -2,7 +2,7 @@
 
 The framework's document has a prediction only once its model is loaded, and tells nothing of what stands before the
 framework: the service's own refusals, their statuses and headers. This one comes from the configuration and the models'
-classes, so that no archive need be loaded. `python -m credit_risk_model.service.contract` writes it to a file.
+classes, so that no archive need be loaded. `python -m credit_risk_model.service.openapi` writes it to a file.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.prediction.model import ArchiveModel
-from credit_risk_model.service.keys import SECURITY_SCHEMES
+from credit_risk_model.service.api_keys import SECURITY_SCHEMES
+from credit_risk_model.service.headers import MAX_REFERENCE
 from credit_risk_model.service.metadata import ModelWithArchiveMetadata
-from credit_risk_model.service.requests import MAX_REFERENCE
 from credit_risk_model.service.routes import group_of
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 

@@ -25,12 +25,12 @@ from credit_risk_model.schemas import (
     CreditRiskModelOutput,
 )
 from credit_risk_model.service import metrics
-from credit_risk_model.service.answers import Refusal, internal_error, invalid
 from credit_risk_model.service.bounds import JsonBounds
 from credit_risk_model.service.decision_log import DecisionLog, is_logged
 from credit_risk_model.service.drift import DriftCount
+from credit_risk_model.service.errors import RequestRefused, internal_error, invalid
+from credit_risk_model.service.headers import decision_reference
 from credit_risk_model.service.logs import log_fault
-from credit_risk_model.service.requests import decision_reference
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import ServiceSettings
 
@@ -90,7 +90,7 @@ class PredictionEndpoint:
         """Answer a request; later, where the model takes long.
 
         Raises:
-            Refusal: The request can't be answered; says how to say so.
+            RequestRefused: The request can't be answered; says how to say so.
         """
         if self._log is not None:
             self._log.check()
@@ -127,7 +127,7 @@ class PredictionEndpoint:
             prediction = self._model.predict(loan)
             return prediction, to_json(prediction)
         except MLModelSchemaValidationException as error:
-            raise Refusal(400, "invalid", "SchemaValidationError", [str(error)]) from None
+            raise RequestRefused(400, "invalid", "SchemaValidationError", [str(error)]) from None
         except Exception as error:
             log_fault(error, identity)
             raise internal_error(identity) from None
@@ -147,7 +147,7 @@ class PredictionEndpoint:
         """Wait a moment for one of the places; waiting bodies are held in memory, so only so much of them.
 
         Raises:
-            Refusal: None has become free.
+            RequestRefused: None has become free.
         """
         if self._waiting_bytes + size <= _MAX_WAITING_BYTES:
             self._waiting_bytes += size
@@ -157,7 +157,9 @@ class PredictionEndpoint:
                     return
             finally:
                 self._waiting_bytes -= size
-        raise Refusal(503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")])
+        raise RequestRefused(
+            503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")]
+        )
 
     def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
         self._count.add(asked, answered)
@@ -177,9 +179,9 @@ class PredictionEndpoint:
         return content
 
 
-def _refusal(error: ValidationError, body: bytearray) -> Refusal:
+def _refusal(error: ValidationError, body: bytearray) -> RequestRefused:
     if body[:2] in _WIDE or (b"\0" in body[:4] and body[:4].strip(b"\0")):
-        return Refusal(400, "invalid", "ValidationError", ["The body is not in UTF-8, but in UTF-16 or UTF-32."])
+        return RequestRefused(400, "invalid", "ValidationError", ["The body is not in UTF-8, but in UTF-16 or UTF-32."])
     if error.error_count() > _MAX_ERRORS:
-        return Refusal(400, "invalid", "ValidationError", [f"The body has {error.error_count()} errors."])
+        return RequestRefused(400, "invalid", "ValidationError", [f"The body has {error.error_count()} errors."])
     return invalid(error.errors(include_url=False, include_context=False, include_input=False), within=("body",))

@@ -3,7 +3,7 @@
 import re
 from random import getrandbits
 
-from credit_risk_model.service.answers import Headers, Refusal
+from credit_risk_model.service.errors import Headers, RequestRefused
 from credit_risk_model.service.server import Request
 
 MAX_REFERENCE = 128
@@ -32,12 +32,12 @@ def decision_reference(headers: Headers) -> str | None:
     """Give the client's X-Decision-Reference; None where it sends none.
 
     Raises:
-        Refusal: It can't be one.
+        RequestRefused: It can't be one.
     """
     for name, value in headers:
         if name == b"x-decision-reference":
             if not _REFERENCE.fullmatch(value):
-                raise Refusal(
+                raise RequestRefused(
                     400,
                     "invalid",
                     "ValidationError",
@@ -51,18 +51,20 @@ def check_body_headers(headers: Headers, max_body_bytes: int) -> None:
     """Refuse a body that says it is too large, no JSON or packed.
 
     Raises:
-        Refusal: It says so.
+        RequestRefused: It says so.
     """
     for name, value in headers:
         # The parser has checked that a length is a number, though not that Python takes one of so many digits.
         if name == b"content-length" and (len(value) > _MAX_DIGITS or int(value) > max_body_bytes):
             raise too_large(max_body_bytes)
         if name == b"content-type" and value != b"application/json" and not _JSON_TYPE.fullmatch(value.strip()):
-            raise Refusal(415, "media_type", "UnsupportedMediaType", ["Send the loan as JSON: application/json."])
+            raise RequestRefused(
+                415, "media_type", "UnsupportedMediaType", ["Send the loan as JSON: application/json."]
+            )
         if name == b"content-encoding" and value != b"identity":
-            raise Refusal(415, "media_type", "UnsupportedMediaType", ["Send the loan without Content-Encoding."])
+            raise RequestRefused(415, "media_type", "UnsupportedMediaType", ["Send the loan without Content-Encoding."])
 
 
-def too_large(max_body_bytes: int) -> Refusal:
+def too_large(max_body_bytes: int) -> RequestRefused:
     """Refuse a body by its size."""
-    return Refusal(413, "too_large", "RequestTooLarge", [f"The body is larger than {max_body_bytes} bytes."])
+    return RequestRefused(413, "too_large", "RequestTooLarge", [f"The body is larger than {max_body_bytes} bytes."])

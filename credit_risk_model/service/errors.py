@@ -11,7 +11,7 @@ _MOST_MESSAGES = 100
 _LONGEST_NAME = 100
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """A request that is answered with an error.
 
     Attributes:
@@ -35,7 +35,7 @@ def error_body(kind: str, messages: Sequence[str]) -> bytes:
     return to_json({"type": kind, "messages": messages})
 
 
-def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, ...] = ()) -> Refusal:
+def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, ...] = ()) -> RequestRefused:
     """Say which fields of a request are invalid, in the framework's words.
 
     Args:
@@ -48,7 +48,7 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
         messages.append(f"Field '{location}' has error '{error['type']}', {error['msg']}.")
     if len(errors) > _MOST_MESSAGES:
         messages.append(f"And {len(errors) - _MOST_MESSAGES} more errors.")
-    refusal = Refusal(400, "invalid", "ValidationError", messages)
+    refusal = RequestRefused(400, "invalid", "ValidationError", messages)
     refusal.fields = sorted({_name_field(error) for error in errors[:_MOST_MESSAGES]})
     return refusal
 
@@ -60,6 +60,6 @@ def _name_field(error: ErrorDetails | dict[str, Any]) -> str:
     return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "(body)")
 
 
-def internal_error(identity: str) -> Refusal:
+def internal_error(identity: str) -> RequestRefused:
     """Say that a fault is ours, with nothing but the request's id, under which the log tells more."""
-    return Refusal(500, "fault", "ServiceError", [f"Internal error {identity}. The service's log says more."])
+    return RequestRefused(500, "fault", "ServiceError", [f"Internal error {identity}. The service's log says more."])

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.service.answers import Refusal
+from credit_risk_model.service.errors import RequestRefused
 from credit_risk_model.service.server import Request
 from credit_risk_model.service.settings import ApiKeySettings
 
@@ -55,7 +55,7 @@ class ApiKeys:
             The name of its key; None where it needs none.
 
         Raises:
-            Refusal: It needs one.
+            RequestRefused: It needs one.
         """
         # Browsers ask what is allowed (OPTIONS) before they send a key.
         if group not in self._protected or request.method == "OPTIONS":
@@ -71,7 +71,7 @@ class ApiKeys:
             if given is not None and (known := self._find(given)) is not None:
                 return known
         headers = [(b"www-authenticate", b'Bearer realm="credit risk model"')]
-        raise Refusal(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
+        raise RequestRefused(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
     def _find(self, given: bytes) -> str | None:
         """Give a key's name; compares with all keys, so that the time tells nothing of them."""

@@ -12,7 +12,7 @@ import yaml
 from conftest import CONFIGURATION, ROOT, Service, rounded
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
-from credit_risk_model.service.contract import document
+from credit_risk_model.service.openapi import document
 from credit_risk_model.service.settings import Configuration
 
 MODELS = ("credit_risk_model", "credit_risk_explanation", "credit_risk_batch")
@@ -38,7 +38,7 @@ def operations(contract: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 def test_committed_contract_is_the_written_one(tmp_path: Path) -> None:
     """service_contract.yaml is what the command writes for the configuration, byte for byte."""
     written = tmp_path / "contract.yaml"
-    command = [sys.executable, "-m", "credit_risk_model.service.contract", "--output", str(written)]
+    command = [sys.executable, "-m", "credit_risk_model.service.openapi", "--output", str(written)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "REST_CONFIG": str(CONFIGURATION)})
     assert (ROOT / "service_contract.yaml").read_text() == written.read_text(), "Run `make contract`."
 
