@@ -147,7 +147,7 @@ class Booster:
             self._library.slow.LGBM_BoosterFree(self._handle)
 
     def predict_row(self, row: Sequence[float]) -> float:
-        """Give the positive class's probability for one row of `feature_count` numbers; safe from any thread.
+        """Return the positive class's probability for one row of `feature_count` numbers; safe from any thread.
 
         Raises:
             ModelArchiveError: The model gives no finite number.
@@ -160,7 +160,7 @@ class Booster:
         return value if isfinite(value) else _refuse(value)
 
     def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
-        """Give the positive class's probability for each of many rows, the same to the last bit as one by one.
+        """Return the positive class's probability for each of many rows, the same to the last bit as one by one.
 
         It lets go of the interpreter lock and runs on the calling thread alone: several may each predict a part.
 
@@ -199,7 +199,7 @@ class Booster:
         return probabilities if isfinite(total) else _refuse(total)
 
     def contributions(self, row: Sequence[float]) -> list[float]:
-        """Give what each number of a row adds to its log-odds, exact TreeSHAP values; safe from any thread.
+        """Return what each number of a row adds to its log-odds, exact TreeSHAP values; safe from any thread.
 
         It lets go of the interpreter lock: it takes milliseconds.
 

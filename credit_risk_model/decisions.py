@@ -54,7 +54,7 @@ def read_key(path: Path) -> bytes:
 
 
 def head_number(mac: str) -> int:
-    """Give a `mac`'s first 52 bits, which a metric's number holds exactly."""
+    """Return a `mac`'s first 52 bits, which a metric's number holds exactly."""
     return int(mac[:_HEAD_DIGITS], 16)
 
 
@@ -96,7 +96,7 @@ _salts: list[bytes] = []
 
 
 def _make_salt() -> bytes:
-    """Give a new salt; one system call makes many, since it takes as long as half a line."""
+    """Return a new salt; one system call makes many, since it takes as long as half a line."""
     try:
         return _salts.pop()
     except IndexError:
@@ -152,18 +152,18 @@ def find_files(log: Path) -> list[Path]:
 
 
 def sealed_name(log: Path, number: int) -> Path:
-    """Give the name of a file that is put aside, by the number of its first line."""
+    """Return the name of a file that is put aside, by the number of its first line."""
     return log.with_name(f"{log.stem}.{number:012d}{log.suffix}")
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Give a file's lines, the last one also where it is cut."""
+    """Return a file's lines, the last one also where it is cut."""
     with path.open("rb") as file:
         yield from file
 
 
 def records(files: Iterable[Path], kind: str = "decision") -> Iterator[dict[str, Any]]:
-    """Give the records of a kind, unverified; what is no line of a log is left out."""
+    """Return the records of a kind, unverified; what is no line of a log is left out."""
     for path in files:
         for line in lines_of(path):
             if _LINE.fullmatch(line.rstrip(b"\n")):
@@ -229,7 +229,7 @@ def _erasure(personal: bytes) -> str | None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Say whether a file is complete: nobody writes to it any more."""
+    """Return whether a file is complete: nobody writes to it any more."""
     return next(records([path], "seal"), None) is not None
 
 
@@ -259,7 +259,7 @@ def erase(path: Path, key: bytes, reference: str) -> int:
 
 
 def last_line(path: Path) -> tuple[str, int]:
-    """Give `mac` and number of a file's last whole line, those of the start where there is none."""
+    """Return `mac` and number of a file's last whole line, those of the start where there is none."""
     mac, number = START, 0
     for line in lines_of(path):
         if line.endswith(b"\n") and (parts := _LINE.fullmatch(line[:-1])):

@@ -41,7 +41,7 @@ def check_trees(model: bytes, columns: int) -> None:
 
 
 def _check_tree(tree: bytes, columns: int) -> Iterator[tuple[str, bool]]:
-    """Give line after line, and whether it is sound; each relies on those before it.
+    """Return line after line, and whether it is sound; each relies on those before it.
 
     Raises:
         KeyError, ValueError: A line is missing, or has no numbers.

@@ -90,7 +90,7 @@ def join(records: Iterable[dict[str, Any]], outcomes: dict[str, bool]) -> Joined
 
 
 def describe(group: Group) -> dict[str, Any]:
-    """Give a group's figures, each with its 95 % interval: value, lower and upper end; None where it can't be had.
+    """Return a group's figures, each with its 95 % interval: value, lower and upper end; None where it can't be had.
 
     Shares have Wilson's interval, the AUC DeLong's, the Brier score that of a mean. The mean probability is to
     be compared with the share that was risky.
@@ -110,7 +110,7 @@ def describe(group: Group) -> dict[str, Any]:
 
 
 def _share(number: int, of: int) -> Interval | None:
-    """Give a share with Wilson's interval."""
+    """Return a share with Wilson's interval."""
     if of == 0:
         return None
     z, share = _Z, number / of
@@ -120,7 +120,7 @@ def _share(number: int, of: int) -> Interval | None:
 
 
 def _midranks(values: Sequence[float]) -> list[float]:
-    """Give each value's rank, from 1; equal ones share theirs."""
+    """Return each value's rank, from 1; equal ones share theirs."""
     order = sorted(range(len(values)), key=values.__getitem__)
     ranks = [0.0] * len(values)
     place = 0
@@ -135,7 +135,7 @@ def _midranks(values: Sequence[float]) -> list[float]:
 
 
 def _auc(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
-    """Give the area under the ROC curve; interval by DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988)."""
+    """Return the area under the ROC curve; interval by DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988)."""
     of_risky, of_safe = (
         [probability for probability, was_risky in zip(probabilities, risky, strict=True) if was_risky is wanted]
         for wanted in (True, False)
@@ -153,7 +153,7 @@ def _auc(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | No
 
 
 def _brier(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
-    """Give the mean squared error."""
+    """Return the mean squared error."""
     if len(probabilities) < _MIN_OF_A_CLASS:
         return None
     errors = [(probability - was_risky) ** 2 for probability, was_risky in zip(probabilities, risky, strict=True)]

@@ -41,7 +41,7 @@ class Segment:
         self.replayed.append(probability)
 
     def describe(self) -> dict[str, Any]:
-        """Give the figures: means and PSI are of the probabilities."""
+        """Return the figures: means and PSI are of the probabilities."""
         return {
             "decisions": self.decisions,
             "flips_to_risky": self.flips_to_risky,

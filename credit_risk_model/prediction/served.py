@@ -42,5 +42,5 @@ class FromArchive(Protocol):
 
 
 def limits_of(model: MLModel) -> RequestLimits:
-    """Give a model's limits; those of a model that says nothing are the defaults."""
+    """Return a model's limits, or the defaults where it has none."""
     return model.limits if isinstance(model, Limited) else RequestLimits()

@@ -46,10 +46,10 @@ class ApiKeys:
     def announce(self) -> None:
         """Log how many keys there are and what they protect."""
         fields = {"keys": len(self._names), "protect": sorted(self._protected)}
-        logger.info("api keys are on", extra={"fields": fields})
+        logger.info("API keys are enabled", extra={"fields": fields})
 
     def check(self, request: Request, group: str) -> str | None:
-        """Let a request pass that needs no key or has one.
+        """Check a request's key, where it needs one.
 
         Returns:
             The name of its key; None where it needs none.
@@ -74,7 +74,7 @@ class ApiKeys:
         raise RequestRefused(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
     def _find(self, given: bytes) -> str | None:
-        """Give a key's name; compares with all keys, so that the time tells nothing of them."""
+        """Return a key's name; compares with all keys, so that the time tells nothing of them."""
         digest, found = _digest(given), None
         for known, name in self._names.items():
             if hmac.compare_digest(digest, known):
@@ -101,7 +101,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _version(file: Path) -> tuple[int, ...] | None:
-    """Tell a state of the file from others; a Secret's is a link to a link, which is set anew."""
+    """Return what differs between two states of the file. A Secret's file is a link to a link, which is replaced."""
     try:
         status = file.stat()
     except OSError:

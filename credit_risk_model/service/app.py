@@ -159,7 +159,7 @@ class Application:
 
     @staticmethod
     def _answer_error(request: Request, error: Exception) -> Answer:
-        """Give an error's answer; what is no refusal is a fault of ours."""
+        """Return the answer to an error. An error that is no `RequestRefused` is a fault of the service."""
         if not isinstance(error, RequestRefused):
             log_fault(error, request.identity)
             error = internal_error(request.identity)
@@ -184,7 +184,7 @@ class Application:
     def _begin(self) -> None:
         """Prepare what needs the server's event loop."""
         if self._keys is None:
-            logger.info("api keys are off: whoever reaches the service may ask")
+            logger.info("API keys are disabled: anyone who can reach the service can call it")
         else:
             self._keys.announce()
         # Held, since the event loop holds its tasks weakly only.
@@ -225,7 +225,7 @@ class Application:
         return Answer(200, await asyncio.shield(self._contract))
 
     async def _ask_framework(self, request: Request) -> Answer:
-        """Let one of the framework's own routes answer."""
+        """Answer by one of the framework's own routes."""
         if self._draining:
             # Again, since models that were loaded meanwhile have made the framework welcome traffic.
             self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)

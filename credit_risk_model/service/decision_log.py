@@ -82,7 +82,7 @@ class DecisionLog:
         self._announce("decision log opened")
 
     def check(self) -> None:
-        """Let a prediction be made, or refuse it where it could not be logged.
+        """Refuse a prediction that could not be logged.
 
         Raises:
             RequestRefused: It could not, and the setting says that then nothing is decided.
@@ -111,7 +111,7 @@ class DecisionLog:
                 self._made_decisions += len(some)
 
     def tell(self) -> None:
-        """Let the metrics tell how it stands: number and head of one and the same line."""
+        """Set the metrics: number and head of one and the same line."""
         number, mac = self._head
         metrics.decision_log_lines.set(number)
         metrics.decision_log_head.set(decisions.head_number(mac))
@@ -136,7 +136,7 @@ class DecisionLog:
         logger.info(event, extra={"fields": {"line": number, "mac": mac}})
 
     def _leave_former_file(self) -> tuple[str, int]:
-        """Give the last line of a former process's log, whose file is put aside."""
+        """Return the last line of a former process's log, whose file is put aside."""
         if self._to_output:
             return decisions.START, 0
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -279,7 +279,7 @@ class DecisionLog:
 
 
 def is_logged(model: MLModel) -> bool:
-    """Say whether a model's answers are decisions on loans that can be replayed."""
+    """Return whether a model's answers are decisions on loans that can be replayed."""
     known = (CreditRiskModelOutput, CreditRiskExplanationOutput, CreditRiskBatchOutput)
     return issubclass(model.output_schema, known) and isinstance(model, FromArchive)
 

@@ -31,12 +31,12 @@ class RequestRefused(Exception):
 
 
 def error_body(kind: str, messages: Sequence[str]) -> bytes:
-    """Give an error's JSON: `type` and `messages`, as the framework has it."""
+    """Return an error's JSON: `type` and `messages`, as the framework has it."""
     return to_json({"type": kind, "messages": messages})
 
 
 def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, ...] = ()) -> RequestRefused:
-    """Say which fields of a request are invalid, in the framework's words.
+    """Make the refusal of an invalid request, in the framework's words.
 
     Args:
         errors: Pydantic's errors, without inputs.
@@ -54,12 +54,12 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
 
 
 def _name_field(error: ErrorDetails | dict[str, Any]) -> str:
-    """Give the innermost name; which loan of a batch has it is of no use to a log."""
+    """Return the field's innermost name. Which loan of a batch it belongs to is of no use in a log."""
     if error["type"] == "extra_forbidden":
         return "(unknown field)"
     return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "(body)")
 
 
 def internal_error(identity: str) -> RequestRefused:
-    """Say that a fault is ours, with nothing but the request's id, under which the log tells more."""
+    """Make the answer to a fault of the service: its request id, by which the log says more."""
     return RequestRefused(500, "fault", "ServiceError", [f"Internal error {identity}. The service's log says more."])

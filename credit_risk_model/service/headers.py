@@ -29,7 +29,7 @@ def identify(request: Request) -> None:
 
 
 def decision_reference(headers: Headers) -> str | None:
-    """Give the client's X-Decision-Reference; None where it sends none.
+    """Return the client's X-Decision-Reference; None where it sends none.
 
     Raises:
         RequestRefused: It can't be one.

@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: timestamp, severity, body, logger, and what it carries as `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line; a traceback stands in it as one string, an error of ours as what it says."""
+        """Return the line; a traceback stands in it as one string, an error of ours as what it says."""
         line = {
             "timestamp": format_time(int(record.created * 1000)),
             "severity": record.levelname,

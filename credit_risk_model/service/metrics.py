@@ -75,7 +75,7 @@ class Distribution:
                 self._total += value
 
     def write(self) -> Iterator[str]:
-        """Give the lines of Prometheus' text format."""
+        """Return the lines of Prometheus' text format."""
         with self._lock:
             within, total = list(accumulate(self._counts)), self._total
         for line, count in zip((*self._lines, self._last_lines[0]), (*within, within[-1]), strict=True):
@@ -88,7 +88,7 @@ _written: list[Callable[[], str]] = []
 
 
 def write_also(write: Callable[[], str]) -> None:
-    """Let metrics that write Prometheus' text format themselves be scraped."""
+    """Add a function that writes Prometheus' text format to what is scraped."""
     _written.append(write)
 
 
@@ -102,14 +102,14 @@ class FastHistogram:
         write_also(self.write)
 
     def of(self, *labels: str) -> Distribution:
-        """Give what is held of some labels; it is scraped from now on, with 0 where nothing is counted."""
+        """Return what is held of some labels; it is scraped from now on, with 0 where nothing is counted."""
         if labels not in self._distributions:
             named = dict(zip(self._labels, labels, strict=True))
             self._distributions[labels] = Distribution(self._name, named, self._bounds)
         return self._distributions[labels]
 
     def write(self) -> str:
-        """Give Prometheus' text format."""
+        """Return Prometheus' text format."""
         lines = [line for distribution in list(self._distributions.values()) for line in distribution.write()]
         return f"# HELP {self._name} {self._documentation}\n# TYPE {self._name} histogram\n{''.join(lines)}"
 
@@ -181,7 +181,7 @@ _gathered = (-_EVERY_SECONDS, b"")
 
 
 def gather() -> bytes:
-    """Give all metrics in Prometheus' text format, no older than a tenth of a second: gathering takes milliseconds."""
+    """Return all metrics as text, at most a tenth of a second old: gathering takes milliseconds."""
     global _gathered  # noqa: PLW0603  # as the registry, one for the process
     if monotonic() - _gathered[0] >= _EVERY_SECONDS:
         ours = "".join(write() for write in _written)

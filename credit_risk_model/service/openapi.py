@@ -140,7 +140,7 @@ _OF_PATHS: dict[str, _Responses] = {
 
 
 def document(configuration: Configuration, root_path: str = "") -> dict[str, Any]:
-    """Give the OpenAPI document of a configuration, without loading its models.
+    """Return the OpenAPI document of a configuration, without loading its models.
 
     Args:
         configuration: The whole of it.
@@ -227,7 +227,7 @@ def _prediction(model: MLModel) -> APIRoute:
 
 
 def _as_answered(route: APIRoute) -> APIRoute:
-    """Give a route of the framework's with the answers that it has in truth."""
+    """Return a route of the framework's with the answers that it has in truth."""
     told = _OF_PATHS[route.path]
     answered = APIRoute(
         route.path,

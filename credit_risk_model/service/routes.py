@@ -11,7 +11,7 @@ Group = Literal["health", "predictions", "metadata", "docs", "metrics"]
 
 
 def group_of(path: str) -> Group:
-    """Give the part of the service that a path belongs to; what is nowhere else is among the documentation."""
+    """Return the part of the service that a path belongs to; what is nowhere else is among the documentation."""
     if path == "/metrics":
         return "metrics"
     if path.startswith("/api/health"):
@@ -58,7 +58,7 @@ class Route:
 
 
 def answer_always(answer: Answer) -> Handler:
-    """Give a handler that always answers the same."""
+    """Return a handler that always answers the same."""
 
     def handle(_: Request) -> Answer:
         return answer

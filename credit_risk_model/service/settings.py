@@ -181,5 +181,5 @@ def read_settings(path: Path) -> ServiceSettings:
 
 
 def configuration_path() -> Path:
-    """Give the path that the framework reads, by its own rule."""
+    """Return the path that the framework reads, by its own rule."""
     return Path(os.environ.get("REST_CONFIG", "rest_config.yaml"))

@@ -133,13 +133,13 @@ def test_log_says_at_the_start_who_may_ask(
     service: Service, start_service: Callable[..., Service], archive_path: Path
 ) -> None:
     """Keys that are on are counted, keys that are off are told."""
-    (line,) = [line for line in lines_of(service) if line["body"] == "api keys are on"]
+    (line,) = [line for line in lines_of(service) if line["body"] == "API keys are enabled"]
     assert (line["keys"], line["protect"]) == (2, sorted(GUARDED))
     without = start_service(archive=str(archive_path))
     without.wait_for("/api/health/ready")
     assert ask(without, PREDICTION).status_code == 200
     assert [line["body"] for line in lines_of(without)].count(
-        "api keys are off: whoever reaches the service may ask"
+        "API keys are disabled: anyone who can reach the service can call it"
     ) == 1
 
 

@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
             self._all.wait(self)
 
     def _start(self, request: Request) -> None:
-        """Let the application answer a request."""
+        """Pass a request to the application."""
         self.state = State.ANSWERING
         self.asked = True
         self._all.go_on(self)

@@ -62,7 +62,7 @@ class Connections:
         _give_large_blocks_back()
 
     def open(self, connection: Connection) -> None:
-        """Let a new connection in: where there are too many in place of the one that can best be spared.
+        """Accept a new connection. Where there are too many, close the one that can best be spared.
 
         That is the longest silent of those that never asked anything, else of those that wait for the next request.
         """
@@ -115,7 +115,7 @@ class Connections:
         task.add_done_callback(self.state.tasks.discard)
 
     def date_line(self) -> bytes:
-        """Give the header that tells the time, which uvicorn makes anew each second."""
+        """Return the header that tells the time, which uvicorn makes anew each second."""
         headers, line = self._date
         if headers is not self.state.default_headers:
             headers = self.state.default_headers
@@ -124,7 +124,7 @@ class Connections:
         return line
 
     def silent(self, seconds: float) -> bool:
-        """Say whether no connection that has not asked anything yet is younger than this."""
+        """Return whether no connection that has not asked anything yet is younger than this."""
         return not self._fresh or next(reversed(self._fresh.values())) < monotonic() - seconds
 
     def _count_at_work(self) -> int:
@@ -164,7 +164,7 @@ class Connections:
 
 
 def _give_large_blocks_back() -> None:
-    """Let glibc give the memory of a large body back when it is freed; by itself it stops to once it has seen one."""
+    """Make glibc return the memory of a large body when it is freed. By default it stops doing so after the first."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
