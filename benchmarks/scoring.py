@@ -30,8 +30,8 @@ from benchmarks import report
 from benchmarks.processes import ROOT
 from credit_risk_model import archive
 from credit_risk_model.features import AGE_KNOWN
-from credit_risk_model.scoring.checking import check
-from credit_risk_model.scoring.run import cores
+from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.threads import cores
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans
 from credit_risk_model.training.synthetic import write_synthetic_loan_book

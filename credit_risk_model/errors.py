@@ -19,3 +19,7 @@ class ConfigurationError(CreditRiskError):
 
 class ModelRefusedError(CreditRiskError):
     """A freshly trained model is worse than what it would replace, so it is not packaged."""
+
+
+class MissingPackageError(CreditRiskError, ImportError):
+    """A package is not installed that one way to use this one needs."""

@@ -21,11 +21,14 @@ from typing import Any
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 
 from credit_risk_model import archive, features
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training import fitting, packaging
 from credit_risk_model.training.cleaning import clean
@@ -80,6 +83,33 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)
         return (yield)
+
+
+def made_up_loans(rows: int, seed: int = 0) -> pa.Table:
+    """Loans that keep the contract, drawn over the whole of it, some of unknown age or with nulls, with an id each."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {"id": [f"L{number:06}" for number in range(rows)]}
+    for feature in CONTRACT_FEATURES:
+        if feature.bounds is None:
+            columns[feature.name] = np.array(feature.levels)[rng.integers(len(feature.levels), size=rows)]
+            continue
+        smallest, largest = feature.bounds
+        values = smallest + (largest - smallest) * rng.random(rows) ** 3
+        columns[feature.name] = np.round(values) if feature.whole else np.clip(np.round(values, 2), smallest, largest)
+    months = np.array([TERM_MONTHS[term] for term in columns["term"]])
+    columns[AGE] = np.minimum(columns[AGE], months)
+    for feature in CONTRACT_FEATURES:
+        if feature.nullable:  # a fifth of them are not known
+            columns[feature.name] = pa.array(columns[feature.name], mask=rng.random(rows) < 0.2)
+    return pa.table(columns)
+
+
+def spoilt(loans: pa.Table, field: str, values: dict[int, Any]) -> pa.Table:
+    """Loans with other values of a field at some places."""
+    column = loans[field].to_pylist()
+    for place, value in values.items():
+        column[place] = value
+    return loans.set_column(loans.schema.get_field_index(field), field, pa.array(column))
 
 
 def rounded(answer: Any) -> Any:

@@ -15,6 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = packages_distributions()
 FOR_TABLES = {("features.py", "numpy")}
 """Imports of a function that only scoring and training call, whose extras both declare NumPy."""
+WITH_SCORING = ("tables", "prediction/frames.py", "prediction/tables.py")
+"""What stands outside `scoring` and is imported only where its extra is installed."""
 REQUIREMENTS = ("requirements.txt", "scoring_requirements.txt", "service_requirements.txt")
 
 
@@ -43,9 +45,10 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_a_module_imports_is_declared(path: Path) -> None:
-    """The distribution of each import is a dependency, or one of the extra of the module's own folder."""
+    """The distribution of each import is a dependency, or one of the extra that the module needs."""
     place = path.relative_to(PACKAGE)
-    known = declared(*({place.parts[0]} & PROJECT["optional-dependencies"].keys()))
+    extra = "scoring" if place.as_posix().startswith(WITH_SCORING) else place.parts[0]
+    known = declared(*({extra} & PROJECT["optional-dependencies"].keys()))
     for name in {module.split(".")[0] for module in imports_of(path)}:
         if (str(place), name) not in FOR_TABLES:
             distributions = {canonical(each) for each in DISTRIBUTIONS[name]}

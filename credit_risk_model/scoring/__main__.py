@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.scoring.reading import Shard
-from credit_risk_model.scoring.run import Settings, Summary, cores, score
+from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.tables.threads import cores
 
 logger = logging.getLogger(__name__)
 

@@ -17,18 +17,16 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.features import AGE, CONTRACT_FEATURES
-from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source, parse_as_of
-from credit_risk_model.schemas import CreditRiskModelInput
-from credit_risk_model.scoring.ages import compute_due, find_latest, holds_months
-from credit_risk_model.scoring.checking import MISSING_TEXTS
-from credit_risk_model.scoring.texts import is_text
-from credit_risk_model.scoring.threads import map_in_order
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.loan_age import SNAPSHOT, parse_as_of
+from credit_risk_model.tables.ages import find_latest
+from credit_risk_model.tables.columns import Layout, check_months, check_types, find_columns, find_layout
+from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
+from credit_risk_model.tables.threads import map_in_order
 
 OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "cautions", "model_version")
 
@@ -40,7 +38,6 @@ BLOCK_BYTES = 1 << 22
 
 _LONGEST_RECORD = 1 << 24
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
-_NUMBER = r"(?i)^[ \t]*[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?|nan)[ \t]*$"
 _NUMERIC = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
 _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an unknown level, not an error
 
@@ -104,15 +101,13 @@ class Source(ABC):
     ids: pa.Schema
     rows_before: int
     _path: Path
-    _columns: dict[str, str]
-    _age: AgeSource
-    _months: tuple[str, ...] = ()
+    _layout: Layout
     _threads: int
 
     @property
     def age(self) -> str:
         """Where the instalments due come from, in words."""
-        return self._age.words
+        return self._layout.age.words
 
     @abstractmethod
     def tasks(self) -> Iterator[Task]:
@@ -122,30 +117,12 @@ class Source(ABC):
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
         """Read one column of the whole file, whatever the shard; each part is parsed when it is called."""
 
-    def _find_age(self, header: list[str], as_of: int | None) -> None:
-        """Find where the age comes from, and add the columns that it needs to those that are read.
-
-        The latest month of a column is that of the whole file, whatever the shard.
-        """
-        self._age = choose_age_source(header, self._find_latest, as_of)
-        if self._age.computed:
-            self._months = (ISSUED, SNAPSHOT) if self._age.snapshot is None else (ISSUED,)
-            self._columns |= {name: name for name in self._months}
-
     def _find_latest(self, name: str) -> int | None:
+        """Find the latest month of a column in the whole file, whatever the shard."""
         with closing(map_in_order(lambda part: find_latest(part()), self._parts_of(name), self._threads)) as found:
             months = (month for month in found if month is not None)
             # Where each loan has a month of its own, it only matters whether there is any.
             return next(months, None) if name == SNAPSHOT else max(months, default=None)
-
-    def _to_table(self, columns: dict[str, pa.Array]) -> pa.Table:
-        """Make a chunk's table of its columns: months become instalments due."""
-        if self._age.computed:
-            due = compute_due(columns, self._age)
-        else:
-            due = columns.get(AGE, pa.nulls(len(columns["term"]), pa.float64()))
-        columns = columns | {AGE: due}
-        return pa.table({name: columns[name] for name in [*CreditRiskModelInput.model_fields, *self.ids.names]})
 
 
 def open_source(
@@ -196,43 +173,21 @@ def _unreadable(path: Path, error: BaseException) -> DataError:
     return DataError(f"{path.name}: damaged, truncated, or not what its first bytes say. Fetch or write it again.")
 
 
-def _find_columns(path: Path, header: list[str], ids: tuple[str, ...]) -> dict[str, str]:
-    """Give the file's column for each contract field and each id."""
-    found, missing, repeated = {}, [], []
-    for feature in CONTRACT_FEATURES:
-        names = {name for name in (feature.name, feature.column) if name} & set(header)
-        if len(names) > 1 or any(header.count(name) > 1 for name in names):
-            repeated.append(feature.name)
-        elif names:
-            found[feature.name] = names.pop()
-        elif feature.name != AGE:
-            missing.append(feature.name if feature.name == feature.column else f"{feature.name} ({feature.column})")
-    missing += [name for name in ids if name not in header]
-    repeated += [name for name in ids if header.count(name) > 1]
-    if AGE not in header:
-        repeated += [name for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if header.count(name) > 1]
-    if missing:
-        raise DataError(f"{path.name}: no column {', '.join(missing)}. Each is needed by one of its names.")
-    if repeated:
-        raise DataError(f"{path.name}: more than one column for {', '.join(repeated)}. Keep one of each.")
-    return found | {name: name for name in ids}
-
-
 class _ParquetSource(Source):
     """A Parquet file; its parts are whole row groups."""
 
     def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int) -> None:
         self._path, self._threads = path, threads
         self._schema = schema = pq.read_schema(path)
-        self._columns = _find_columns(path, schema.names, ids)
-        self._check_types()
-        self._find_age(schema.names, as_of)
+        columns = find_columns(path.name, schema.names, ids)
+        check_types(path.name, columns, self._type_of)
+        self._layout = find_layout(columns, schema.names, ids, self._find_latest, as_of)
         levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
-        for name in self._months:
-            self._check_months(name)
-            if is_text(schema.field(name).type) and name not in ids:
+        for name in self._layout.months:
+            check_months(path.name, name, self._type_of(name))
+            if is_text(self._type_of(name)) and name not in ids:
                 levels.append(name)
-        self._file = self._open([self._columns[name] for name in levels])
+        self._file = self._open([self._layout.columns[name] for name in levels])
         self.ids = pa.schema([schema.field(name).remove_metadata() for name in ids])
         groups = self._file.metadata.num_row_groups
         self._groups = shard.of(groups)
@@ -244,28 +199,12 @@ class _ParquetSource(Source):
         # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
         return pq.ParquetFile(self._path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
 
-    def _check_types(self) -> None:
-        for feature in CONTRACT_FEATURES:
-            column = self._columns.get(feature.name)
-            if column is None:
-                continue
-            kind = self._schema.field(column).type
-            fits = is_text(kind) if feature.levels else _is_number(kind)
-            if not fits and not pa.types.is_null(kind):
-                needed = "text is" if feature.levels else "numbers are"
-                raise DataError(f"{self._path.name}: column {column} is of type {kind}, {needed} needed.")
-
-    def _check_months(self, column: str) -> None:
-        kind = self._schema.field(column).type
-        if not holds_months(kind):
-            raise DataError(
-                f"{self._path.name}: column {column} is of type {kind}, months are needed: dates, timestamps, or text "
-                f"such as Dec-2011. Write it so, or write the loans' age into a column {AGE}."
-            )
+    def _type_of(self, column: str) -> pa.DataType:
+        return self._schema.field(column).type
 
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
-        self._check_months(name)
-        file = self._open([name] if is_text(self._schema.field(name).type) else [])
+        check_months(self._path.name, name, self._type_of(name))
+        file = self._open([name] if is_text(self._type_of(name)) else [])
         for batch in file.iter_batches(CHUNK_ROWS, columns=[name]):
             yield partial(batch.column, 0)
 
@@ -274,19 +213,17 @@ class _ParquetSource(Source):
         try:
             for group in self._groups:
                 # By row group, so that no chunk reaches from one into the next.
-                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(set(self._columns.values()))):
+                for batch in self._file.iter_batches(
+                    CHUNK_ROWS, [group], columns=list(set(self._layout.columns.values()))
+                ):
                     done += batch.num_rows
                     yield Task(partial(self._chunk, batch), done / self._rows)
         except _READ_ERRORS as error:
             raise _unreadable(self._path, error) from None
 
     def _chunk(self, batch: pa.RecordBatch) -> Chunk:
-        columns = {name: batch.column(column) for name, column in self._columns.items()}
-        return Chunk(self._to_table(columns), {})
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+        columns = {name: batch.column(column) for name, column in self._layout.columns.items()}
+        return Chunk(self._layout.to_loans(columns), {})
 
 
 class _CsvSource(Source):
@@ -300,8 +237,8 @@ class _CsvSource(Source):
         self._path, self._threads, self._packed = path, threads, packed
         with path.open("rb") as raw:
             self._header = self._read_header(self._unpacked(raw))
-        self._columns = _find_columns(path, self._header, ids)
-        self._find_age(self._header, as_of)
+        columns = find_columns(path.name, self._header, ids)
+        self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
         self.ids = pa.schema([(name, pa.string()) for name in ids])
         self.rows_before = 0
         self._bytes = path.stat().st_size
@@ -327,7 +264,7 @@ class _CsvSource(Source):
                     if number in self._blocks_to_read:
                         yield Task(partial(self._chunk, block), min(1.0, raw.tell() / self._bytes))
                     elif number < self._blocks_to_read.start:
-                        self.rows_before += self._parse(block, {}).rows
+                        self.rows_before += self._parse(block, {}, {}).rows
                     else:
                         return
         except _READ_ERRORS as error:
@@ -353,29 +290,29 @@ class _CsvSource(Source):
                 yield partial(self._column, block, name)
 
     def _column(self, block: bytes, name: str) -> pa.Array:
-        return _to_array(self._parse(block, {name: _LEVELS}).table[name])
+        return one_array(self._parse(block, {name: _LEVELS}, {name: name}).table[name])
 
     def _chunk(self, block: bytes) -> Chunk:
-        numeric = [name for name in _NUMERIC if name in self._columns]
-        kinds = {name: pa.float64() if name in numeric else _LEVELS for name in self._columns}
+        columns = self._layout.columns
+        numeric = [name for name in _NUMERIC if name in columns]
+        kinds = {name: pa.float64() if name in numeric else _LEVELS for name in columns}
         kinds |= dict.fromkeys(self.ids.names, pa.string())
         try:
-            chunk, to_numbers = self._parse(block, kinds), []
+            chunk = self._parse(block, kinds, columns)
         except pa.ArrowInvalid:
-            # A number that is none somewhere in the block: read the numbers as text, and turn those that are into some.
-            chunk, to_numbers = self._parse_text(block, kinds | dict.fromkeys(numeric, pa.binary())), numeric
-        columns = {name: _to_array(chunk.table[name]) for name in kinds}
-        columns |= {name: _to_numbers(columns[name]) for name in to_numbers}
-        return Chunk(self._to_table(columns), chunk.broken)
+            # A number that is none somewhere in the block: read the numbers as text, of which the layout makes numbers.
+            chunk = self._parse_text(block, kinds | dict.fromkeys(numeric, pa.binary()))
+        found = {name: one_array(chunk.table[name]) for name in kinds}
+        return Chunk(self._layout.to_loans(found), chunk.broken)
 
     def _parse_text(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
         try:
-            return self._parse(block, kinds)
+            return self._parse(block, kinds, self._layout.columns)
         except pa.ArrowInvalid:  # of all columns, only ids have a rule left to break
             raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.") from None
 
-    def _parse(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
-        """Parse the columns that are named, by their contract names or the file's; none: count the rows."""
+    def _parse(self, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str]) -> Chunk:
+        """Parse columns as what `kinds` says of each, by the names that `columns` gives them; none: count the rows."""
         broken: dict[int, str] = {}
 
         def note(row: Any) -> str:
@@ -383,7 +320,7 @@ class _CsvSource(Source):
             return "skip"
 
         # Columns by their place, since names that aren't needed may be there twice.
-        places = {name: str(self._header.index(self._columns.get(name, name))) for name in kinds}
+        places = {name: str(self._header.index(columns[name])) for name in kinds}
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block or b"\n"),
             pyarrow.csv.ReadOptions(
@@ -411,15 +348,3 @@ def _end_of_records(data: bytes) -> int:
             return line_break + 1
         end = line_break
     return 0
-
-
-def _to_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _to_numbers(texts: pa.Array) -> pa.Array:
-    """Turn text into numbers: NaN where it is none, null where it is missing."""
-    missing = pc.is_in(texts, pa.array([text.encode() for text in MISSING_TEXTS]))
-    texts = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.scalar(b"nan"))
-    numbers = pc.cast(pc.ascii_trim_whitespace(pc.cast(texts, pa.string())), pa.float64())
-    return pc.if_else(missing, pa.scalar(None, pa.float64()), numbers)

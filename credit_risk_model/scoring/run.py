@@ -1,41 +1,23 @@
 """Scoring a file: chunks are read in order, scored on all cores, and written in order."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model import archive as archives
-from credit_risk_model.archive import Archive, LoadedModel
+from credit_risk_model.archive import Archive
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.features import AGE
 from credit_risk_model.prediction.model import valid_cut_off
-from credit_risk_model.schemas import Caution, CreditRisk
-from credit_risk_model.scoring.checking import CheckedLoans, Mask, check
+from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, predict_table
+from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.reading import Shard, Task, open_source
-from credit_risk_model.scoring.texts import Array
-from credit_risk_model.scoring.threads import map_in_order
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
-
-_CAUTIONS = tuple(
-    of_age + outside
-    for of_age in ((), (Caution.instalments_due_missing,), (Caution.instalments_due_unused,))
-    for outside in ((), (Caution.outside_training_range,))
-)
-"""What may be said of a loan, in the order in which the service says it."""
-_MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # places in there, to be added up
-_CAUTION_TEXTS = pa.array([";".join(caution.value for caution in found) for found in _CAUTIONS])
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.threads import cores, map_in_order
 
 
 @dataclass(frozen=True)
@@ -203,14 +185,14 @@ class _Scorer:
         chunk = task.parse()
         checked = check(chunk.table)
         good, places = pa.array(checked.good), chunk.places
-        probability, cautions = self._predict(checked)
+        probability, cautions = predict_table(self._archive, checked)
         risky = pa.array(probability >= self._cut_off)
         ids = chunk.table.select(self._ids).filter(good)
         scores = [
             *ids.columns,
             pa.array(probability),
             pc.if_else(risky, CreditRisk.risky.value, CreditRisk.safe.value),
-            _CAUTION_TEXTS.take(pa.array(cautions)),
+            CAUTION_TEXTS.take(pa.array(cautions)),
             pa.repeat(self._archive.metadata.model_version, len(probability)),
         ]
         rejected = {int(places[row]): "; ".join(reasons) for row, reasons in checked.reasons.items()}
@@ -220,43 +202,11 @@ class _Scorer:
             places=pa.array(places).filter(good),
             rejected=rejected | chunk.broken,
             reasons=checked.counts + Counter(chunk.broken.values()),
-            cautions=_count_cautions(cautions),
+            cautions=count_cautions(cautions),
             done=task.done,
         )
-
-    def _predict(self, checked: CheckedLoans) -> tuple[Array, npt.NDArray[np.int8]]:
-        """Compute the good loans' probabilities, and the places of their cautions in `_CAUTIONS`."""
-        with_age, without_age = self._archive.with_age, self._archive.without_age
-        known = ~np.isnan(checked.columns[AGE])
-        by_age = known & (with_age is not None)
-        probability = np.empty(len(known))
-        cautions = np.where(by_age, 0, np.where(known, _UNUSED, _MISSING)).astype(np.int8)
-        for model, chosen in ((with_age, by_age), (without_age, ~by_age)):
-            if model is not None and chosen.any():
-                columns = checked.model_columns(model.features, chosen)
-                probability[chosen] = model.booster.predict_rows(np.column_stack(columns).data)
-                cautions[chosen] += _OUTSIDE * _lies_outside(columns, model)
-        return probability, cautions
 
     def table(self, scored: _Scored, first_row: int) -> pa.Table:
         """Give the scores of a chunk whose first row has this number."""
         numbers = [] if self._ids else [pc.add(scored.places, first_row)]
         return pa.table(numbers + scored.columns, schema=self.schema)
-
-
-def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
-    """Find the loans with a value outside the training's range, as `LoadedModel.is_outside_training_range` does."""
-    outside = np.zeros(len(columns[0]), dtype=bool)
-    for values, minimum, maximum in zip(columns, model.minima, model.maxima, strict=True):
-        if minimum > -np.inf or maximum < np.inf:
-            outside |= (values < minimum) | (values > maximum)
-    return outside
-
-
-def _count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
-    counts = np.bincount(cautions, minlength=len(_CAUTIONS)).tolist()
-    total: Counter[str] = Counter()
-    for found, count in zip(_CAUTIONS, counts, strict=True):
-        for caution in found:
-            total[caution.value] += count
-    return total

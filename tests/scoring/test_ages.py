@@ -16,11 +16,9 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT
 from credit_risk_model.scoring import reading
-from credit_risk_model.scoring.ages import find_latest, holds_months, number_months
 from credit_risk_model.scoring.reading import Shard, open_source
 from credit_risk_model.training.loans import read_loans
 
-DEC_2011 = 2011 * 12 + 11
 LAST_PULL, LAST_PAYMENT = DATES_OF_FILE
 
 Row = dict[str, Any]
@@ -51,50 +49,6 @@ def read_ages(path: Path, as_of: str | None = None, shard: Shard | None = None) 
     """The instalments due of all rows, and what they were taken from."""
     source = open_source(path, (), shard, as_of)
     return [due for task in source.tasks() for due in task.parse().table[AGE].to_pylist()], source.age
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        pa.array(["Dec-2011", None]),
-        pa.array([b"Dec-2011", None]),
-        pa.array(["Dec-2011", None], pa.large_string()),
-        pa.array(["Dec-2011", None]).dictionary_encode(),
-        pa.array([datetime.date(2011, 12, 31), None]),
-        pa.array([datetime.date(2011, 12, 31), None], pa.date64()),
-        pa.array([datetime.date(2011, 12, 31), None]).dictionary_encode(),
-        pa.array([datetime.datetime(2011, 12, 1, 0, 0), None], pa.timestamp("ns")),
-        pa.array([datetime.datetime(2011, 11, 30, 23, 30, tzinfo=datetime.UTC), None], pa.timestamp("s", "+01:00")),
-    ],
-    ids=lambda column: str(column.type),
-)
-def test_months_of_text_dates_and_timestamps_are_alike(column: pa.Array) -> None:
-    """A month may be text, a date or a timestamp, which lies in the month of its own time zone."""
-    assert repr(number_months(column).tolist()) == repr([float(DEC_2011), float("nan")])
-
-
-@pytest.mark.parametrize("text", ["", "NA", "12-2011", "Dec-11", "2011-12-01", "December-2011", "Dec-2011 ?", "\ufffd"])
-def test_text_that_is_no_month_is_not_known(text: str) -> None:
-    """Whatever does not name a month is no error: the age of that loan is not known."""
-    assert find_latest(pa.array([text])) is None
-
-
-@pytest.mark.parametrize(
-    ("kind", "holds"),
-    [
-        (pa.string(), True),
-        (pa.date32(), True),
-        (pa.null(), True),
-        (pa.timestamp("us", "UTC"), True),
-        (pa.timestamp("us", "Nowhere/At_all"), False),
-        (pa.int64(), False),
-        (pa.bool_(), False),
-        (pa.time32("s"), False),
-    ],
-)
-def test_types_that_hold_months_are_known(kind: pa.DataType, holds: bool) -> None:
-    """Text, dates, timestamps of known time zones and empty columns hold months; nothing else does."""
-    assert holds_months(kind) is holds
 
 
 @pytest.mark.parametrize(

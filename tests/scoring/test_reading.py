@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring import reading
-from credit_risk_model.scoring.checking import MISSING_TEXTS
 from credit_risk_model.scoring.reading import Chunk, Shard, open_source
+from credit_risk_model.tables.texts import MISSING_TEXTS, parse_numbers
 
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 
@@ -193,7 +193,7 @@ def test_one_bad_cell_changes_no_other(text: str) -> None:
         )["number"][0].as_py()
     except pa.ArrowInvalid:
         fast = math.nan
-    slow = reading._to_numbers(plain)[0].as_py()
+    slow = parse_numbers(plain)[0].as_py()
     assert repr(slow) == repr(fast)
 
 
@@ -308,7 +308,7 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("annual_income", "65000", "column annual_income is of type string, numbers are needed"),
+        ("annual_income", [65000], "column annual_income is of type list<element: int64>, numbers are needed"),
         ("annual_income", True, "column annual_income is of type bool, numbers are needed"),
         ("term", 36, "column term is of type int64, text is needed"),
     ],
@@ -316,11 +316,36 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
 def test_column_of_another_type_is_refused(
     field: str, value: Any, message: str, loan: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Text and truth values are no numbers, as in a request; numbers are no levels."""
+    """Lists and truth values are no numbers, as in a request; numbers are no levels."""
     path = tmp_path / "loans.parquet"
     pq.write_table(pa.Table.from_pylist([loan | {field: value}]), path)
     with pytest.raises(DataError, match=message):
         open_source(path)
+
+
+def test_all_columns_of_other_types_are_named(loan: dict[str, Any], tmp_path: Path) -> None:
+    """What is wrong with the columns' types is said at once, not one column a run."""
+    path = tmp_path / "loans.parquet"
+    pq.write_table(pa.Table.from_pylist([loan | {"annual_income": True, "term": 36}]), path)
+    with pytest.raises(
+        DataError,
+        match=r"^loans.parquet: column annual_income is of type bool, numbers are needed; "
+        r"column term is of type int64, text is needed.$",
+    ):
+        open_source(path)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())])
+def test_numbers_as_text_are_read_as_in_csv(kind: pa.DataType, loan: dict[str, Any], tmp_path: Path) -> None:
+    """A Parquet column of text gives the numbers that a CSV file with these texts gives."""
+    texts = ["13.56", " 7.5 ", "", "n/a", "1e1", "soon", "13,5"]
+    parquet, text = tmp_path / "loans.parquet", tmp_path / "loans.csv"
+    loans = pa.Table.from_pylist([loan] * len(texts))
+    place = loans.schema.get_field_index("interest_rate")
+    pq.write_table(loans.set_column(place, "interest_rate", pa.array(texts).cast(kind)), parquet)
+    text.write_text(to_csv([loan | {"interest_rate": each} for each in texts]))
+    found = [[row["interest_rate"] for row in read_rows(path)] for path in (parquet, text)]
+    assert repr(found[0]) == repr(found[1]) == "[13.56, 7.5, None, None, 10.0, nan, nan]"
 
 
 def test_empty_column_is_missing_values(loan: dict[str, Any], tmp_path: Path) -> None:

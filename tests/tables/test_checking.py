@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from credit_risk_model import features
 from credit_risk_model.schemas import CreditRiskModelInput
-from credit_risk_model.scoring.checking import MISSING_TEXTS, check
+from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.texts import MISSING_TEXTS
 
 WHOLE = {feature.name for feature in features.CONTRACT_FEATURES if feature.whole}
 

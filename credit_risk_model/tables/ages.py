@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from credit_risk_model.features import TERM_MONTHS
 from credit_risk_model.loan_age import ISSUED, SNAPSHOT, AgeSource, parse_month
-from credit_risk_model.scoring.texts import Array, is_text, number_texts
+from credit_risk_model.tables.texts import Array, is_text, number_texts
 
 _MONTHS_OF_TERM = {term.encode(): float(months) for term, months in TERM_MONTHS.items()}
 

@@ -12,13 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
-from credit_risk_model.scoring.texts import Array, number_texts
+from credit_risk_model.tables.texts import MISSING_TEXTS, Array, number_texts, one_array
 
 Mask = npt.NDArray[np.bool_]
 Rules = list[tuple[str, Mask]]
-
-MISSING_TEXTS = ("", "n/a", "NaN", "nan", "NA")
-"""What stands in files for a value that is not there; `NONE` is a home ownership, though none that the contract has."""
 
 _TERMS = np.array(list(TERM_MONTHS))
 _MONTHS = np.array(list(TERM_MONTHS.values()), dtype=float)
@@ -62,7 +59,7 @@ def check(loans: pa.Table) -> CheckedLoans:
     counts: Counter[str] = Counter()
     for feature in CONTRACT_FEATURES:
         read = _read_levels if feature.levels else _read_numbers
-        columns[feature.name], broken = read(feature, loans[feature.name].combine_chunks())
+        columns[feature.name], broken = read(feature, one_array(loans[feature.name]))
         if feature.name == AGE:
             broken += _beyond_term(columns)
         for rule, rows in broken:

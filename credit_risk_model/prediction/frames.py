@@ -1,0 +1,106 @@
+"""Frames of loans in, frames of answers out; it needs NumPy and Arrow, as `tables` does."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from credit_risk_model.archive import Archive
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.prediction.explanation import REASONS_FOR_A_DECISION, CreditRiskExplanation
+from credit_risk_model.prediction.tables import CAUTION_TEXTS, predict_table
+from credit_risk_model.schemas import CreditRisk, CreditRiskExplanationInput
+from credit_risk_model.tables.checking import CheckedLoans, check
+from credit_risk_model.tables.frames import open_frame, read_frame
+from credit_risk_model.tables.threads import cores, map_in_order
+
+_CHUNK_ROWS = 16_384
+_CHUNK_ROWS_EXPLAINED = 64  # each takes milliseconds
+_REASONS = tuple(f"reason_{number}" for number in range(1, REASONS_FOR_A_DECISION + 1))
+
+
+def score_frame(archive: Archive, cut_off: float, frame: Any, *, errors: str, as_of: str | None) -> Any:
+    """Score a frame, as `LoanModel.score` says."""
+    opened = open_frame(frame)
+    loans = read_frame(opened, as_of)
+    return opened.like_it(_in_chunks(partial(_score, archive, cut_off), loans, _CHUNK_ROWS, errors))
+
+
+def explain_frame(explanation: CreditRiskExplanation, frame: Any, *, errors: str, as_of: str | None) -> Any:
+    """Explain a frame, as `LoanModel.explain` says."""
+    opened = open_frame(frame)
+    loans = read_frame(opened, as_of)
+    return opened.like_it(_in_chunks(partial(_explain, explanation), loans, _CHUNK_ROWS_EXPLAINED, errors))
+
+
+def _in_chunks(answer: Any, loans: pa.Table, chunk_rows: int, errors: str) -> pa.Table:
+    """Answer the loans on all cores."""
+    starts = range(0, max(1, loans.num_rows), chunk_rows)
+    chunks = map_in_order(lambda start: answer(loans.slice(start, chunk_rows)), starts, cores())
+    answers = pa.concat_tables(chunks).combine_chunks()
+    if errors == "raise":
+        _refuse_rejected(answers["rejected"])
+    return answers
+
+
+def _refuse_rejected(rejected: pa.ChunkedArray) -> None:
+    rows = pc.indices_nonzero(rejected.is_valid())
+    if len(rows):
+        first = rows[0].as_py()
+        raise DataError(
+            f"{len(rows):,} of {len(rejected):,} rows break the contract, the first of them row {first + 1}: "
+            f"{rejected[first].as_py()}. Mend them, or leave out errors='raise' to have them back with their reasons."
+        )
+
+
+def _score(archive: Archive, cut_off: float, loans: pa.Table) -> pa.Table:
+    return _score_checked(archive, cut_off, check(loans))
+
+
+def _score_checked(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
+    good = checked.good
+    probability, cautions = np.zeros(len(good)), np.zeros(len(good), dtype=np.int8)
+    probability[good], cautions[good] = predict_table(archive, checked)
+    probabilities = pa.array(probability, mask=~good)
+    rejected = np.full(len(good), None, dtype=object)
+    for row, reasons in checked.reasons.items():
+        rejected[row] = "; ".join(reasons)
+    return pa.table(
+        {
+            "risk_probability": probabilities,
+            "credit_risk": pc.if_else(
+                pc.greater_equal(probabilities, cut_off), CreditRisk.risky.value, CreditRisk.safe.value
+            ),
+            "cautions": CAUTION_TEXTS.take(pa.array(cautions, mask=~good)),
+            "rejected": pa.array(rejected, pa.string()),
+        }
+    )
+
+
+def _explain(explanation: CreditRiskExplanation, loans: pa.Table) -> pa.Table:
+    checked = check(loans)
+    texts: list[list[str | None]] = [[None] * len(_REASONS) for _ in range(loans.num_rows)]
+    for row, loan in zip(np.flatnonzero(checked.good), _requests(checked), strict=True):
+        for place, reason in enumerate(explanation.predict(loan).reasons):
+            texts[row][place] = reason.text
+    answers = _score_checked(explanation.archive, explanation.cut_off, checked)
+    for place, name in enumerate(_REASONS):
+        answers = answers.append_column(name, pa.array([row[place] for row in texts], pa.string()))
+    return answers
+
+
+def _requests(checked: CheckedLoans) -> list[CreditRiskExplanationInput]:
+    """Make the good loans' requests: what is explained is what a service would be asked."""
+    columns = []
+    for feature in CONTRACT_FEATURES:
+        values = pa.array(checked.columns[feature.name], from_pandas=True).to_pylist()
+        levels = dict(enumerate(feature.levels)) | {None: None}
+        columns.append([levels[value] for value in values] if feature.levels else values)
+    names = [feature.name for feature in CONTRACT_FEATURES]
+    return [
+        CreditRiskExplanationInput(**dict(zip(names, row, strict=True)), max_reasons=REASONS_FOR_A_DECISION)
+        for row in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,137 @@
+"""The model as a Python program uses it: one loan, or a frame of them."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from credit_risk_model import archive as archives
+from credit_risk_model.errors import ConfigurationError, DataError, MissingPackageError
+from credit_risk_model.prediction.explanation import CreditRiskExplanation
+from credit_risk_model.prediction.model import CreditRiskModel
+from credit_risk_model.schemas import CreditRiskModelInput, CreditRiskModelOutput
+
+Frame = TypeVar("Frame")
+Errors = Literal["return", "raise"]
+
+
+class LoanModel:
+    """A loaded archive that answers loans as the service does, to the last bit. `credit_risk_model.load` makes one.
+
+    Attributes:
+        version: The archive's version.
+        sha256: The archive's digest, in hexadecimal.
+        cut_off: A loan is risky from this probability on.
+    """
+
+    def __init__(self, path: Path, sha256: str | None = None) -> None:
+        """Load an archive, as `credit_risk_model.load` does."""
+        self._model = CreditRiskModel(str(path), sha256)
+        archive = self._model.archive
+        self.version, self.sha256, self.cut_off = archive.metadata.model_version, archive.sha256, self._model.cut_off
+        # The same archive, even if the file is another one by now.
+        self._explanation = CreditRiskExplanation(str(path), archive.sha256)
+
+    def predict(self, loan: dict[str, Any]) -> CreditRiskModelOutput:
+        """Predict one loan; safe to call from any thread.
+
+        Args:
+            loan: What a request to the service has, by the contract's names.
+
+        Raises:
+            DataError: The loan breaks the contract; each wrong field is named, no value is.
+
+        Examples:
+            >>> import credit_risk_model
+            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> answer = credit_risk_model.load().predict(EXAMPLE_LOAN)
+            >>> answer.credit_risk.value, round(answer.risk_probability, 4), answer.cautions
+            ('risky', 0.909, ())
+        """
+        try:
+            request = CreditRiskModelInput.model_validate(loan)
+        except ValidationError as error:
+            found = error.errors(include_input=False, include_url=False)
+            wrong = [f"{'.'.join(map(str, each['loc'])) or 'the loan'}: {each['msg']}" for each in found]
+            raise DataError(f"The loan breaks the contract: {'; '.join(wrong)}.") from None
+        return self._model.predict(request)
+
+    def score(self, frame: Frame, *, errors: Errors = "return", as_of: str | None = None) -> Frame:
+        """Score a frame of loans on all cores; safe to call from any thread.
+
+        Args:
+            frame: A frame of pandas or Polars, or a table that speaks Arrow, in the contract's columns or Kaggle's;
+                other columns are fine. Where it has no `instalments_due`, the age is found as in files: from the month
+                of issue to that of the record.
+            errors: `return`: rows that break the contract come back with their reasons. `raise`: they are an error.
+            as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
+
+        Returns:
+            A frame of the same kind with a row for each loan, under the same index: `risk_probability`, `credit_risk`
+            (`risky` or `safe`), `cautions` (codes with semicolons between them, empty as a rule) and `rejected`. The
+            last says why a row breaks the contract, in words that hold no value; the others are then null.
+
+        Raises:
+            DataError: A column is missing or can't be read, or a row breaks the contract where `errors` is `raise`.
+            ConfigurationError: `as_of` is no month, or `errors` is neither word.
+            MissingPackageError: NumPy or Arrow is not installed.
+
+        Examples:
+            >>> import credit_risk_model, pandas
+            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> loans = pandas.DataFrame([EXAMPLE_LOAN, {**EXAMPLE_LOAN, "term": "soon"}], index=["first", "second"])
+            >>> credit_risk_model.load().score(loans)[["credit_risk", "rejected"]]
+                   credit_risk             rejected
+            first        risky                 None
+            second        None  term: unknown level
+        """
+        self._check(errors)
+        answers: Frame = _frames().score_frame(self._model.archive, self.cut_off, frame, errors=errors, as_of=as_of)
+        return answers
+
+    def explain(self, frame: Frame, *, errors: Errors = "return", as_of: str | None = None) -> Frame:
+        """Score a frame of loans and say why, some milliseconds a loan; safe to call from any thread.
+
+        Args:
+            frame: As `score` takes it.
+            errors: As in `score`.
+            as_of: As in `score`.
+
+        Returns:
+            What `score` returns, and `reason_1` to `reason_4`: the principal reasons for each decision, the strongest
+            first, as the service names them; null where there are fewer.
+
+        Raises:
+            As `score`.
+
+        Examples:
+            >>> import credit_risk_model, pandas
+            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> credit_risk_model.load().explain(pandas.DataFrame([EXAMPLE_LOAN])).reason_1[0]
+            'Payments are 2.0 instalments behind schedule, which raises the risk.'
+        """
+        self._check(errors)
+        answers: Frame = _frames().explain_frame(self._explanation, frame, errors=errors, as_of=as_of)
+        return answers
+
+    @staticmethod
+    def _check(errors: str) -> None:
+        if errors not in ("return", "raise"):
+            raise ConfigurationError(f"errors is {errors!r}: choose 'return' or 'raise'.")
+
+
+def load(path: str | Path | None, sha256: str | None) -> LoanModel:
+    """Load a model, as `credit_risk_model.load` says."""
+    return LoanModel(archives.newest() if path is None else Path(path), sha256)
+
+
+def _frames() -> ModuleType:
+    """Import what frames need, which a program that asks for single loans need not have."""
+    try:
+        from credit_risk_model.prediction import frames  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"Frames of loans need the package {error.name}: pip install 'credit-risk-model[scoring]'."
+        ) from None
+    return frames

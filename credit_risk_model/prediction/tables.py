@@ -1,0 +1,61 @@
+"""Answers to a checked table of loans: the bits that the models of single loans give, for many loans at once.
+
+It needs NumPy and Arrow, so that the models that are served import nothing of it.
+"""
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from credit_risk_model.archive import Archive, LoadedModel
+from credit_risk_model.features import AGE
+from credit_risk_model.schemas import Caution
+from credit_risk_model.tables.checking import CheckedLoans, Mask
+from credit_risk_model.tables.texts import Array
+
+_CAUTIONS = tuple(
+    of_age + outside
+    for of_age in ((), (Caution.instalments_due_missing,), (Caution.instalments_due_unused,))
+    for outside in ((), (Caution.outside_training_range,))
+)
+"""What may be said of a loan, in the order in which the service says it."""
+_MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # places in there, to be added up
+
+CAUTION_TEXTS = pa.array([";".join(caution.value for caution in found) for found in _CAUTIONS])
+"""The same as text, by the places that `predict_table` gives."""
+
+
+def predict_table(archive: Archive, checked: CheckedLoans) -> tuple[Array, npt.NDArray[np.int8]]:
+    """Compute the good loans' probabilities, and the places of their cautions in `CAUTION_TEXTS`."""
+    with_age, without_age = archive.with_age, archive.without_age
+    known = ~np.isnan(checked.columns[AGE])
+    by_age = known & (with_age is not None)
+    probability = np.empty(len(known))
+    cautions = np.where(by_age, 0, np.where(known, _UNUSED, _MISSING)).astype(np.int8)
+    for model, chosen in ((with_age, by_age), (without_age, ~by_age)):
+        if model is not None and chosen.any():
+            columns = checked.model_columns(model.features, chosen)
+            probability[chosen] = model.booster.predict_rows(np.column_stack(columns).data)
+            cautions[chosen] += _OUTSIDE * _lies_outside(columns, model)
+    return probability, cautions
+
+
+def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
+    """Find the loans with a value outside the training's range, as `LoadedModel.is_outside_training_range` does."""
+    outside = np.zeros(len(columns[0]), dtype=bool)
+    for values, minimum, maximum in zip(columns, model.minima, model.maxima, strict=True):
+        if minimum > -np.inf or maximum < np.inf:
+            outside |= (values < minimum) | (values > maximum)
+    return outside
+
+
+def count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
+    """Count each caution over the places that `predict_table` gives."""
+    counts = np.bincount(cautions, minlength=len(_CAUTIONS)).tolist()
+    total: Counter[str] = Counter()
+    for found, count in zip(_CAUTIONS, counts, strict=True):
+        for caution in found:
+            total[caution.value] += count
+    return total

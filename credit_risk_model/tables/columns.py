@@ -1,0 +1,138 @@
+"""Which column of a table holds which field, and the loans that a table's columns make."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.tables.ages import compute_due, holds_months
+from credit_risk_model.tables.texts import is_text, to_numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table is read.
+
+    Attributes:
+        columns: The table's column for each field, for each month that the age is computed from, and for each id.
+        ids: Columns that are passed through.
+        age: Where the instalments due come from.
+        months: Columns of months that the age is computed from.
+    """
+
+    columns: dict[str, str]
+    ids: tuple[str, ...]
+    age: AgeSource
+    months: tuple[str, ...]
+
+    def to_loans(self, columns: Mapping[str, pa.Array]) -> pa.Table:
+        """Make a table in the contract's names, followed by the ids.
+
+        Texts become numbers where numbers are needed, and months become instalments due.
+        """
+        loans = dict(columns)
+        if self.age.computed:
+            loans[AGE] = compute_due(columns, self.age)
+        elif AGE not in loans:
+            loans[AGE] = pa.nulls(len(columns["term"]), pa.float64())
+        loans |= {feature.name: to_numbers(loans[feature.name]) for feature in CONTRACT_FEATURES if not feature.levels}
+        return pa.table({name: loans[name] for name in [*CreditRiskModelInput.model_fields, *self.ids]})
+
+
+def find_layout(
+    columns: Mapping[str, str],
+    header: Sequence[str],
+    ids: tuple[str, ...],
+    latest: Callable[[str], int | None],
+    as_of: int | None,
+) -> Layout:
+    """Find where the loans' age comes from, and add the columns that it needs to those that are read.
+
+    Args:
+        columns: What `find_columns` found.
+        header: Names of all columns.
+        ids: Columns that are passed through.
+        latest: Finds the latest month of a column; None where no value is a month.
+        as_of: Month that was given for tables that do not say it.
+    """
+    age = choose_age_source(header, latest, as_of)
+    months: tuple[str, ...] = ()
+    if age.computed:
+        months = (ISSUED, SNAPSHOT) if age.snapshot is None else (ISSUED,)
+    return Layout({**columns, **{name: name for name in months}}, ids, age, months)
+
+
+def find_columns(table: str, header: Sequence[str], ids: tuple[str, ...] = ()) -> dict[str, str]:
+    """Find the table's column for each contract field and each id.
+
+    Args:
+        table: What the table is called in an error.
+        header: Names of its columns.
+        ids: Columns that are passed through.
+
+    Raises:
+        DataError: A column is missing, or is there more than once.
+    """
+    found, missing, repeated = {}, [], []
+    for feature in CONTRACT_FEATURES:
+        names = {name for name in (feature.name, feature.column) if name} & set(header)
+        if len(names) > 1 or any(header.count(name) > 1 for name in names):
+            repeated.append(feature.name)
+        elif names:
+            found[feature.name] = names.pop()
+        elif feature.name != AGE:
+            missing.append(feature.name if feature.name == feature.column else f"{feature.name} ({feature.column})")
+    missing += [name for name in ids if name not in header]
+    repeated += [name for name in ids if header.count(name) > 1]
+    if AGE not in header:
+        repeated += [name for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if header.count(name) > 1]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}. Each is needed by one of its names.")
+    if repeated:
+        raise DataError(f"{table}: more than one column for {', '.join(repeated)}. Keep one of each.")
+    return found | {name: name for name in ids}
+
+
+def check_types(table: str, columns: Mapping[str, str], type_of: Callable[[str], pa.DataType]) -> None:
+    """Refuse a column whose type can't hold its field.
+
+    Args:
+        table: What the table is called in an error.
+        columns: The table's column for each field.
+        type_of: Finds the type of a column.
+
+    Raises:
+        DataError: A type does not fit; all columns are named of which that is so.
+    """
+    wrong = []
+    for feature in CONTRACT_FEATURES:
+        column = columns.get(feature.name)
+        if column is None:
+            continue
+        kind = type_of(column)
+        fits = is_text(kind) or pa.types.is_null(kind) or (not feature.levels and _is_number(kind))
+        if not fits:
+            wrong.append(f"column {column} is of type {kind}, {'text is' if feature.levels else 'numbers are'} needed")
+    if wrong:
+        raise DataError(f"{table}: {'; '.join(wrong)}.")
+
+
+def check_months(table: str, column: str, kind: pa.DataType) -> None:
+    """Refuse a column of a type that holds no months.
+
+    Raises:
+        DataError: The type does not fit.
+    """
+    if not holds_months(kind):
+        raise DataError(
+            f"{table}: column {column} is of type {kind}, months are needed: dates, timestamps, or text "
+            f"such as Dec-2011. Write it so, or write the loans' age into a column {AGE}."
+        )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,110 @@
+"""Frames as data scientists have them: pandas, Polars, or any other table that speaks Arrow."""
+
+import sys
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.loan_age import parse_as_of
+from credit_risk_model.tables.ages import find_latest
+from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout
+from credit_risk_model.tables.texts import one_array
+
+_NAME = "The frame"
+
+
+class Frame(Protocol):
+    """A frame of some kind."""
+
+    @property
+    def header(self) -> list[str]:
+        """Names of its columns."""
+
+    def column(self, name: str) -> pa.Array:
+        """Give a column; raise KeyError where there is none."""
+
+    def like_it(self, table: pa.Table) -> Any:
+        """Make a frame of the same kind, with this one's index, of a table with as many rows."""
+
+
+def open_frame(frame: Any) -> Frame:
+    """Find out what kind a frame is of.
+
+    Raises:
+        DataError: It is none.
+    """
+    # A library that was never imported has made no frame, so none is imported here.
+    if (pandas := sys.modules.get("pandas")) is not None and isinstance(frame, pandas.DataFrame):
+        return _PandasFrame(frame)
+    if hasattr(frame, "__arrow_c_stream__"):
+        return _ArrowFrame(frame)
+    raise DataError(f"{type(frame).__name__} is no frame: give one of pandas, Polars or Arrow.")
+
+
+def read_frame(frame: Frame, as_of: str | None) -> pa.Table:
+    """Read the loans of a frame, in the contract's names.
+
+    Args:
+        frame: In the contract's names or Kaggle's; other columns are fine.
+        as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
+
+    Raises:
+        DataError: A column is missing, there twice, or of a type that can't be read.
+        ConfigurationError: `as_of` is no month.
+    """
+    month, header = parse_as_of(as_of), frame.header
+    columns = find_columns(_NAME, header)
+    found = {column: frame.column(column) for column in columns.values()}
+    check_types(_NAME, columns, lambda column: found[column].type)
+    layout = find_layout(columns, header, (), lambda name: find_latest(_months(frame, name)), month)
+    found |= {name: _months(frame, name) for name in layout.months}
+    return layout.to_loans({name: found[column] for name, column in layout.columns.items()})
+
+
+def _months(frame: Frame, name: str) -> pa.Array:
+    column = frame.column(name)
+    check_months(_NAME, name, column.type)
+    return column
+
+
+class _PandasFrame:
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    @property
+    def header(self) -> list[str]:
+        return list(self._frame.columns)
+
+    def column(self, name: str) -> pa.Array:
+        series = self._frame.iloc[:, self.header.index(name)]
+        try:
+            # Some extension types come in chunks.
+            return _whole(pa.array(series, from_pandas=True))
+        except (pa.ArrowException, OverflowError):  # objects of several kinds: one that does not fit spoils only itself
+            missing = series.isna()
+            return pa.array([None if gap else str(value) for value, gap in zip(series, missing, strict=True)])
+
+    def like_it(self, table: pa.Table) -> Any:
+        return table.to_pandas().set_axis(self._frame.index)
+
+
+class _ArrowFrame:
+    def __init__(self, frame: Any) -> None:
+        self._frame, self._table = frame, pa.table(frame)
+
+    @property
+    def header(self) -> list[str]:
+        return list(self._table.column_names)
+
+    def column(self, name: str) -> pa.Array:
+        return _whole(self._table.column(name))
+
+    def like_it(self, table: pa.Table) -> Any:
+        if (polars := sys.modules.get("polars")) is not None and isinstance(self._frame, polars.DataFrame):
+            return polars.DataFrame(table)
+        return table
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return one_array(column) if isinstance(column, pa.ChunkedArray) else column
