@@ -14,8 +14,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from credit_risk_model.errors import CreditRiskError
+from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.reading import Shard
 from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.tables.checking import UNKNOWN_LEVEL
 from credit_risk_model.tables.threads import cores
 
 logger = logging.getLogger(__name__)
@@ -84,10 +86,20 @@ def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> No
         f"{summary.rejected:,}",
     )
     logger.info("  age: %s.", summary.age)
+    if summary.converted:
+        logger.info("  converted: %s.", ", ".join(f"{what} ({count:,})" for what, count in summary.converted.items()))
     for reason, count in summary.reasons.most_common():
-        logger.info("  rejected for %s: %s", reason, f"{count:,}")
+        logger.info("  rejected for %s: %s", reason, f"{count:,}{_known_levels(reason)}")
     for caution, count in summary.cautions.most_common():
         logger.info("  caution %s: %s", caution, f"{count:,}")
+
+
+def _known_levels(reason: str) -> str:
+    """Name what is allowed where a level is unknown."""
+    for feature in CONTRACT_FEATURES:
+        if reason == f"{feature.name}: {UNKNOWN_LEVEL}":
+            return f" (known: {', '.join(map(repr, feature.levels))})"
+    return ""
 
 
 class _Progress:

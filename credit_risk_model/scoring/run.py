@@ -64,6 +64,7 @@ class Summary:
         scored, rejected: Numbers of rows.
         reasons: How many rows each reason for a rejection holds for.
         cautions: How many scored rows each caution holds for.
+        converted: How many values were converted, by field and what was done.
     """
 
     model_version: str
@@ -72,6 +73,7 @@ class Summary:
     rejected: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
+    converted: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -90,6 +92,7 @@ class _Scored:
         rejected: What is wrong with the others, by place.
         reasons: How many rows each reason holds for.
         cautions: How many scored rows each caution holds for.
+        converted: How many values were converted.
         done: Share of the work that is done with it.
     """
 
@@ -99,6 +102,7 @@ class _Scored:
     rejected: dict[int, str]
     reasons: Counter[str]
     cautions: Counter[str]
+    converted: Counter[str]
     done: float
 
 
@@ -134,6 +138,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             summary.rejected += len(scored.rejected)
             summary.reasons += scored.reasons
             summary.cautions += scored.cautions
+            summary.converted += scored.converted
             _refuse_too_many(settings, summary)
             rejects.write({first_row + place: reason for place, reason in scored.rejected.items()})
             if len(scored.places):
@@ -203,6 +208,7 @@ class _Scorer:
             rejected=rejected | chunk.broken,
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
+            converted=checked.converted,
             done=task.done,
         )
 

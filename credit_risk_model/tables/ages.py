@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from credit_risk_model.features import TERM_MONTHS
+from credit_risk_model.features import CONTRACT_FEATURES, TERM_MONTHS
 from credit_risk_model.loan_age import ISSUED, SNAPSHOT, AgeSource, parse_month
+from credit_risk_model.tables.spellings import find_level
 from credit_risk_model.tables.texts import Array, is_text, number_texts
 
-_MONTHS_OF_TERM = {term.encode(): float(months) for term, months in TERM_MONTHS.items()}
+(_TERM,) = (feature for feature in CONTRACT_FEATURES if feature.name == "term")
 
 
 def holds_months(kind: pa.DataType) -> bool:
@@ -61,5 +62,10 @@ def compute_due(columns: Mapping[str, pa.Array], source: AgeSource) -> pa.Array:
     """
     snapshot = number_months(columns[SNAPSHOT]) if source.snapshot is None else source.snapshot
     age = snapshot - number_months(columns[ISSUED])
-    terms = number_texts(columns["term"], lambda text: _MONTHS_OF_TERM.get(text, np.nan), np.nan)
+    terms = number_texts(columns["term"], _months_of_term, np.nan)
     return pa.array(np.minimum(np.where(age >= 0, age, np.nan), terms), from_pandas=True)
+
+
+def _months_of_term(text: bytes) -> float:
+    term = find_level(_TERM, text.decode(errors="replace"))
+    return np.nan if term is None else TERM_MONTHS[term]

@@ -1,6 +1,7 @@
 """The contract's rules for a table of loans: what a request would be refused for, a row is rejected for.
 
-`CreditRiskModelInput` says the same of one loan; the tests hold that both agree on any value.
+`CreditRiskModelInput` says the same of one loan; the tests hold that both agree on any value. A table may write some
+values in another way than a request: levels are spelled otherwise (`spellings`), and dollars have cents.
 """
 
 from collections import Counter
@@ -12,14 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
+from credit_risk_model.tables.spellings import find_level
 from credit_risk_model.tables.texts import MISSING_TEXTS, Array, number_texts, one_array
 
 Mask = npt.NDArray[np.bool_]
 Rules = list[tuple[str, Mask]]
 
+UNKNOWN_LEVEL = "unknown level"
+
+_IN_WHOLE_DOLLARS = ("annual_income", "loan_amount")
 _TERMS = np.array(list(TERM_MONTHS))
 _MONTHS = np.array(list(TERM_MONTHS.values()), dtype=float)
 _UNKNOWN, _MISSING = -1.0, -2.0
+_OTHERWISE = 0.5
+"""Added to the code of a level that is spelled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,14 @@ class CheckedLoans:
         columns: The fields of the good ones: numbers, categories as codes, NaN for what is not known.
         reasons: What is wrong with each of the others, by row, counted from 0.
         counts: How many rows each reason holds for.
+        converted: How many values were converted, by field and what was done.
     """
 
     good: Mask
     columns: dict[str, Array]
     reasons: dict[int, list[str]]
     counts: Counter[str]
+    converted: Counter[str]
 
     def model_columns(self, wanted: FeatureSet, chosen: Mask) -> list[Array]:
         """Make a model's features of some of the good loans, in their order, each of shape (chosen loans,)."""
@@ -57,9 +66,10 @@ def check(loans: pa.Table) -> CheckedLoans:
     columns: dict[str, Array] = {}
     reasons: dict[int, list[str]] = {}
     counts: Counter[str] = Counter()
+    converted: Counter[str] = Counter()
     for feature in CONTRACT_FEATURES:
         read = _read_levels if feature.levels else _read_numbers
-        columns[feature.name], broken = read(feature, one_array(loans[feature.name]))
+        columns[feature.name], broken = read(feature, one_array(loans[feature.name]), converted)
         if feature.name == AGE:
             broken += _beyond_term(columns)
         for rule, rows in broken:
@@ -71,7 +81,7 @@ def check(loans: pa.Table) -> CheckedLoans:
     good[list(reasons)] = False
     if reasons:
         columns = {name: column[good] for name, column in columns.items()}
-    return CheckedLoans(good, columns, reasons, counts)
+    return CheckedLoans(good, columns, reasons, counts, converted)
 
 
 def _beyond_term(columns: dict[str, Array]) -> Rules:
@@ -82,10 +92,12 @@ def _beyond_term(columns: dict[str, Array]) -> Rules:
     return [("above the term", beyond)] if beyond.any() else []
 
 
-def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
+def _read_numbers(feature: Feature, column: pa.Array, converted: Counter[str]) -> tuple[Array, Rules]:
     """Give the numbers, and the rules that some of them break; a number breaks one at most."""
     # Unsafe only in that a whole number beyond 2**53, which no field allows, may lose digits.
     numbers = pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy()
+    if feature.name in _IN_WHOLE_DOLLARS:
+        numbers = _round_cents(feature, numbers, converted)
     smallest, largest = feature.bounds or (-np.inf, np.inf)
     allowed = (numbers >= smallest) & (numbers <= largest)
     if feature.whole:
@@ -107,15 +119,37 @@ def _read_numbers(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
     return numbers, _first_broken(rules)
 
 
-def _read_levels(feature: Feature, column: pa.Array) -> tuple[Array, Rules]:
+def _round_cents(feature: Feature, numbers: Array, converted: Counter[str]) -> Array:
+    """Round dollars as training does: half a dollar to the even one."""
+    rounded = np.round(numbers)
+    count = int(((rounded != numbers) & np.isfinite(numbers)).sum())
+    if not count:
+        return numbers
+    converted[f"{feature.name}: cents rounded"] += count
+    return rounded
+
+
+def _read_levels(feature: Feature, column: pa.Array, converted: Counter[str]) -> tuple[Array, Rules]:
     """Give the levels' codes, and the rules that some of them break."""
     missing = np.nan if feature.nullable else _MISSING
     codes = {level.encode(): float(code) for code, level in enumerate(feature.levels)}
     codes |= dict.fromkeys((text.encode() for text in MISSING_TEXTS), missing)
-    found = number_texts(column, lambda text: codes.get(text, _UNKNOWN), missing)
+
+    def code_of(text: bytes) -> float:
+        if text in codes:
+            return codes[text]
+        level = find_level(feature, text.decode(errors="replace"))
+        return _UNKNOWN if level is None else codes[level.encode()] + _OTHERWISE
+
+    found = number_texts(column, code_of, missing)
+    whole = np.floor(found)
+    count = int((found > whole).sum())
+    if count:
+        converted[f"{feature.name}: another spelling"] += count
+        found = whole
     if not (found < 0).any():
         return found, []
-    return found, _first_broken([("missing", found == _MISSING), ("unknown level", found == _UNKNOWN)])
+    return found, _first_broken([("missing", found == _MISSING), (UNKNOWN_LEVEL, found == _UNKNOWN)])
 
 
 def _first_broken(rules: Rules) -> Rules:

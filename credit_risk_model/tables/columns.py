@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.tables.ages import compute_due, holds_months
+from credit_risk_model.tables.spellings import NUMBERS_ALLOWED
 from credit_risk_model.tables.texts import is_text, to_numbers
 
 
@@ -32,11 +34,13 @@ class Layout:
     def to_loans(self, columns: Mapping[str, pa.Array]) -> pa.Table:
         """Make a table in the contract's names, followed by the ids.
 
-        Texts become numbers where numbers are needed, and months become instalments due.
+        Texts become numbers where numbers are needed, numbers texts where they mean a level, and months instalments
+        due.
         """
-        loans = dict(columns)
+        numbers = [name for name in NUMBERS_ALLOWED if _is_number(columns[name].type)]
+        loans = {**columns, **{name: pc.cast(columns[name], pa.string()) for name in numbers}}
         if self.age.computed:
-            loans[AGE] = compute_due(columns, self.age)
+            loans[AGE] = compute_due(loans, self.age)
         elif AGE not in loans:
             loans[AGE] = pa.nulls(len(columns["term"]), pa.float64())
         loans |= {feature.name: to_numbers(loans[feature.name]) for feature in CONTRACT_FEATURES if not feature.levels}
@@ -114,7 +118,8 @@ def check_types(table: str, columns: Mapping[str, str], type_of: Callable[[str],
         if column is None:
             continue
         kind = type_of(column)
-        fits = is_text(kind) or pa.types.is_null(kind) or (not feature.levels and _is_number(kind))
+        numbers = not feature.levels or feature.name in NUMBERS_ALLOWED
+        fits = is_text(kind) or pa.types.is_null(kind) or (numbers and _is_number(kind))
         if not fits:
             wrong.append(f"column {column} is of type {kind}, {'text is' if feature.levels else 'numbers are'} needed")
     if wrong:

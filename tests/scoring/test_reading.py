@@ -310,7 +310,7 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     [
         ("annual_income", [65000], "column annual_income is of type list<element: int64>, numbers are needed"),
         ("annual_income", True, "column annual_income is of type bool, numbers are needed"),
-        ("term", 36, "column term is of type int64, text is needed"),
+        ("home_ownership", 1, "column home_ownership is of type int64, text is needed"),
     ],
 )
 def test_column_of_another_type_is_refused(
@@ -326,11 +326,11 @@ def test_column_of_another_type_is_refused(
 def test_all_columns_of_other_types_are_named(loan: dict[str, Any], tmp_path: Path) -> None:
     """What is wrong with the columns' types is said at once, not one column a run."""
     path = tmp_path / "loans.parquet"
-    pq.write_table(pa.Table.from_pylist([loan | {"annual_income": True, "term": 36}]), path)
+    pq.write_table(pa.Table.from_pylist([loan | {"annual_income": True, "home_ownership": 1}]), path)
     with pytest.raises(
         DataError,
         match=r"^loans.parquet: column annual_income is of type bool, numbers are needed; "
-        r"column term is of type int64, text is needed.$",
+        r"column home_ownership is of type int64, text is needed.$",
     ):
         open_source(path)
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -83,6 +85,44 @@ def test_all_ways_to_ask_answer_alike(source: str, write_loans: WriteLoans, arch
     assert {"outside_training_range", "instalments_due_missing;outside_training_range"} <= seen
 
 
+def test_values_written_otherwise_are_scored_and_counted(
+    loan: dict[str, Any], run_scoring: RunScoring, tmp_path: Path
+) -> None:
+    """A loan in lenders' usual spellings, with cents, gets the contract's own score, and the report counts them."""
+    spelled = {"term": "36", "employment_length": "5", "home_ownership": "rent", "verification_status": "VERIFIED"}
+    for name, changed in (("plain", {}), ("spelled", {**spelled, "annual_income": 65000.4})):
+        with (tmp_path / f"{name}.csv").open("w") as file:
+            writer = csv.DictWriter(file, loan)
+            writer.writeheader()
+            writer.writerows([loan | changed] * 3)
+        done = run_scoring(tmp_path / f"{name}.csv", "--output", tmp_path / f"{name}.scores.csv")
+        assert done.returncode == 0
+    assert (tmp_path / "plain.scores.csv").read_text() == (tmp_path / "spelled.scores.csv").read_text()
+    assert (
+        "  converted: annual_income: cents rounded (3), employment_length: another spelling (3), home_ownership: "
+        "another spelling (3), term: another spelling (3), verification_status: another spelling (3).\n"
+    ) in done.stderr
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64()])
+def test_levels_may_be_numbers(kind: pa.DataType, loan: dict[str, Any], archive_path: Path, tmp_path: Path) -> None:
+    """A Parquet column of months or years is read as the text with these digits."""
+    rows = [{"term": 36, "employment_length": 5}, {"term": 60, "employment_length": 12}]
+    table = pa.Table.from_pylist([loan | row for row in rows])
+    for name in ("term", "employment_length"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+    pq.write_table(table, tmp_path / "loans.parquet")
+    expected = [loan, loan | {"term": " 60 months", "employment_length": "10+ years"}]
+    pq.write_table(pa.Table.from_pylist(expected), tmp_path / "expected.parquet")
+    found = []
+    for name in ("loans", "expected"):
+        output = tmp_path / f"{name}.scores.parquet"
+        score(Settings(tmp_path / f"{name}.parquet", output, archive=str(archive_path)))
+        found.append(read_scores(output))
+    assert found[0] == found[1]
+    assert len({row["risk_probability"] for row in found[0]}) == 2
+
+
 @pytest.mark.skipif(not REAL_LOANS.exists(), reason="needs a loan.csv of Kaggle's layout, named by LOAN_DATA")
 def test_real_loans_are_answered_alike(tmp_path: Path) -> None:
     """On real loans and the shipped model, file, batch and single requests agree, and so do rejects and refusals."""
@@ -101,6 +141,7 @@ def test_real_loans_are_answered_alike(tmp_path: Path) -> None:
         months = [parse_month(row[name]) for name in ("issue_d", "snapshot_d")]
         assert months[0] is not None
         assert months[1] is not None
+        values["annual_income"] = float(np.round(values["annual_income"]))  # as training does
         values[AGE] = min(months[1] - months[0], TERM_MONTHS[row["term"]])
         try:
             loans[number] = CreditRiskModelInput.model_validate(values)
@@ -143,7 +184,7 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
         r"  age: column instalments_due\.\n"
         "  rejected for annual_income: below 1896: 2\n"
         "  rejected for annual_income: missing: 1\n"
-        "  rejected for term: unknown level: 1\n"
+        r"  rejected for term: unknown level: 1 \(known: ' 36 months', ' 60 months'\)\n"
         r"  caution outside_training_range: \d+\n"
         r"  caution instalments_due_missing: \d+\n",
         done.stderr,

@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from credit_risk_model import features
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.spellings import find_level
 from credit_risk_model.tables.texts import MISSING_TEXTS
 
 WHOLE = {feature.name for feature in features.CONTRACT_FEATURES if feature.whole}
@@ -48,12 +50,19 @@ def to_table(loans: list[dict[str, Any]]) -> pa.Table:
 
 
 def to_request(loan: dict[str, Any]) -> dict[str, Any]:
-    """The loan of a row as a request has it."""
-    return {name: None if value in MISSING_TEXTS else value for name, value in loan.items()}
+    """The loan of a row as a request has it: null for a missing text, levels as the contract spells them, no cents."""
+    request = {name: None if value in MISSING_TEXTS else value for name, value in loan.items()}
+    for feature in features.CONTRACT_FEATURES:
+        value = request[feature.name]
+        if feature.levels and value is not None:
+            request[feature.name] = find_level(feature, value) or value
+        elif feature.name in {"annual_income", "loan_amount"} and value is not None and math.isfinite(value):
+            request[feature.name] = round(value)
+    return request
 
 
 def fields_refused(loan: dict[str, Any]) -> set[str]:
-    """The fields for which a request with this loan is refused; a text for a missing value is null there."""
+    """The fields for which a request with this loan is refused."""
     try:
         CreditRiskModelInput.model_validate(to_request(loan))
     except ValidationError as error:
@@ -93,13 +102,14 @@ def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) 
         ("annual_income", None, "missing"),
         ("annual_income", math.nan, "not a finite number"),
         ("annual_income", -math.inf, "not a finite number"),
-        ("annual_income", 65000.5, "not a whole number"),
+        ("delinquencies_in_last_2_years", 1.5, "not a whole number"),
         ("annual_income", 1895.0, "below 1896"),
+        ("annual_income", 1895.4, "below 1896"),
         ("annual_income", 273001.0, "above 273000"),
         ("last_payment_amount", 36475.6, "above 36475.59"),
         ("interest_rate", 5.31, "below 5.32"),
         ("term", None, "missing"),
-        ("term", "36 months", "unknown level"),
+        ("term", "48 months", "unknown level"),
         ("loan_purpose", "boat", "unknown level"),
         ("loan_purpose", "n/a", "missing"),
         ("instalments_due", 37.0, "above the term"),
@@ -114,6 +124,24 @@ def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) 
 def test_reason_names_field_and_rule(field: str, value: Any, reason: str, loan: dict[str, Any]) -> None:
     """A reason tells which rule of which field is broken, and never the value."""
     assert check(to_table([loan, loan | {field: value}])).reasons == {1: [f"{field}: {reason}"]}
+
+
+@pytest.mark.parametrize(("income", "dollars"), [(65000.5, 65000), (65001.5, 65002), (65000.51, 65001), (1895.6, 1896)])
+def test_cents_of_an_income_are_rounded_as_training_does(income: float, dollars: int, loan: dict[str, Any]) -> None:
+    """An income with cents becomes the whole dollars that training made of it, which is counted."""
+    checked = check(to_table([loan, loan | {"annual_income": income}]))
+    assert checked.columns["annual_income"].tolist() == [65000, dollars]
+    assert checked.columns["annual_income"][1] == pd.Series([income]).round()[0]
+    assert checked.converted == {"annual_income: cents rounded": 1}
+
+
+def test_levels_spelled_otherwise_are_counted(loan: dict[str, Any]) -> None:
+    """A level that is spelled in another way has the contract's code, and is counted; the contract's own is not."""
+    loans = [loan, loan | {"term": "36 months", "home_ownership": "rent"}, loan | {"term": "60"}]
+    checked = check(to_table(loans))
+    assert checked.columns["term"].tolist() == [0, 0, 1]
+    assert checked.columns["home_ownership"].tolist() == [0, 0, 0]
+    assert checked.converted == {"term: another spelling": 2, "home_ownership: another spelling": 1}
 
 
 def test_what_may_be_null_may_be_missing(loan: dict[str, Any]) -> None:

@@ -1,0 +1,63 @@
+"""Which level a text means that is not spelled as the contract spells it.
+
+Over HTTP only the contract's spelling is accepted. In tables a text is accepted that can mean one level only.
+"""
+
+import re
+from collections.abc import Callable
+
+from credit_risk_model.features import Feature
+from credit_risk_model.schemas import EmploymentLength, Term, VerificationStatus
+
+
+def find_level(feature: Feature, text: str) -> str | None:
+    """Find the level that a text means; None where it means none, or may mean several.
+
+    Upper and lower case, spaces, underscores and hyphens make no difference. The months of a term and the years of an
+    employment may be numbers. Two texts of LendingClub's are known by which it called levels until 2012.
+    """
+    plain = _plain(text)
+    for level in feature.levels:
+        if plain == _plain(level):
+            return level
+    special = _SPECIAL.get(feature.name)
+    return special(plain) if special else None
+
+
+def _plain(text: str) -> str:
+    # A hyphen before a number may be a minus.
+    return re.sub(r"(?<=[a-z])\s*-\s*(?=[a-z])|[\s_]+", " ", text.casefold()).strip()
+
+
+def _term(plain: str) -> str | None:
+    found = re.fullmatch(r"(\d\d)(?:\.0+)? ?(?:m|mo|mos|mths?|months?)?\.?", plain)
+    return next((str(term.value) for term in Term if found and int(found[1]) == term.months), None)
+
+
+def _employment(plain: str) -> str | None:
+    if re.fullmatch(r"(<|under|less than) ?(1|one)( ?(y|yr|year)s?\.?)?", plain):
+        return str(EmploymentLength.less_than_1_year.value)
+    found = re.fullmatch(r"(\d{1,2})(?:\.0+)?( ?\+| ?or more)? ?(?:y|yrs?|years?)?\.?", plain)
+    years = int(found[1]) if found else -1
+    if years >= 10:
+        return str(EmploymentLength.ten_or_more_years.value)
+    if years < 0 or (found and found[2]):  # 5+ may be any of six levels
+        return None
+    return str(list(EmploymentLength)[years].value)
+
+
+def _verification(plain: str) -> str | None:
+    return {
+        "verified income": VerificationStatus.verified.value,
+        "verified income source": VerificationStatus.source_verified.value,
+    }.get(plain)
+
+
+_SPECIAL: dict[str, Callable[[str], str | None]] = {
+    "term": _term,
+    "employment_length": _employment,
+    "verification_status": _verification,
+}
+
+NUMBERS_ALLOWED = ("term", "employment_length")
+"""Levels that a column of numbers can mean."""
