@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.reading import Shard
 from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.scoring.source import Shard
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
 from credit_risk_model.tables.threads import cores
 
@@ -86,8 +86,8 @@ def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> No
         f"{summary.rejected:,}",
     )
     logger.info("  age: %s.", summary.age)
-    if summary.converted:
-        logger.info("  converted: %s.", ", ".join(f"{what} ({count:,})" for what, count in summary.converted.items()))
+    if summary.read_otherwise:
+        logger.info("  %s.", summary.read_otherwise)
     for reason, count in summary.reasons.most_common():
         logger.info("  rejected for %s: %s", reason, f"{count:,}{_known_levels(reason)}")
     for caution, count in summary.cautions.most_common():

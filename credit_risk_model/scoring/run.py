@@ -14,7 +14,8 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off
 from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, predict_table
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.scoring.reading import Shard, Task, open_source
+from credit_risk_model.scoring.reading import open_source
+from credit_risk_model.scoring.source import Shard, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.threads import cores, map_in_order
@@ -61,7 +62,8 @@ class Summary:
     Attributes:
         model_version: The model that answered.
         age: Where the loans' age was taken from, in words.
-        scored, rejected: Numbers of rows.
+        notes: What is unusual in the way that the file is written, in words.
+        scored, rejected, skipped: Numbers of rows; what was skipped is no loan.
         reasons: How many rows each reason for a rejection holds for.
         cautions: How many scored rows each caution holds for.
         converted: How many values were converted, by field and what was done.
@@ -69,8 +71,10 @@ class Summary:
 
     model_version: str
     age: str
+    notes: tuple[str, ...]
     scored: int = 0
     rejected: int = 0
+    skipped: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     cautions: Counter[str] = field(default_factory=Counter)
     converted: Counter[str] = field(default_factory=Counter)
@@ -78,7 +82,15 @@ class Summary:
     @property
     def rows(self) -> int:
         """All rows that were read."""
-        return self.scored + self.rejected
+        return self.scored + self.rejected + self.skipped
+
+    @property
+    def read_otherwise(self) -> str:
+        """What was not read as it stands, in words; empty where all was."""
+        lines = (f"{self.skipped:,} line{'s' * (self.skipped > 1)} without a loan",) if self.skipped else ()
+        converted = [f"{what} ({count:,})" for what, count in sorted(self.converted.items())]
+        parts = {"skipped": [*self.notes, *lines], "converted": converted}
+        return "; ".join(f"{what}: {', '.join(found)}" for what, found in parts.items() if found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
-    summary = Summary(archive.metadata.model_version, source.age)
+    summary = Summary(archive.metadata.model_version, source.age, source.notes)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,
@@ -136,6 +148,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             first_row = source.rows_before + summary.rows + 1
             summary.scored += len(scored.places)
             summary.rejected += len(scored.rejected)
+            summary.skipped += scored.rows - len(scored.places) - len(scored.rejected)
             summary.reasons += scored.reasons
             summary.cautions += scored.cautions
             summary.converted += scored.converted
@@ -208,7 +221,7 @@ class _Scorer:
             rejected=rejected | chunk.broken,
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
-            converted=checked.converted,
+            converted=chunk.converted + checked.converted,
             done=task.done,
         )
 

@@ -1,18 +1,32 @@
 """Which column of a table holds which field, and the loans that a table's columns make."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.errors import DataError
-from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, Feature
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.tables.ages import compute_due, holds_months
+from credit_risk_model.tables.numbers import IN_PERCENT, to_numbers
 from credit_risk_model.tables.spellings import NUMBERS_ALLOWED
-from credit_risk_model.tables.texts import is_text, to_numbers
+from credit_risk_model.tables.texts import is_text
+
+PERCENT_SIGN = "percent sign"
+KNOWN_NAMES = {
+    AGE,
+    ISSUED,
+    SNAPSHOT,
+    *DATES_OF_FILE,
+    *(name for feature in CONTRACT_FEATURES for name in (feature.name, feature.column) if name),
+}
+"""Names of columns that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +45,11 @@ class Layout:
     age: AgeSource
     months: tuple[str, ...]
 
-    def to_loans(self, columns: Mapping[str, pa.Array]) -> pa.Table:
+    def to_loans(self, columns: Mapping[str, pa.Array]) -> tuple[pa.Table, Counter[str]]:
         """Make a table in the contract's names, followed by the ids.
 
         Texts become numbers where numbers are needed, numbers texts where they mean a level, and months instalments
-        due.
+        due. Also count the values that were converted, by field and what was done.
         """
         numbers = [name for name in NUMBERS_ALLOWED if _is_number(columns[name].type)]
         loans = {**columns, **{name: pc.cast(columns[name], pa.string()) for name in numbers}}
@@ -43,8 +57,19 @@ class Layout:
             loans[AGE] = compute_due(loans, self.age)
         elif AGE not in loans:
             loans[AGE] = pa.nulls(len(columns["term"]), pa.float64())
-        loans |= {feature.name: to_numbers(loans[feature.name]) for feature in CONTRACT_FEATURES if not feature.levels}
-        return pa.table({name: loans[name] for name in [*CreditRiskModelInput.model_fields, *self.ids]})
+        converted: Counter[str] = Counter()
+        for feature in CONTRACT_FEATURES:
+            if not feature.levels:
+                loans[feature.name], signs = to_numbers(loans[feature.name], percent=feature.name in IN_PERCENT)
+                converted[f"{feature.name}: {PERCENT_SIGN}"] += signs
+        names = [*CreditRiskModelInput.model_fields, *self.ids]
+        return pa.table({name: loans[name] for name in names}), +converted
+
+
+def plain_names(header: Iterable[str]) -> list[str]:
+    """Take spaces off the ends of columns' names, and write those that are known in lower case."""
+    names = [name.strip() for name in header]
+    return [plain if (plain := name.lower()) in KNOWN_NAMES else name for name in names]
 
 
 def find_layout(
@@ -89,7 +114,7 @@ def find_columns(table: str, header: Sequence[str], ids: tuple[str, ...] = ()) -
         elif names:
             found[feature.name] = names.pop()
         elif feature.name != AGE:
-            missing.append(feature.name if feature.name == feature.column else f"{feature.name} ({feature.column})")
+            missing.append(_describe(feature, header))
     missing += [name for name in ids if name not in header]
     repeated += [name for name in ids if header.count(name) > 1]
     if AGE not in header:
@@ -99,6 +124,20 @@ def find_columns(table: str, header: Sequence[str], ids: tuple[str, ...] = ()) -
     if repeated:
         raise DataError(f"{table}: more than one column for {', '.join(repeated)}. Keep one of each.")
     return found | {name: name for name in ids}
+
+
+def _describe(feature: Feature, header: Iterable[str]) -> str:
+    """Name a missing column by its names, and by what may be meant for it."""
+    names = sorted({name for name in (feature.name, feature.column) if name}, key=lambda name: name != feature.name)
+    others = {_squeeze(name): name for name in header if name not in KNOWN_NAMES}
+    near = [other for name in names for other in get_close_matches(_squeeze(name), others, n=1, cutoff=0.85)]
+    return " ".join(
+        [names[0], *(f"({name})" for name in names[1:]), *(f"[is it {others[near[0]]}?]" for _ in near[:1])]
+    )
+
+
+def _squeeze(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def check_types(table: str, columns: Mapping[str, str], type_of: Callable[[str], pa.DataType]) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from credit_risk_model.errors import DataError
 from credit_risk_model.loan_age import parse_as_of
 from credit_risk_model.tables.ages import find_latest
-from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout
+from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import one_array
 
 _NAME = "The frame"
@@ -19,7 +19,7 @@ class Frame(Protocol):
 
     @property
     def header(self) -> list[str]:
-        """Names of its columns."""
+        """Names of its columns, as `plain_names` gives them."""
 
     def column(self, name: str) -> pa.Array:
         """Give a column; raise KeyError where there is none."""
@@ -59,7 +59,7 @@ def read_frame(frame: Frame, as_of: str | None) -> pa.Table:
     check_types(_NAME, columns, lambda column: found[column].type)
     layout = find_layout(columns, header, (), lambda name: find_latest(_months(frame, name)), month)
     found |= {name: _months(frame, name) for name in layout.months}
-    return layout.to_loans({name: found[column] for name, column in layout.columns.items()})
+    return layout.to_loans({name: found[column] for name, column in layout.columns.items()})[0]
 
 
 def _months(frame: Frame, name: str) -> pa.Array:
@@ -74,7 +74,7 @@ class _PandasFrame:
 
     @property
     def header(self) -> list[str]:
-        return list(self._frame.columns)
+        return plain_names(map(str, self._frame.columns))
 
     def column(self, name: str) -> pa.Array:
         series = self._frame.iloc[:, self.header.index(name)]
@@ -95,10 +95,10 @@ class _ArrowFrame:
 
     @property
     def header(self) -> list[str]:
-        return list(self._table.column_names)
+        return plain_names(self._table.column_names)
 
     def column(self, name: str) -> pa.Array:
-        return _whole(self._table.column(name))
+        return _whole(self._table.column(self.header.index(name)))
 
     def like_it(self, table: pa.Table) -> Any:
         if (polars := sys.modules.get("polars")) is not None and isinstance(self._frame, polars.DataFrame):

@@ -13,7 +13,6 @@ MISSING_TEXTS = ("", "n/a", "NaN", "nan", "NA")
 """What stands in files for a value that is not there; `NONE` is a home ownership, though none that the contract has."""
 
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view())
-_NUMBER = r"(?i)^[ \t]*[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf(inity)?|nan)[ \t]*$"
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -36,23 +35,6 @@ def number_texts(column: pa.Array, number_of: Callable[[bytes], float], missing:
     texts = pc.cast(column.dictionary, pa.binary()).to_pylist()
     numbers = np.array([*(missing if text is None else number_of(text) for text in texts), missing])
     return np.asarray(numbers[column.indices.fill_null(len(texts)).to_numpy()])
-
-
-def to_numbers(column: pa.Array) -> pa.Array:
-    """Turn a column into numbers, where it holds text, as such or as a dictionary."""
-    if not is_text(column.type):
-        return column
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return parse_numbers(pc.cast(column, pa.binary()))
-
-
-def parse_numbers(texts: pa.Array) -> pa.Array:
-    """Turn bytes into numbers: NaN where they are none, null where one is missing."""
-    missing = pc.is_in(texts, pa.array([text.encode() for text in MISSING_TEXTS]))
-    texts = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.scalar(b"nan"))
-    numbers = pc.cast(pc.ascii_trim_whitespace(pc.cast(texts, pa.string())), pa.float64())
-    return pc.if_else(missing, pa.scalar(None, pa.float64()), numbers)
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

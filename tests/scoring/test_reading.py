@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring import reading
-from credit_risk_model.scoring.reading import Chunk, Shard, open_source
-from credit_risk_model.tables.texts import MISSING_TEXTS, parse_numbers
+from credit_risk_model.scoring import csv_source
+from credit_risk_model.scoring.reading import open_source
+from credit_risk_model.scoring.source import Chunk, Shard
+from credit_risk_model.tables.numbers import parse_numbers
+from credit_risk_model.tables.texts import MISSING_TEXTS
 
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 
@@ -59,7 +61,7 @@ def book(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut CSV files into blocks of 1,000 bytes."""
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 1000)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz"])
@@ -360,7 +362,7 @@ def test_quote_that_is_never_closed_is_refused(
     loan: dict[str, Any], book: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file whose records never end is no CSV file, and is not read into memory to see that."""
-    monkeypatch.setattr(reading, "_LONGEST_RECORD", 5000)
+    monkeypatch.setattr(csv_source, "_LONGEST_RECORD", 5000)
     header, row, _ = to_csv([loan]).split("\n")
     with pytest.raises(DataError, match="a quote is opened that is not closed"):
         read(book(f'{header}\n"{row}\n' + f"{row}\n" * 100))

@@ -34,8 +34,8 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
-from credit_risk_model.scoring.reading import Shard
 from credit_risk_model.scoring.run import Settings, score
+from credit_risk_model.scoring.source import Shard
 
 ROOT = Path(__file__).parents[2]
 REAL_LOANS = Path(os.environ.get("LOAN_DATA", ROOT.parent / "shared" / "data" / "loan.csv.gz"))

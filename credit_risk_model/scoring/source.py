@@ -1,0 +1,121 @@
+"""What is common to files of loans of every kind: they are read chunk by chunk, in the contract's names.
+
+Where a file is cut depends on the file alone, so that shards see the chunks that a single run sees.
+"""
+
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.loan_age import SNAPSHOT
+from credit_risk_model.tables.ages import find_latest
+from credit_risk_model.tables.columns import Layout
+from credit_risk_model.tables.threads import map_in_order
+
+READ_ERRORS = (OSError, EOFError, zlib.error, pa.ArrowException)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a file: `number` of `count`, counted from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    def of(self, chunks: int) -> range:
+        """Give this part's own chunks: every chunk is in one part, and the parts are as alike as can be."""
+        return range(chunks * (self.number - 1) // self.count, chunks * self.number // self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of a file.
+
+    Attributes:
+        table: The rows that could be read: the contract's fields, then the id columns.
+        broken: What is wrong with the others, by their place in the chunk, counted from 0.
+        skipped: Places of lines that are no loans.
+        converted: How many values were converted, by field and what was done.
+    """
+
+    table: pa.Table
+    broken: dict[int, str] = field(default_factory=dict)
+    skipped: tuple[int, ...] = ()
+    converted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file, read or not."""
+        return int(self.table.num_rows) + len(self.broken) + len(self.skipped)
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Each table row's place in the chunk, counted from 0."""
+        return np.delete(np.arange(self.rows), [*self.broken, *self.skipped])
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A chunk that is still to be parsed, by whatever thread.
+
+    Attributes:
+        parse: Gives the chunk; raises DataError.
+        done: Share of the work that is done when this one is.
+    """
+
+    parse: Callable[[], Chunk]
+    done: float
+
+
+class Source(ABC):
+    """A file of loans, or a shard of it.
+
+    Attributes:
+        ids: Names and types of the id columns.
+        rows_before: Rows of the file before this shard; known when the first task is.
+        notes: What is unusual in the way that it is written, in words.
+    """
+
+    ids: pa.Schema
+    notes: tuple[str, ...] = ()
+    rows_before: int
+    _path: Path
+    _layout: Layout
+    _threads: int
+
+    @property
+    def age(self) -> str:
+        """Where the instalments due come from, in words."""
+        return self._layout.age.words
+
+    @abstractmethod
+    def tasks(self) -> Iterator[Task]:
+        """Read the file from front to back, once."""
+
+    @abstractmethod
+    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        """Read one column of the whole file, whatever the shard; each part is parsed when it is called."""
+
+    def _find_latest(self, name: str) -> int | None:
+        """Find the latest month of a column in the whole file, whatever the shard."""
+        with closing(map_in_order(lambda part: find_latest(part()), self._parts_of(name), self._threads)) as found:
+            months = (month for month in found if month is not None)
+            # Where each loan has a month of its own, it only matters whether there is any.
+            return next(months, None) if name == SNAPSHOT else max(months, default=None)
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """Make an error of what went wrong when a file was read."""
+    if isinstance(error, OSError) and error.strerror:
+        return DataError(f"{path.name}: can't be read ({error.strerror}).")
+    # Arrow's own words may quote a value.
+    return DataError(f"{path.name}: damaged, truncated, or not what its first bytes say. Fetch or write it again.")

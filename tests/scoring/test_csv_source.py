@@ -1,0 +1,169 @@
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.scoring import csv_source
+from credit_risk_model.scoring.reading import open_source
+from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.scoring.source import Chunk, Shard
+
+KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
+
+Score = Callable[..., tuple[Summary, str, str]]
+
+
+def to_csv(rows: list[dict[str, Any]], **options: Any) -> str:
+    """Rows as CSV with a header."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n", **options)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None) -> list[Chunk]:
+    """All chunks of a file."""
+    return [task.parse() for task in open_source(path, ids, shard).tasks()]
+
+
+@pytest.fixture
+def rows(loan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ten loans in Kaggle's columns, with an id."""
+    loans = [
+        loan | {"loan_amount": 12_000 + 500 * number, "term": f" {36 + number % 2 * 24} months"} for number in range(10)
+    ]
+    return [
+        {"id": str(number)} | {KAGGLE[name]: value for name, value in row.items()} for number, row in enumerate(loans)
+    ]
+
+
+@pytest.fixture
+def score_text(archive_path: Path, tmp_path: Path) -> Score:
+    """Score a text as a CSV file; give the summary, the scores and the rejects."""
+
+    def score_it(content: str | bytes, *, ids: tuple[str, ...] = ("id",)) -> tuple[Summary, str, str]:
+        path = tmp_path / "loans.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        settings = Settings(path, tmp_path / "scores.csv", ids=ids, archive=str(archive_path))
+        summary = score(settings)
+        return summary, settings.output.read_text(), settings.rejects_path.read_text()
+
+    return score_it
+
+
+def as_lendingclub_writes(loans: list[dict[str, Any]]) -> str:
+    """Rows as LendingClub's own download has them: a note, all in quotes, percent signs, a marker line, two footers."""
+    signs = {"int_rate": " {}%", "revol_util": "{}%"}
+    spelled = [
+        {name: signs[name].format(value) if name in signs else value for name, value in row.items()} for row in loans
+    ]
+    header, *lines = to_csv(spelled, quoting=csv.QUOTE_ALL).splitlines()
+    return "\n".join(
+        [
+            "Notes offered by Prospectus (https://www.lendingclub.com/info/prospectus.action)",
+            header,
+            *lines[:5],
+            '"Loans that do not meet the credit policy"',
+            *lines[5:],
+            "",
+            "",
+            '"Total amount funded in policy code 1: 123450"',
+            "Total amount funded in policy code 2: 0",
+            "",
+        ]
+    )
+
+
+def test_lendingclubs_own_download_is_read(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """LendingClub's own file gets the scores of the same loans in Kaggle's; what is not as there is counted."""
+    _, expected, _ = score_text(to_csv(rows))
+    summary, scores, rejects = score_text(as_lendingclub_writes(rows))
+    assert scores == expected
+    assert rejects == "row,reasons\n"
+    assert summary.read_otherwise == (
+        "skipped: 1 line before the header, 3 lines without a loan; converted: interest_rate: percent sign (10), "
+        "revolving_line_utilization_rate: percent sign (10)"
+    )
+
+
+def test_lines_without_a_loan_are_counted_as_rows(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """A row's number counts the records below the header, so that it is found in the file."""
+    rows[7]["term"] = "soon"
+    _, scores, rejects = score_text(as_lendingclub_writes(rows), ids=())
+    assert [line.partition(",")[0] for line in scores.splitlines()[1:]] == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "7",
+        "8",
+        "10",
+        "11",
+    ]
+    assert rejects == "row,reasons\n9,term: unknown level\n"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shards_of_lendingclubs_download_are_the_whole(
+    count: int, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note, the marker line and the footers change nothing in what shards read."""
+    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 900)
+    path = tmp_path / "loans.csv"
+    path.write_text(as_lendingclub_writes(rows))
+    parts = [chunk for number in range(count) for chunk in read(path, ("id",), Shard(number + 1, count))]
+    assert [value for chunk in parts for value in chunk.table["id"].to_pylist()] == [row["id"] for row in rows]
+    assert [chunk.skipped for chunk in parts] == [chunk.skipped for chunk in read(path, ("id",))]
+
+
+def test_other_short_lines_are_rejected(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """A line that is no loan is skipped only where it is known what it is."""
+    text = to_csv(rows) + "Total: 10\n"
+    summary, _, rejects = score_text(text)
+    assert (summary.skipped, rejects) == (0, "row,reasons\n11,1 fields where 18 are needed\n")
+
+
+@pytest.mark.parametrize("field", ["annual_inc", "last_pymnt_amnt", "loan_amnt", AGE])
+def test_percent_of_dollars_is_no_number(field: str, rows: list[dict[str, Any]], score_text: Score) -> None:
+    """A percent sign is read only behind what is in percent."""
+    rows[3][field] = f"{rows[3][field]}%"
+    summary, _, rejects = score_text(to_csv(rows))
+    assert summary.converted == {}
+    assert rejects.startswith("row,reasons\n4,")
+    assert rejects.endswith(": not a finite number\n")
+
+
+def test_case_and_spaces_of_a_header_make_no_difference(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """Names in upper case, and a space behind each comma, are read as names without."""
+    _, expected, _ = score_text(to_csv(rows))
+    header, *lines = to_csv(rows).splitlines()
+    _, scores, _ = score_text("\n".join([header.upper().replace("ID,", "id,"), *lines]))
+    assert scores == expected
+    _, scores, _ = score_text("\n".join([header.replace(",", ", "), *(line.replace(",", ", ") for line in lines)]))
+    assert scores == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "field"),
+    [
+        ("homeownership", "home_ownership"),
+        ("annualInc", "annual_income (annual_inc)"),
+        ("Interest Rate", "interest_rate (int_rate)"),
+    ],
+)
+def test_near_names_are_offered(written: str, field: str, rows: list[dict[str, Any]], score_text: Score) -> None:
+    """Where a column is missing and one has nearly its name, the error asks whether it is meant."""
+    name = field.partition(" (")[2].rstrip(")") or field
+    text = to_csv(rows).replace(name, written, 1)
+    with pytest.raises(DataError) as refused:
+        score_text(text)
+    assert str(refused.value) == (
+        f"loans.csv: no column {field} [is it {written}?]. Each is needed by one of its names."
+    )
