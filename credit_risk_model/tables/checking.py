@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
+from credit_risk_model.tables.numbers import to_numbers
 from credit_risk_model.tables.spellings import find_level
 from credit_risk_model.tables.texts import MISSING_TEXTS, Array, number_texts, one_array
 
@@ -94,8 +94,7 @@ def _beyond_term(columns: dict[str, Array]) -> Rules:
 
 def _read_numbers(feature: Feature, column: pa.Array, converted: Counter[str]) -> tuple[Array, Rules]:
     """Give the numbers, and the rules that some of them break; a number breaks one at most."""
-    # Unsafe only in that a whole number beyond 2**53, which no field allows, may lose digits.
-    numbers = pc.cast(column, pa.float64(), safe=False).fill_null(np.nan).to_numpy()
+    numbers = to_numbers(column)[0].fill_null(np.nan).to_numpy()
     if feature.name in _IN_WHOLE_DOLLARS:
         numbers = _round_cents(feature, numbers, converted)
     smallest, largest = feature.bounds or (-np.inf, np.inf)

@@ -14,7 +14,7 @@ from credit_risk_model.features import AGE, CONTRACT_FEATURES, Feature
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, AgeSource, choose_age_source
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.tables.ages import compute_due, holds_months
-from credit_risk_model.tables.numbers import IN_PERCENT, to_numbers
+from credit_risk_model.tables.numbers import IN_PERCENT, is_number, to_numbers
 from credit_risk_model.tables.spellings import NUMBERS_ALLOWED
 from credit_risk_model.tables.texts import is_text
 
@@ -51,8 +51,8 @@ class Layout:
         Texts become numbers where numbers are needed, numbers texts where they mean a level, and months instalments
         due. Also count the values that were converted, by field and what was done.
         """
-        numbers = [name for name in NUMBERS_ALLOWED if _is_number(columns[name].type)]
-        loans = {**columns, **{name: pc.cast(columns[name], pa.string()) for name in numbers}}
+        numbers = [name for name in NUMBERS_ALLOWED if is_number(columns[name].type)]
+        loans = {**columns, **{name: pc.cast(to_numbers(columns[name])[0], pa.string()) for name in numbers}}
         if self.age.computed:
             loans[AGE] = compute_due(loans, self.age)
         elif AGE not in loans:
@@ -158,7 +158,7 @@ def check_types(table: str, columns: Mapping[str, str], type_of: Callable[[str],
             continue
         kind = type_of(column)
         numbers = not feature.levels or feature.name in NUMBERS_ALLOWED
-        fits = is_text(kind) or pa.types.is_null(kind) or (numbers and _is_number(kind))
+        fits = is_text(kind) or pa.types.is_null(kind) or (numbers and is_number(kind))
         if not fits:
             wrong.append(f"column {column} is of type {kind}, {'text is' if feature.levels else 'numbers are'} needed")
     if wrong:
@@ -176,7 +176,3 @@ def check_months(table: str, column: str, kind: pa.DataType) -> None:
             f"{table}: column {column} is of type {kind}, months are needed: dates, timestamps, or text "
             f"such as Dec-2011. Write it so, or write the loans' age into a column {AGE}."
         )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -17,6 +17,7 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring import csv_source
 from credit_risk_model.scoring.reading import open_source
+from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.scoring.source import Chunk, Shard
 from credit_risk_model.tables.numbers import parse_numbers
 from credit_risk_model.tables.texts import MISSING_TEXTS
@@ -323,6 +324,26 @@ def test_column_of_another_type_is_refused(
     pq.write_table(pa.Table.from_pylist([loan | {field: value}]), path)
     with pytest.raises(DataError, match=message):
         open_source(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int16(), pa.string())], ids=str
+)
+def test_levels_are_text_of_any_type(
+    kind: pa.DataType, loan: dict[str, Any], archive_path: Path, tmp_path: Path
+) -> None:
+    """Text as pandas, Polars, Hive and Impala write it gets the same scores."""
+    table = pa.Table.from_pylist([loan, loan | {"term": " 60 months", "home_ownership": "OWN"}])
+    other = table
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_string(table[name].type):
+            other = other.set_column(place, name, table[name].cast(kind))
+    found = []
+    for content in (table, other):
+        pq.write_table(content, tmp_path / "loans.parquet")
+        score(Settings(tmp_path / "loans.parquet", tmp_path / "scores.csv", archive=str(archive_path)))
+        found.append((tmp_path / "scores.csv").read_text())
+    assert found[0] == found[1]
 
 
 def test_all_columns_of_other_types_are_named(loan: dict[str, Any], tmp_path: Path) -> None:
