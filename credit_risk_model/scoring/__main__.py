@@ -130,7 +130,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "were rejected, the others are scored (0 where --max-rejects allows them); 128 + the signal's number where one "
         "ended it.",
     )
-    parser.add_argument("source", type=Path, help="CSV, plain or gzip, or Parquet")
+    parser.add_argument("source", type=Path, help="CSV, plain or gzip, or Parquet, or a folder of such files")
     parser.add_argument("--output", type=Path, required=True, help="scores to write: a name in .parquet or .csv")
     parser.add_argument(
         "--id",

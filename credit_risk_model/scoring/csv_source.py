@@ -1,28 +1,20 @@
-"""Loans from CSV files, plain or gzip."""
+"""Loans from CSV files."""
 
-import csv
-import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
-from credit_risk_model.tables.columns import KNOWN_NAMES, PERCENT_SIGN, find_columns, find_layout, plain_names
+from credit_risk_model.scoring.csv_file import CsvFile
+from credit_risk_model.scoring.source import Chunk, Shard, Source, Task
+from credit_risk_model.tables.columns import PERCENT_SIGN, find_columns, find_layout
 from credit_risk_model.tables.texts import MISSING_TEXTS, one_array
-
-BLOCK_BYTES = 1 << 22
-"""Bytes of a chunk."""
-
-_LONGEST_RECORD = 1 << 24
-_HEADER_LINES = 10
-"""Lines among which the header is looked for: LendingClub's own files begin with a note."""
 
 _NO_LOANS = (
     "Loans that do not meet the credit policy",
@@ -36,75 +28,58 @@ _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an 
 
 
 class CsvSource(Source):
-    """A CSV file; its parts are ranges of bytes, moved to where records end."""
+    """CSV files: of several a shard takes some, of a single one ranges of bytes, moved to where records end."""
 
     def __init__(
-        self, path: Path, ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int, packed: bool
+        self,
+        path: Path,
+        parts: Sequence[Path],
+        ids: tuple[str, ...],
+        shard: Shard,
+        *,
+        as_of: int | None,
+        threads: int,
     ) -> None:
-        """Open a file, as `open_source` does."""
-        if packed and shard.count > 1:
-            raise ConfigurationError(f"{path.name}: a gzip file can't be read in parts. Unpack it, or write Parquet.")
-        self._path, self._threads, self._packed = path, threads, packed
+        """Open files, as `open_source` does."""
+        self._path, self._threads = path, threads
+        self._files = [CsvFile(part) for part in parts]
         self._with_percent_sign: set[str] = set()  # of fields that are read as text from the beginning
-        with path.open("rb") as raw:
-            self._header, self._lines_before = self._read_header(self._unpacked(raw))
-        if self._lines_before:
-            self.notes = (f"{self._lines_before} line{'s' * (self._lines_before > 1)} before the header",)
+        self._header = self._files[0].header
+        for file in self._files:
+            if file.header != self._header:
+                raise DataError(f"{path.name}: the columns of {file.path.name} are not those of {parts[0].name}.")
+        lines = sum(file.lines_before for file in self._files)
+        self.notes = (f"{lines} line{'s' * (lines > 1)} before the header",) if lines else ()
         columns = find_columns(path.name, self._header, ids)
         self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
         self.ids = pa.schema([(name, pa.string()) for name in ids])
         self.rows_before = 0
-        self._bytes = path.stat().st_size
-        self._blocks_to_read = range(1 << 62) if packed else shard.of(-(-self._bytes // BLOCK_BYTES))
-
-    def _unpacked(self, raw: IO[bytes]) -> IO[bytes]:
-        return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self._packed else raw
-
-    def _read_header(self, file: IO[bytes]) -> tuple[list[str], int]:
-        """Find the first line with the most names of fields; give its names, and how many lines come before it."""
-        lines = [file.readline(BLOCK_BYTES).decode("utf-8-sig", errors="replace") for _ in range(_HEADER_LINES)]
-        try:
-            headers = [plain_names(next(csv.reader([line]), [])) for line in lines]
-        except csv.Error:
-            raise DataError(f"{self._path.name}: its first line is no CSV. A header in text is needed.") from None
-        known = [len(KNOWN_NAMES.intersection(header)) for header in headers]
-        place = known.index(max(known))
-        if not headers[place]:
-            raise DataError(f"{self._path.name}: empty, or its first line is. A header and rows are needed.")
-        return headers[place], place
+        if len(self._files) > 1:
+            self._own = shard.of(len(self._files))
+        elif not self._files[0].packed:
+            self._own = shard.of(self._files[0].block_count)
+        elif shard.count == 1:
+            self._own = range(1 << 62)
+        else:
+            raise ConfigurationError(f"{path.name}: a gzip file can't be read in parts. Unpack it, or write Parquet.")
 
     def tasks(self) -> Iterator[Task]:
-        """Read the file from front to back, once."""
-        try:
-            with self._path.open("rb") as raw:
-                for number, block in enumerate(self._blocks(self._unpacked(raw))):
-                    if number in self._blocks_to_read:
-                        yield Task(partial(self._chunk, block), min(1.0, raw.tell() / self._bytes))
-                    elif number < self._blocks_to_read.start:
-                        self.rows_before += self._parse(block, {}, {}).rows
-                    else:
-                        return
-        except READ_ERRORS as error:
-            raise unreadable(self._path, error) from None
-
-    def _blocks(self, file: IO[bytes]) -> Iterator[bytes]:
-        """Cut the file into the records that end in its first `BLOCK_BYTES`, in its second, and so on."""
-        for _ in range(self._lines_before + 1):
-            file.readline(BLOCK_BYTES)
-        data, rest = file.read(BLOCK_BYTES - file.tell()), b""
-        while data:
-            following = file.read(BLOCK_BYTES)
-            data = rest + data
-            end = _end_of_records(data) if following else len(data)
-            rest = data[end:]
-            if len(rest) > _LONGEST_RECORD:
-                raise DataError(f"{self._path.name}: not a CSV file, or a quote is opened that is not closed.")
-            yield data[:end]
-            data = following
+        """Read the files from front to back, once."""
+        total, before = sum(file.bytes for file in self._files), 0
+        for place, file in enumerate(self._files):
+            for number, (block, read) in enumerate(file.blocks()):
+                piece = place if len(self._files) > 1 else number
+                if piece in self._own:
+                    yield Task(partial(self._chunk, block), min(1.0, (before + read) / total))
+                elif piece < self._own.start:
+                    self.rows_before += self._parse(block, {}, {}).rows
+                else:
+                    return
+            before += file.bytes
 
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
-        with self._path.open("rb") as raw:
-            for block in self._blocks(self._unpacked(raw)):
+        for file in self._files:
+            for block, _ in file.blocks():
                 yield partial(self._column, block, name)
 
     def _column(self, block: bytes, name: str) -> pa.Array:
@@ -161,14 +136,3 @@ class CsvSource(Source):
             ),
         )
         return Chunk(table.rename_columns(list(places) or ["0"]), broken, tuple(skipped))
-
-
-def _end_of_records(data: bytes) -> int:
-    """Find where the last whole record ends: behind the last line break with an even number of quotes before it."""
-    quotes, end = data.count(b'"'), len(data)
-    while (line_break := data.rfind(b"\n", 0, end)) >= 0:
-        quotes -= data.count(b'"', line_break, end)
-        if quotes % 2 == 0:
-            return line_break + 1
-        end = line_break
-    return 0

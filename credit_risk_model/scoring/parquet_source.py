@@ -1,12 +1,16 @@
 """Loans from Parquet files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
 from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout, plain_names
@@ -16,59 +20,117 @@ CHUNK_ROWS = 16_384
 """Loans of a chunk: their matrix fits into a core's cache, and small files occupy all cores."""
 
 
-class ParquetSource(Source):
-    """A Parquet file; its parts are whole row groups."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of a folder's files.
 
-    def __init__(self, path: Path, ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int) -> None:
-        """Open a file, as `open_source` does."""
-        self._path, self._threads = path, threads
-        schema = pq.read_schema(path)
-        header = plain_names(schema.names)
-        self._fields = dict(zip(header, schema, strict=True))
+    Attributes:
+        path: Where it is.
+        keys: Columns that its folders' names give, with their value for all its rows.
+    """
+
+    path: Path
+    keys: Mapping[str, Any]
+
+
+def find_parts(folder: Path, files: Sequence[Path]) -> list[Part]:
+    """Find the columns that Hive's folders `name=value` give to a folder's Parquet files."""
+    paths = [str(file) for file in files]
+    dataset = ds.dataset(paths, format="parquet", partitioning="hive", partition_base_dir=str(folder))
+    keys = {each.path: ds.get_partition_keys(each.partition_expression) for each in dataset.get_fragments()}
+    types = {name: dataset.schema.field(name).type for found in keys.values() for name in found}
+    return [
+        Part(file, {name: pa.scalar(keys[path].get(name), kind) for name, kind in types.items()})
+        for file, path in zip(files, paths, strict=True)
+    ]
+
+
+class ParquetSource(Source):
+    """Parquet files; a shard takes whole row groups."""
+
+    def __init__(
+        self, path: Path, parts: Sequence[Part], ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int
+    ) -> None:
+        """Open files, as `open_source` does."""
+        self._path, self._parts, self._threads = path, parts, threads
+        schema = pq.read_schema(parts[0].path)
+        names = [*schema.names, *parts[0].keys]
+        header = plain_names(names)
+        self._types = dict(zip(header, [*schema.types, *(key.type for key in parts[0].keys.values())], strict=True))
+        self._names = dict(zip(header, names, strict=True))
         columns = find_columns(path.name, header, ids)
         check_types(path.name, columns, self._type_of)
         self._layout = find_layout(columns, header, ids, self._find_latest, as_of)
-        levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
+        self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
+        self._texts = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]
         for name in self._layout.months:
             check_months(path.name, name, self._type_of(name))
             if is_text(self._type_of(name)) and name not in ids:
-                levels.append(name)
-        self._columns = {name: self._fields[column].name for name, column in self._layout.columns.items()}
-        self._file = self._open([self._columns[name] for name in levels])
+                self._texts.append(self._columns[name])
         self.ids = pa.schema([pa.field(name, self._type_of(name)) for name in ids])
-        groups = self._file.metadata.num_row_groups
-        self._groups = shard.of(groups)
-        sizes = [self._file.metadata.row_group(group).num_rows for group in range(groups)]
-        self.rows_before = sum(sizes[: self._groups.start])
-        self._rows = sum(sizes[group] for group in self._groups)
+        groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
+        own = shard.of(len(groups))
+        self.rows_before = sum(rows for _, _, rows in groups[: own.start])
+        self._own = groups[own.start : own.stop]
 
-    def _open(self, texts: list[str]) -> pq.ParquetFile:
+    def _groups_of(self, part: Part) -> Iterator[tuple[int, int]]:
+        """Number a part's row groups, and count the rows of each."""
+        try:
+            metadata = pq.read_metadata(part.path)
+        except READ_ERRORS as error:
+            raise unreadable(part.path, error) from None
+        schema = metadata.schema.to_arrow_schema()
+        types = dict(zip(schema.names, schema.types, strict=True)) | {name: key.type for name, key in part.keys.items()}
+        for name, column in self._columns.items():
+            kind, expected = types.get(column), self._type_of(self._layout.columns[name])
+            # A column without a value has no type where pandas wrote it.
+            if kind != expected and not (kind == pa.null() and name not in self._layout.ids):
+                raise DataError(
+                    f"{self._path.name}: column {column} of {part.path.name} is {kind or 'not there'}, "
+                    f"in {self._parts[0].path.name} it is {expected}. Write all parts alike."
+                )
+        for group in range(metadata.num_row_groups):
+            yield group, metadata.row_group(group).num_rows
+
+    def _open(self, part: Part, texts: list[str]) -> pq.ParquetFile:
         # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
-        return pq.ParquetFile(self._path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
+        texts = [name for name in texts if name not in part.keys]
+        return pq.ParquetFile(part.path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
 
     def _type_of(self, column: str) -> pa.DataType:
-        return self._fields[column].type
+        return self._types[column]
 
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
         check_months(self._path.name, name, self._type_of(name))
-        column = self._fields[name].name
-        file = self._open([column] if is_text(self._type_of(name)) else [])
-        for batch in file.iter_batches(CHUNK_ROWS, columns=[column]):
-            yield partial(batch.column, 0)
+        column = self._names[name]
+        for part in self._parts:
+            if column in part.keys:
+                yield partial(pa.repeat, part.keys[column], 1)
+                continue
+            file = self._open(part, [column] if is_text(self._type_of(name)) else [])
+            for batch in file.iter_batches(CHUNK_ROWS, columns=[column]):
+                yield partial(batch.column, 0)
 
     def tasks(self) -> Iterator[Task]:
-        """Read the file from front to back, once."""
-        done = 0
-        try:
-            for group in self._groups:
+        """Read the files from front to back, once."""
+        done, total = 0, sum(rows for _, _, rows in self._own)
+        opened: tuple[Part, pq.ParquetFile] | None = None
+        for part, group, _ in self._own:
+            try:
+                if opened is None or opened[0] is not part:
+                    opened = part, self._open(part, self._texts)
+                columns = list(set(self._columns.values()) - part.keys.keys())
                 # By row group, so that no chunk reaches from one into the next.
-                for batch in self._file.iter_batches(CHUNK_ROWS, [group], columns=list(set(self._columns.values()))):
+                for batch in opened[1].iter_batches(CHUNK_ROWS, [group], columns=columns):
                     done += batch.num_rows
-                    yield Task(partial(self._chunk, batch), done / self._rows)
-        except READ_ERRORS as error:
-            raise unreadable(self._path, error) from None
+                    yield Task(partial(self._chunk, part, batch), done / total)
+            except READ_ERRORS as error:
+                raise unreadable(part.path, error) from None
 
-    def _chunk(self, batch: pa.RecordBatch) -> Chunk:
-        columns = {name: batch.column(column) for name, column in self._columns.items()}
-        table, converted = self._layout.to_loans(columns)
+    def _chunk(self, part: Part, batch: pa.RecordBatch) -> Chunk:
+        found = {
+            name: pa.repeat(part.keys[column], batch.num_rows) if column in part.keys else batch.column(column)
+            for name, column in self._columns.items()
+        }
+        table, converted = self._layout.to_loans(found)
         return Chunk(table, converted=converted)

@@ -26,7 +26,7 @@ class Settings:
     """What a run may be told.
 
     Attributes:
-        source: CSV (plain or gzip) or Parquet, in Kaggle's columns or the contract's.
+        source: CSV (plain or gzip) or Parquet, or a folder of such files, in Kaggle's columns or the contract's.
         output: Scores to write, `.parquet` or `.csv`.
         rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
         ids: Columns of the source to write before each score; without any, the row's number.
@@ -164,6 +164,10 @@ def _check(settings: Settings) -> None:
     check_output(settings.output)
     if len({path.resolve() for path in (settings.source, settings.output, settings.rejects_path)}) < 3:
         raise ConfigurationError("The source, the output and the rejects are the same file: name three.")
+    if any(settings.source.resolve() in path.resolve().parents for path in (settings.output, settings.rejects_path)):
+        raise ConfigurationError(
+            f"{settings.source.name}: the scores would lie among the loans, and be read as such. Choose another folder."
+        )
     if not 1 <= settings.shard.number <= settings.shard.count:
         raise ConfigurationError(
             f"shard {settings.shard.number}/{settings.shard.count}: shards are counted from 1 to their number."

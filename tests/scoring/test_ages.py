@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT
-from credit_risk_model.scoring import csv_source
+from credit_risk_model.scoring import csv_file
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.source import Shard
 from credit_risk_model.training.loans import read_loans
@@ -120,7 +120,7 @@ def test_all_shards_see_the_latest_month_of_the_file(
     name: str, write_rows: WriteRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The latest month is that of the whole file, wherever it stands, so that the shards' ages are the file's."""
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 1000)
     rows = [{ISSUED: "Dec-2011", LAST_PULL: "Feb-2012"} for _ in range(60)]
     for place in (0, 31, 59):
         changed = [row | {LAST_PULL: "Sep-2012"} if row is rows[place] else row for row in rows]

@@ -8,7 +8,7 @@ import pytest
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
-from credit_risk_model.scoring import csv_source
+from credit_risk_model.scoring import csv_file
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.run import Settings, Summary, score
 from credit_risk_model.scoring.source import Chunk, Shard
@@ -115,7 +115,7 @@ def test_shards_of_lendingclubs_download_are_the_whole(
     count: int, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The note, the marker line and the footers change nothing in what shards read."""
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 900)
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 900)
     path = tmp_path / "loans.csv"
     path.write_text(as_lendingclub_writes(rows))
     parts = [chunk for number in range(count) for chunk in read(path, ("id",), Shard(number + 1, count))]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring import csv_source
+from credit_risk_model.scoring import csv_file
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.scoring.source import Chunk, Shard
@@ -62,7 +62,7 @@ def book(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut CSV files into blocks of 1,000 bytes."""
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 1000)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz"])
@@ -301,10 +301,13 @@ def test_first_line_that_is_no_csv_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
-    """A path that leads nowhere, or to a folder, is named without its folders."""
+    """A path that leads nowhere, or to a folder without loans, is named without its folders."""
     with pytest.raises(DataError, match=r"^none.csv: no such file.$"):
         open_source(tmp_path / "none.csv")
-    with pytest.raises(DataError, match=r"can't be read \(Is a directory\).$"):
+    (tmp_path / "_SUCCESS").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r": a folder without a file of loans. Name a file, or a folder that has some.$"
+    ):
         open_source(tmp_path)
 
 
@@ -383,7 +386,7 @@ def test_quote_that_is_never_closed_is_refused(
     loan: dict[str, Any], book: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file whose records never end is no CSV file, and is not read into memory to see that."""
-    monkeypatch.setattr(csv_source, "_LONGEST_RECORD", 5000)
+    monkeypatch.setattr(csv_file, "_LONGEST_RECORD", 5000)
     header, row, _ = to_csv([loan]).split("\n")
     with pytest.raises(DataError, match="a quote is opened that is not closed"):
         read(book(f'{header}\n"{row}\n' + f"{row}\n" * 100))
