@@ -18,6 +18,7 @@ from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.run import Settings, Summary, score
 from credit_risk_model.scoring.source import Shard
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
+from credit_risk_model.tables.scale import FACTORS
 from credit_risk_model.tables.threads import cores
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--as-of", help="month in which the loans were recorded, as 2016-01, for files that do not say it"
     )
+    parser.add_argument(
+        "--accept-scale",
+        dest="accepted_scales",
+        action="append",
+        default=[],
+        choices=list(FACTORS),
+        help="score a column although its values seem to be in another unit; may be given several times",
+    )
     parser.add_argument("--archive", help="model archive (default: the package's newest)")
     parser.add_argument("--cut-off", type=float, help="risky from this probability on (default: the model's own)")
     parser.add_argument(
@@ -158,7 +167,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=cores(), help="default: the cores, %(default)s")
     options = parser.parse_args(arguments)
-    options.ids = tuple(options.ids)
+    options.ids, options.accepted_scales = tuple(options.ids), tuple(options.accepted_scales)
     return options
 
 

@@ -18,6 +18,7 @@ from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.source import Shard, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
 from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
 
 
@@ -36,6 +37,7 @@ class Settings:
         cut_off: Risky from this probability on; None for the one that training chose.
         shard: The part of the source to score.
         threads: How many chunks are scored at once.
+        accepted_scales: Fields whose values are scored although they seem to be in another unit.
     """
 
     source: Path
@@ -48,6 +50,7 @@ class Settings:
     cut_off: float | None = None
     shard: Shard = field(default_factory=Shard)
     threads: int = field(default_factory=cores)
+    accepted_scales: tuple[str, ...] = ()
 
     @property
     def rejects_path(self) -> Path:
@@ -105,6 +108,7 @@ class _Scored:
         reasons: How many rows each reason holds for.
         cautions: How many scored rows each caution holds for.
         converted: How many values were converted.
+        small: How many values may be in another unit, as `count_small_values` counts them.
         done: Share of the work that is done with it.
     """
 
@@ -115,6 +119,7 @@ class _Scored:
     reasons: Counter[str]
     cautions: Counter[str]
     converted: Counter[str]
+    small: Counter[tuple[str, str]]
     done: float
 
 
@@ -126,8 +131,8 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         progress: Called after each chunk with its number of rows and the share of the work that is done.
 
     Raises:
-        DataError: The source can't be read, an output can't be written, or too many rows break the contract; nothing
-            is written then.
+        DataError: The source can't be read, a column is in another unit, an output can't be written, or too many rows
+            break the contract; nothing is written then.
         ConfigurationError: A setting is impossible.
         ModelArchiveError: The archive can't be trusted.
     """
@@ -137,6 +142,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
+    small: Counter[tuple[str, str]] = Counter()
     summary = Summary(archive.metadata.model_version, source.age, source.notes)
     # The scores get their name last: where they are, the rejects are, too.
     with (
@@ -153,10 +159,12 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             summary.cautions += scored.cautions
             summary.converted += scored.converted
             _refuse_too_many(settings, summary)
+            small += scored.small
             rejects.write({first_row + place: reason for place, reason in scored.rejected.items()})
             if len(scored.places):
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
+        _refuse_wrong_scales(settings, small)
     return summary
 
 
@@ -185,6 +193,16 @@ def _refuse_too_many(settings: Settings, summary: Summary) -> None:
         )
 
 
+def _refuse_wrong_scales(settings: Settings, small: Counter[tuple[str, str]]) -> None:
+    if wrong := find_wrong_scales(small, settings.accepted_scales):
+        columns = ", ".join(f"{name} (by about {FACTORS[name]:,})" for name in wrong)
+        raise DataError(
+            f"{settings.source.name}: nearly all values are too small for the unit of {columns}: fractions for "
+            "percents, or thousands of dollars for dollars. Nothing was written: mend the columns, or accept them as "
+            f"they are with {' '.join(f'--accept-scale {name}' for name in wrong)}."
+        )
+
+
 class _Scorer:
     """Turns chunks into scores; safe to call from many threads.
 
@@ -194,6 +212,8 @@ class _Scorer:
 
     def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
         self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
+        model = archive.without_age  # which has all fields
+        self._largest = dict(zip(model.features.names, model.maxima, strict=True))
         columns = list(ids) or [pa.field("row", pa.int64())]
         scores = {
             "risk_probability": pa.float64(),
@@ -226,6 +246,7 @@ class _Scorer:
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
             converted=chunk.converted + checked.converted,
+            small=count_small_values(checked.columns, self._largest),
             done=task.done,
         )
 

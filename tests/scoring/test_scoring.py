@@ -104,6 +104,24 @@ def test_values_written_otherwise_are_scored_and_counted(
     ) in done.stderr
 
 
+def test_column_in_another_unit_stops_the_run(loan: dict[str, Any], run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Fractions for percents are told before anything is written, with what goes on all the same."""
+    rows = [loan | {"debt_to_income_ratio": 0.172, "loan_amount": 10_000 + 500 * number} for number in range(9)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "loans.parquet")
+    command = [tmp_path / "loans.parquet", "--output", tmp_path / "scores" / "scores.csv"]
+    done = run_scoring(*command)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "loans.parquet: nearly all values are too small for the unit of debt_to_income_ratio (by about 100): fractions "
+        "for percents, or thousands of dollars for dollars. Nothing was written: mend the columns, or accept them as "
+        "they are with --accept-scale debt_to_income_ratio.\n"
+    )
+    assert list((tmp_path / "scores").iterdir()) == []
+    done = run_scoring(*command, "--accept-scale", "debt_to_income_ratio")
+    assert done.returncode == 0
+    assert len(read_scores(tmp_path / "scores" / "scores.csv")) == 9
+
+
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64()])
 def test_levels_may_be_numbers(kind: pa.DataType, loan: dict[str, Any], archive_path: Path, tmp_path: Path) -> None:
     """A Parquet column of months or years is read as the text with these digits."""
