@@ -1,22 +1,27 @@
-"""One CSV file, plain or gzip: its header, and its records in blocks."""
+"""One CSV file, plain or gzip: how it is written, its header, and its records in blocks."""
 
-import csv
 import gzip
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+import pyarrow as pa
+
 from credit_risk_model.errors import DataError
+from credit_risk_model.scoring.dialect import find_dialect
 from credit_risk_model.scoring.source import READ_ERRORS, unreadable
-from credit_risk_model.tables.columns import KNOWN_NAMES, plain_names
 
 BLOCK_BYTES = 1 << 22
 """Bytes of a block."""
 
+_SAMPLE_BYTES = 1 << 20
+"""Bytes in which the header and the way of writing are looked for."""
+
 _LONGEST_RECORD = 1 << 24
-_HEADER_LINES = 10
-"""Lines among which the header is looked for: LendingClub's own files begin with a note."""
 _GZIP = b"\x1f\x8b"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class CsvFile:
@@ -26,24 +31,35 @@ class CsvFile:
         path: Where it is.
         packed: Whether it can only be read from its beginning.
         bytes: Its size.
-        header: Names of its columns, as `plain_names` gives them.
-        lines_before: How many lines come before the header.
+        dialect: How it is written.
+        notes: What is unusual in that, in words.
     """
 
     def __init__(self, path: Path) -> None:
-        """Find the header of a file.
+        """Find out how a file is written.
 
         Raises:
-            DataError: There is none, or the file can't be read.
+            DataError: It has no header, or can't be read.
         """
         self.path, self.bytes = path, path.stat().st_size
+        self._is_gzip = self._is_utf_16 = False
         try:
             with path.open("rb") as raw:
-                self.packed = raw.read(len(_GZIP)) == _GZIP
-                raw.seek(0)
-                self.header, self.lines_before = self._read_header(self._unpacked(raw))
+                self._is_gzip = raw.read(len(_GZIP)) == _GZIP
+            with self._open() as (_, file):
+                self._is_utf_16 = file.read(2) in _UTF_16
+            with self._open() as (_, file):
+                sample = file.read(_SAMPLE_BYTES)
         except READ_ERRORS as error:
             raise unreadable(path, error) from None
+        self.packed = self._is_gzip or self._is_utf_16
+        self._ending = b"\n" if b"\n" in sample or b"\r" not in sample else b"\r"
+        self.dialect = find_dialect(path.name, sample.split(self._ending))
+        self.notes = (
+            *self.dialect.notes,
+            *(["UTF-16"] if self._is_utf_16 else []),
+            *(["lines that end in CR"] if self._ending == b"\r" else []),
+        )
 
     @property
     def block_count(self) -> int:
@@ -57,55 +73,53 @@ class CsvFile:
             Whole records, and how many of the file's bytes have been read by then.
         """
         try:
-            with self.path.open("rb") as raw:
-                for block in self._cut(self._unpacked(raw)):
+            with self._open() as (raw, file):
+                for block in self._cut(file):
                     yield block, raw.tell()
         except READ_ERRORS as error:
             raise unreadable(self.path, error) from None
 
-    def _unpacked(self, raw: IO[bytes]) -> IO[bytes]:
-        return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self.packed else raw
-
-    def _read_header(self, file: IO[bytes]) -> tuple[list[str], int]:
-        """Find the first line with the most names of fields; give its names, and how many lines come before it."""
-        lines = [file.readline(BLOCK_BYTES).decode("utf-8-sig", errors="replace") for _ in range(_HEADER_LINES)]
-        headers = [_names(line) for line in lines]
-        known = [len(KNOWN_NAMES.intersection(header or ())) for header in headers]
-        place = known.index(max(known))
-        header = headers[place]
-        if header is None:
-            raise DataError(f"{self.path.name}: its first line is no CSV. A header in text is needed.")
-        if not header:
-            raise DataError(f"{self.path.name}: empty, or its first line is. A header and rows are needed.")
-        return header, place
+    @contextmanager
+    def _open(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Open the file; give it as it lies there, and as the bytes of a plain text in UTF-8."""
+        with self.path.open("rb") as raw:
+            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self._is_gzip else cast(IO[bytes], raw)
+            if self._is_utf_16:
+                text = pa.transcoding_input_stream(pa.PythonFile(file, mode="r"), "utf-16", "utf-8")
+                file = io.BufferedReader(text)
+            yield raw, file
 
     def _cut(self, file: IO[bytes]) -> Iterator[bytes]:
-        for _ in range(self.lines_before + 1):
-            file.readline(BLOCK_BYTES)
-        data, rest = file.read(BLOCK_BYTES - file.tell()), b""
-        while data:
+        data, start = file.read(BLOCK_BYTES), 0
+        for _ in range(self.dialect.lines_before + 1):
+            start = data.find(self._ending, start) + 1 or len(data)
+        data, rest = data[start:], b""
+        while True:
             following = file.read(BLOCK_BYTES)
             data = rest + data
-            end = _end_of_records(data) if following else len(data)
+            end = _end_of_records(data, self._ending) if following else len(data)
             rest = data[end:]
             if len(rest) > _LONGEST_RECORD:
                 raise DataError(f"{self.path.name}: not a CSV file, or a quote is opened that is not closed.")
             yield data[:end]
+            if not following:
+                return
             data = following
 
 
-def _names(line: str) -> list[str] | None:
-    """Read a line as a header; None where it is no CSV."""
+def to_utf_8(block: bytes) -> tuple[bytes, bool]:
+    """Replace what is not in UTF-8 and bytes of zero, which parsers stumble over; say whether a text may be damaged."""
     try:
-        return plain_names(next(csv.reader([line]), []))
-    except csv.Error:
-        return None
+        block.decode()
+    except UnicodeDecodeError:
+        return block.replace(b"\0", b"").decode(errors="replace").encode(), True
+    return block.replace(b"\0", b""), False
 
 
-def _end_of_records(data: bytes) -> int:
+def _end_of_records(data: bytes, ending: bytes) -> int:
     """Find where the last whole record ends: behind the last line break with an even number of quotes before it."""
     quotes, end = data.count(b'"'), len(data)
-    while (line_break := data.rfind(b"\n", 0, end)) >= 0:
+    while (line_break := data.rfind(ending, 0, end)) >= 0:
         quotes -= data.count(b'"', line_break, end)
         if quotes % 2 == 0:
             return line_break + 1

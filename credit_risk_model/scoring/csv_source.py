@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.csv_file import CsvFile
+from credit_risk_model.scoring.csv_file import CsvFile, to_utf_8
+from credit_risk_model.scoring.dialect import Dialect
 from credit_risk_model.scoring.source import Chunk, Shard, Source, Task
 from credit_risk_model.tables.columns import PERCENT_SIGN, find_columns, find_layout
-from credit_risk_model.tables.texts import MISSING_TEXTS, one_array
+from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
 
 _NO_LOANS = (
     "Loans that do not meet the credit policy",
@@ -44,12 +46,12 @@ class CsvSource(Source):
         self._path, self._threads = path, threads
         self._files = [CsvFile(part) for part in parts]
         self._with_percent_sign: set[str] = set()  # of fields that are read as text from the beginning
-        self._header = self._files[0].header
+        self._header = self._files[0].dialect.header
         for file in self._files:
-            if file.header != self._header:
+            if file.dialect.header != self._header:
                 raise DataError(f"{path.name}: the columns of {file.path.name} are not those of {parts[0].name}.")
-        lines = sum(file.lines_before for file in self._files)
-        self.notes = (f"{lines} line{'s' * (lines > 1)} before the header",) if lines else ()
+        self.notes = tuple(dict.fromkeys(note for file in self._files for note in file.notes))
+        self.lines_before = sum(file.dialect.lines_before for file in self._files)
         columns = find_columns(path.name, self._header, ids)
         self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
         self.ids = pa.schema([(name, pa.string()) for name in ids])
@@ -61,7 +63,9 @@ class CsvSource(Source):
         elif shard.count == 1:
             self._own = range(1 << 62)
         else:
-            raise ConfigurationError(f"{path.name}: a gzip file can't be read in parts. Unpack it, or write Parquet.")
+            raise ConfigurationError(
+                f"{path.name}: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet."
+            )
 
     def tasks(self) -> Iterator[Task]:
         """Read the files from front to back, once."""
@@ -70,9 +74,9 @@ class CsvSource(Source):
             for number, (block, read) in enumerate(file.blocks()):
                 piece = place if len(self._files) > 1 else number
                 if piece in self._own:
-                    yield Task(partial(self._chunk, block), min(1.0, (before + read) / total))
+                    yield Task(partial(self._chunk, file.dialect, block), min(1.0, (before + read) / total))
                 elif piece < self._own.start:
-                    self.rows_before += self._parse(block, {}, {}).rows
+                    self.rows_before += self._parse(file.dialect, to_utf_8(block)[0], {}, {}).rows
                 else:
                     return
             before += file.bytes
@@ -80,33 +84,32 @@ class CsvSource(Source):
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
         for file in self._files:
             for block, _ in file.blocks():
-                yield partial(self._column, block, name)
+                yield partial(self._column, file.dialect, block, name)
 
-    def _column(self, block: bytes, name: str) -> pa.Array:
-        return one_array(self._parse(block, {name: _LEVELS}, {name: name}).table[name])
+    def _column(self, dialect: Dialect, block: bytes, name: str) -> pa.Array:
+        return one_array(self._parse(dialect, to_utf_8(block)[0], {name: _LEVELS}, {name: name}).table[name])
 
-    def _chunk(self, block: bytes) -> Chunk:
+    def _chunk(self, dialect: Dialect, block: bytes) -> Chunk:
         columns = self._layout.columns
         numeric = [name for name in _NUMERIC if name in columns]
         kinds = dict.fromkeys(columns, _LEVELS) | dict.fromkeys(set(numeric) - self._with_percent_sign, pa.float64())
         kinds |= dict.fromkeys(self.ids.names, pa.string())
+        text, is_damaged = to_utf_8(block)
         try:
-            chunk = self._parse(block, kinds, columns)
+            chunk = self._parse(dialect, text, kinds, columns)
         except pa.ArrowInvalid:
             # A number that is none somewhere in the block: read the numbers as text, of which the layout makes numbers.
-            chunk = self._parse_text(block, kinds | dict.fromkeys(numeric, _LEVELS))
+            chunk = self._parse(dialect, text, kinds | dict.fromkeys(numeric, _LEVELS), columns)
         found = {name: one_array(chunk.table[name]) for name in kinds}
+        if is_damaged and any(_is_damaged(found[name]) for name in self.ids.names):
+            raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.")
+        if dialect.decimal_point == ",":
+            found |= {name: _with_points(found[name]) for name in numeric if is_text(found[name].type)}
         table, converted = self._layout.to_loans(found)
         self._with_percent_sign |= {name for name in numeric if f"{name}: {PERCENT_SIGN}" in converted}
         return replace(chunk, table=table, converted=converted)
 
-    def _parse_text(self, block: bytes, kinds: dict[str, pa.DataType]) -> Chunk:
-        try:
-            return self._parse(block, kinds, self._layout.columns)
-        except pa.ArrowInvalid:  # of all columns, only ids have a rule left to break
-            raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.") from None
-
-    def _parse(self, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str]) -> Chunk:
+    def _parse(self, dialect: Dialect, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str]) -> Chunk:
         """Parse columns as what `kinds` says of each, by the names that `columns` gives them; none: count the rows."""
         broken: dict[int, str] = {}
         skipped: list[int] = []
@@ -127,12 +130,23 @@ class CsvSource(Source):
                 block_size=len(block) + 1,
                 column_names=[str(place) for place in range(len(self._header))],
             ),
-            pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+            pyarrow.csv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True, invalid_row_handler=note),
             pyarrow.csv.ConvertOptions(
                 include_columns=list(places.values()) or ["0"],
                 column_types={place: kinds[name] for name, place in places.items()} or {"0": pa.binary()},
                 null_values=list(MISSING_TEXTS),
                 strings_can_be_null=False,  # an id may be called NA
+                decimal_point=dialect.decimal_point,
             ),
         )
         return Chunk(table.rename_columns(list(places) or ["0"]), broken, tuple(skipped))
+
+
+def _is_damaged(ids: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring(ids, "\N{REPLACEMENT CHARACTER}")).as_py())
+
+
+def _with_points(numbers: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Make decimal points of commas; what has a point already is no number where decimals have commas."""
+    texts = pc.replace_substring(pc.replace_substring(numbers.dictionary, b".", b"?"), b",", b".")
+    return pa.DictionaryArray.from_arrays(numbers.indices, texts)

@@ -66,6 +66,7 @@ class Summary:
         model_version: The model that answered.
         age: Where the loans' age was taken from, in words.
         notes: What is unusual in the way that the file is written, in words.
+        lines_before: How many lines come before its header.
         scored, rejected, skipped: Numbers of rows; what was skipped is no loan.
         reasons: How many rows each reason for a rejection holds for.
         cautions: How many scored rows each caution holds for.
@@ -75,6 +76,7 @@ class Summary:
     model_version: str
     age: str
     notes: tuple[str, ...]
+    lines_before: int
     scored: int = 0
     rejected: int = 0
     skipped: int = 0
@@ -90,9 +92,12 @@ class Summary:
     @property
     def read_otherwise(self) -> str:
         """What was not read as it stands, in words; empty where all was."""
-        lines = (f"{self.skipped:,} line{'s' * (self.skipped > 1)} without a loan",) if self.skipped else ()
-        converted = [f"{what} ({count:,})" for what, count in sorted(self.converted.items())]
-        parts = {"skipped": [*self.notes, *lines], "converted": converted}
+        lines = {"before the header": self.lines_before, "without a loan": self.skipped}
+        parts = {
+            "read": self.notes,
+            "skipped": [f"{count:,} line{'s' * (count > 1)} {which}" for which, count in lines.items() if count],
+            "converted": [f"{what} ({count:,})" for what, count in sorted(self.converted.items())],
+        }
         return "; ".join(f"{what}: {', '.join(found)}" for what, found in parts.items() if found)
 
 
@@ -143,7 +148,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1
     small: Counter[tuple[str, str]] = Counter()
-    summary = Summary(archive.metadata.model_version, source.age, source.notes)
+    summary = Summary(archive.metadata.model_version, source.age, source.notes, source.lines_before)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         open_scores(settings.output, scorer.schema, header=first) as scores,

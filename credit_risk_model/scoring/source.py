@@ -83,10 +83,12 @@ class Source(ABC):
         ids: Names and types of the id columns.
         rows_before: Rows of the file before this shard; known when the first task is.
         notes: What is unusual in the way that it is written, in words.
+        lines_before: How many lines come before its header.
     """
 
     ids: pa.Schema
     notes: tuple[str, ...] = ()
+    lines_before: int = 0
     rows_before: int
     _path: Path
     _layout: Layout

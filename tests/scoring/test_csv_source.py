@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -167,3 +168,115 @@ def test_near_names_are_offered(written: str, field: str, rows: list[dict[str, A
     assert str(refused.value) == (
         f"loans.csv: no column {field} [is it {written}?]. Each is needed by one of its names."
     )
+
+
+def with_commas(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with decimal commas."""
+    return [{name: str(value).replace(".", ",") for name, value in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("write", "notes"),
+    [
+        (lambda rows: to_csv(rows, delimiter="\t"), ("tabs between columns",)),
+        (lambda rows: to_csv(rows, delimiter="|"), ("bars between columns",)),
+        (lambda rows: to_csv(rows, delimiter=";"), ("semicolons between columns",)),
+        (lambda rows: to_csv(with_commas(rows), delimiter=";"), ("semicolons between columns", "decimal commas")),
+        (lambda rows: "sep=;\n" + to_csv(rows, delimiter=";"), ("semicolons between columns",)),
+        (lambda rows: to_csv(rows).replace("\n", "\r"), ("lines that end in CR",)),
+        (lambda rows: to_csv(rows).replace("\n", "\r\n"), ()),
+        (lambda rows: to_csv(rows).encode("utf-16"), ("UTF-16",)),
+        (lambda rows: b"\xfe\xff" + to_csv(rows).encode("utf-16-be"), ("UTF-16",)),
+        (lambda rows: gzip.compress(to_csv(rows).encode("utf-16")), ("UTF-16",)),
+        (
+            lambda rows: to_csv(with_commas(rows), delimiter="\t").replace("\n", "\r").encode("utf-16"),
+            ("tabs between columns", "decimal commas", "UTF-16", "lines that end in CR"),
+        ),
+        (lambda rows: to_csv([row | {"emp_title": "caf\xe9"} for row in rows]).encode("cp1252"), ()),
+    ],
+)
+def test_files_are_read_however_they_are_written(
+    write: Callable[[list[dict[str, Any]]], str | bytes],
+    notes: tuple[str, ...],
+    rows: list[dict[str, Any]],
+    *,
+    score_text: Score,
+) -> None:
+    """Separators, decimals, line ends and encodings as others write them give the scores of the plain file."""
+    _, expected, _ = score_text(to_csv(rows))
+    summary, scores, _ = score_text(write(rows))
+    assert scores == expected
+    assert summary.notes == notes
+
+
+def test_bad_cell_beside_decimal_commas_spoils_only_its_row(
+    rows: list[dict[str, Any]], score_text: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where decimals have commas, a number with a point is none, and a percent sign may follow."""
+    monkeypatch.setattr(csv_file, "_SAMPLE_BYTES", 600)
+    _, expected, _ = score_text(to_csv(rows))
+    lines = to_csv(with_commas(rows), delimiter=";").splitlines()
+    lines[9] = lines[9].replace(";13,5;", ";1.350;")
+    summary, scores, rejects = score_text("\n".join(lines).replace(";54,0;", ";54,0%;"))
+    assert rejects == "row,reasons\n9,interest_rate: not a finite number\n"
+    assert scores.splitlines() == [line for line in expected.splitlines() if not line.startswith("8,")]
+    assert summary.converted == {"revolving_line_utilization_rate: percent sign": 10}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("write", [lambda text: text.replace("\n", "\r"), lambda text: text.replace(",", ";")])
+def test_shards_see_the_same_way_of_writing(
+    write: Callable[[str], str], count: int, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How a file is written is found in its beginning, whatever the shard."""
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 350)
+    path = tmp_path / "loans.csv"
+    path.write_text(write(to_csv(rows)), newline="")
+    found = [chunk.table["id"].to_pylist() for n in range(count) for chunk in read(path, ("id",), Shard(n + 1, count))]
+    assert [value for part in found for value in part] == [row["id"] for row in rows]
+    assert len(found) > 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            lambda rows: to_csv(rows).encode("utf-16-le"),
+            "loans.csv: not a text, or in UTF-16 without a mark. Write it as CSV in UTF-8.",
+        ),
+        (
+            lambda rows: to_csv([*with_commas(rows), *rows], delimiter=";"),
+            "loans.csv: some numbers have a decimal comma, others a point. Write all of them in one way.",
+        ),
+        (
+            lambda rows: to_csv([rows[0] | {"total_pymnt_inv": "5.293,90"}], delimiter=";"),
+            "loans.csv: numbers have points between their thousands. Write them without.",
+        ),
+    ],
+)
+def test_uncertain_files_are_refused_with_the_cure(
+    content: Callable[[list[dict[str, Any]]], str | bytes], message: str, rows: list[dict[str, Any]], score_text: Score
+) -> None:
+    """What can be read in two ways is not guessed: one line names the cause and the cure."""
+    with pytest.raises(DataError) as refused:
+        score_text(content(rows))
+    assert str(refused.value) == message
+
+
+def test_row_with_a_comma_too_many_is_rejected_in_any_encoding(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """In a file that is not in UTF-8, a row of another length is rejected, and the others are scored."""
+    rows = [{"emp_title": "caf\xe9", **row} for row in rows]
+    lines = to_csv(rows).splitlines()
+    lines[3] += ",9"
+    summary, _, rejects = score_text("\n".join(lines).encode("cp1252"))
+    assert (summary.scored, rejects) == (9, "row,reasons\n3,20 fields where 19 are needed\n")
+
+
+@pytest.mark.parametrize("bad", [{}, {"annual_inc": "65k"}])
+def test_bytes_of_zero_change_nothing(bad: dict[str, str], rows: list[dict[str, Any]], score_text: Score) -> None:
+    """A NUL byte in free text rejects no row, wherever it stands, and nor does it in a number."""
+    rows = [{"note": "x", **row, "end": "y"} for row in [*rows * 3, rows[0] | bad]]
+    _, expected, _ = score_text(to_csv(rows))
+    text = to_csv([row | {"note": f"x{chr(0) * (place % 3)}", "end": f"{chr(0)}y"} for place, row in enumerate(rows)])
+    assert score_text(text)[1] == expected
+    assert score_text(to_csv([row | {"annual_inc": f"{row['annual_inc']}\0"} for row in rows]))[1] == expected

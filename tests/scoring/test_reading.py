@@ -154,7 +154,10 @@ def test_gzip_has_no_shards(loan: dict[str, Any], tmp_path: Path) -> None:
     """A packed file can only be read from its beginning, so it is refused as shards, with the cure."""
     path = tmp_path / "loans.csv.gz"
     path.write_bytes(gzip.compress(to_csv([loan]).encode()))
-    with pytest.raises(ConfigurationError, match=r"loans.csv.gz: a gzip file can't be read in parts. Unpack it"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"loans.csv.gz: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet.$",
+    ):
         open_source(path, (), Shard(1, 2))
 
 
@@ -290,14 +293,6 @@ def test_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"^pipe: a pipe or a terminal"):
         open_source(tmp_path / "pipe")
-
-
-def test_first_line_that_is_no_csv_is_refused(tmp_path: Path) -> None:
-    """A file that only claims to be a table is refused in words."""
-    path = tmp_path / "loans.csv"
-    path.write_bytes(b"annual_inc,term\r65000, 36 months\r")
-    with pytest.raises(DataError, match=r"^loans.csv: its first line is no CSV"):
-        open_source(path)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:

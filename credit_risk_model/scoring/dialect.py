@@ -1,0 +1,99 @@
+"""How a CSV file is written: where its header is, what stands between its columns, and how its decimals are written."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.tables.columns import KNOWN_NAMES, plain_names
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_HEADER_LINES = 10
+"""Lines among which the header is looked for: LendingClub's own files begin with a note, Excel's with `sep=;`."""
+
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*%?\s*")
+_DECIMAL_POINT = re.compile(r"\s*[-+]?\d+\.\d+\s*%?\s*")
+_THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(\.\d{3})+,\d+\s*%?\s*")
+_IN_DECIMALS = {
+    name for feature in CONTRACT_FEATURES if not feature.levels for name in (feature.name, feature.column) if name
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a CSV file is written.
+
+    Attributes:
+        header: Names of its columns, as `plain_names` gives them.
+        lines_before: How many lines come before the header.
+        separator: What stands between columns.
+        decimal_point: A point or a comma.
+    """
+
+    header: tuple[str, ...]
+    lines_before: int
+    separator: str
+    decimal_point: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual, in words."""
+        separator = () if self.separator == "," else (f"{_SEPARATORS[self.separator]} between columns",)
+        return separator if self.decimal_point == "." else (*separator, "decimal commas")
+
+
+def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
+    """Find out how a file is written.
+
+    The header is the line, split by one of the known separators, that has most names of fields.
+
+    Args:
+        name: What the file is called in an error.
+        lines: Its first lines.
+
+    Raises:
+        DataError: There is no header, or numbers are written in two ways.
+    """
+    if b"\0" in lines[0][:100]:
+        raise DataError(f"{name}: not a text, or in UTF-16 without a mark. Write it as CSV in UTF-8.")
+    texts = [line.rstrip(b"\r").decode("utf-8-sig", errors="replace") for line in lines]
+    best: tuple[int, tuple[str, ...], int, str] | None = None
+    for place, line in enumerate(texts[:_HEADER_LINES]):
+        for separator in _SEPARATORS:
+            header = _split(line, separator)
+            known = len(KNOWN_NAMES.intersection(header))
+            if best is None or known > best[0]:
+                best = known, header, place, separator
+    if best is None or not best[1]:
+        raise DataError(f"{name}: empty, or its first line is. A header and rows are needed.")
+    _, header, place, separator = best
+    point = "." if separator == "," else _find_decimal_point(name, header, texts[place + 1 :], separator)
+    return Dialect(header, place, separator, point)
+
+
+def _split(line: str, separator: str) -> tuple[str, ...]:
+    """Split a line; empty where it is no CSV."""
+    return tuple(plain_names(next(_records([line], separator), [])))
+
+
+def _records(lines: list[str], separator: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, delimiter=separator)
+    except csv.Error:  # a field that is longer than a field may be
+        return
+
+
+def _find_decimal_point(name: str, header: tuple[str, ...], lines: list[str], separator: str) -> str:
+    places = [place for place, column in enumerate(header) if column in _IN_DECIMALS]
+    commas = points = False
+    for record in _records(lines, separator):
+        for cell in (record[place] for place in places if place < len(record)):
+            if _THOUSANDS.fullmatch(cell):
+                raise DataError(f"{name}: numbers have points between their thousands. Write them without.")
+            commas |= bool(_DECIMAL_COMMA.fullmatch(cell))
+            points |= bool(_DECIMAL_POINT.fullmatch(cell))
+    if commas and points:
+        raise DataError(f"{name}: some numbers have a decimal comma, others a point. Write all of them in one way.")
+    return "," if commas else "."
