@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.scoring.dialect import find_dialect
+from credit_risk_model.scoring.records import find_end_of_records
 from credit_risk_model.scoring.source import READ_ERRORS, unreadable
 
 BLOCK_BYTES = 1 << 22
@@ -93,35 +94,33 @@ class CsvFile:
         data, start = file.read(BLOCK_BYTES), 0
         for _ in range(self.dialect.lines_before + 1):
             start = data.find(self._ending, start) + 1 or len(data)
+        lines = self.dialect.lines_before + 1
         data, rest = data[start:], b""
         while True:
             following = file.read(BLOCK_BYTES)
             data = rest + data
-            end = _end_of_records(data, self._ending) if following else len(data)
-            rest = data[end:]
-            if len(rest) > _LONGEST_RECORD:
-                raise DataError(f"{self.path.name}: not a CSV file, or a quote is opened that is not closed.")
-            yield data[:end]
+            end, opened = find_end_of_records(data, self.dialect.separator, self._ending)
+            if opened is not None and (not following or len(data) - end > _LONGEST_RECORD):
+                line = lines + data.count(self._ending, 0, opened) + 1
+                raise DataError(
+                    f"{self.path.name}: line {line}: a quote is opened that is not closed. Close or drop it."
+                )
+            if len(data) - end > _LONGEST_RECORD:
+                raise DataError(f"{self.path.name}: not a CSV file: a line has more than {_LONGEST_RECORD:,} bytes.")
             if not following:
+                yield data
                 return
-            data = following
+            yield data[:end]
+            lines += data.count(self._ending, 0, end)
+            data, rest = following, data[end:]
 
 
 def to_utf_8(block: bytes) -> tuple[bytes, bool]:
     """Replace what is not in UTF-8 and bytes of zero, which parsers stumble over; say whether a text may be damaged."""
+    block = block.replace(b"\0", b"")
     try:
-        block.decode()
+        if not block.isascii():
+            block.decode()
     except UnicodeDecodeError:
-        return block.replace(b"\0", b"").decode(errors="replace").encode(), True
-    return block.replace(b"\0", b""), False
-
-
-def _end_of_records(data: bytes, ending: bytes) -> int:
-    """Find where the last whole record ends: behind the last line break with an even number of quotes before it."""
-    quotes, end = data.count(b'"'), len(data)
-    while (line_break := data.rfind(ending, 0, end)) >= 0:
-        quotes -= data.count(b'"', line_break, end)
-        if quotes % 2 == 0:
-            return line_break + 1
-        end = line_break
-    return 0
+        return block.decode(errors="replace").encode(), True
+    return block, False

@@ -383,8 +383,45 @@ def test_quote_that_is_never_closed_is_refused(
     """A file whose records never end is no CSV file, and is not read into memory to see that."""
     monkeypatch.setattr(csv_file, "_LONGEST_RECORD", 5000)
     header, row, _ = to_csv([loan]).split("\n")
-    with pytest.raises(DataError, match="a quote is opened that is not closed"):
-        read(book(f'{header}\n"{row}\n' + f"{row}\n" * 100))
+    for rows in (1, 100):
+        with pytest.raises(
+            DataError, match=r"^loans.csv: line 3: a quote is opened that is not closed. Close or drop it.$"
+        ):
+            read(book(f'{header}\n{row}\n"{row}\n' + f"{row}\n" * rows))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_line_without_end_is_refused(
+    loan: dict[str, Any], book: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of one endless line is no CSV file, and is not read into memory to see that."""
+    monkeypatch.setattr(csv_file, "_LONGEST_RECORD", 5000)
+    with pytest.raises(DataError, match=r"^loans.csv: not a CSV file: a line has more than 5,000 bytes.$"):
+        read(book(to_csv([loan]) + "x" * 10_000))
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_stray_quotes_change_no_other_row(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """Quotes within texts, and line breaks within quotes, give the rows and the ids that Python's parser finds."""
+    texts = [
+        '5" pipe',
+        'two"" of them',
+        '"quoted" and not',
+        'x" y"',
+        '"a loan\n1,2,3\nwithin"',
+        '"a ""b"", c"',
+        "plain",
+    ]
+    header, row, _ = to_csv([loan]).split("\n")
+    rows = [f"{number},{texts[number % len(texts)]},{row}" for number in range(60)]
+    path = book("\n".join([f"id,note,{header}", *rows, ""]))
+    with path.open(newline="") as file:
+        expected = [record["id"] for record in csv.DictReader(file)]
+    chunks = read(path, ("id",))
+    assert [value for chunk in chunks for value in chunk.table["id"].to_pylist()] == expected
+    assert expected == [str(number) for number in range(60)]
+    assert len(chunks) > 5
+    assert [chunk.broken for chunk in chunks] == [{}] * len(chunks)
 
 
 def test_id_that_is_no_text_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Where the records of a CSV text end, by the rules that Python's and Arrow's parsers have.
+
+A quote opens a text only at a field's beginning. Elsewhere it stands for itself: 5" ends no record and begins none.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Places = npt.NDArray[np.int64]
+
+_QUOTE, _LINE_BREAKS = ord('"'), (ord("\n"), ord("\r"))
+
+
+def find_end_of_records(data: bytes, separator: str, ending: bytes) -> tuple[int, int | None]:
+    """Find where the last whole record ends.
+
+    Args:
+        data: Text that begins with a record.
+        separator: What stands between columns.
+        ending: What ends a line.
+
+    Returns:
+        The place behind the last record that ends, 0 where none does; and that of a quote that is opened and not
+        closed, None where there is none.
+    """
+    quotes = _find_quotes(data, separator)
+    opened = int(quotes[-1]) if len(quotes) % 2 else None
+    end = len(data) if opened is None else opened
+    while (line_break := data.rfind(ending, 0, end)) >= 0:
+        before = int(np.searchsorted(quotes, line_break))
+        if before % 2 == 0:
+            return line_break + 1, opened
+        end = int(quotes[before - 1])
+    return 0, opened
+
+
+def _find_quotes(data: bytes, separator: str) -> Places:
+    """Find the quotes that open and close texts, in turns; a doubled one closes and opens again."""
+    if b'"' not in data:
+        return np.empty(0, dtype=np.int64)
+    codes = np.frombuffer(data, dtype=np.uint8)
+    places = np.flatnonzero(codes == _QUOTE)
+    before = np.where(places > 0, codes[places - 1], _LINE_BREAKS[0])
+    at_beginning = np.isin(before, (ord(separator), *_LINE_BREAKS))
+    doubled = np.diff(places, prepend=-2) == 1
+    if (at_beginning | doubled)[::2].all():
+        return places
+    return _leave_out_strays(places.tolist(), at_beginning.tolist())
+
+
+def _leave_out_strays(places: list[int], at_beginning: list[bool]) -> Places:
+    """Leave out the quotes that stand for themselves, in turn, since each changes what the next ones mean."""
+    kept: list[int] = []
+    for place, begins in zip(places, at_beginning, strict=True):
+        is_open = len(kept) % 2 == 1
+        if is_open or begins or (kept and kept[-1] == place - 1):
+            kept.append(place)
+    return np.array(kept, dtype=np.int64)
