@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import CreditRiskError, DataError
-from credit_risk_model.scoring.writing import check_output, open_scores, whole_file
+from credit_risk_model.scoring.writing import check_output, open_scores, whole_files
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def join(parts: Sequence[Path], output: Path) -> None:
 
 
 def _join_csv(parts: Sequence[Path], output: Path) -> None:
-    with whole_file(output) as whole:
+    with whole_files(output) as (whole,):
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, cast(IO[bytes], whole))
@@ -50,7 +50,7 @@ def _join_csv(parts: Sequence[Path], output: Path) -> None:
 
 def _join_parquet(parts: Sequence[Path], output: Path) -> None:
     schema = pq.read_schema(parts[0])
-    with open_scores(output, schema, header=True) as scores:
+    with whole_files(output) as (whole,), open_scores(whole, output, schema, header=True) as scores:
         for part in parts:
             file = pq.ParquetFile(part)
             if file.schema_arrow != schema:

@@ -16,7 +16,7 @@ from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, p
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.source import Shard, Task
-from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_file
+from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
@@ -151,8 +151,8 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     summary = Summary(archive.metadata.model_version, source.age, source.notes, source.lines_before)
     # The scores get their name last: where they are, the rejects are, too.
     with (
-        open_scores(settings.output, scorer.schema, header=first) as scores,
-        whole_file(settings.rejects_path) as rejects_file,
+        whole_files(settings.rejects_path, settings.output) as (rejects_file, file),
+        open_scores(file, settings.output, scorer.schema, header=first) as scores,
     ):
         rejects = Rejects(rejects_file, header=first)
         for scored in map_in_order(scorer, source.tasks(), settings.threads):

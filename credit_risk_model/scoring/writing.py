@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -48,40 +49,68 @@ class OutputFile:
             self._file.flush()
 
 
+class _UnfinishedFile:
+    """A file without its name: it is gone even if the process is killed, where the system knows such files."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+        with _telling_errors(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._descriptor, self._has_name = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644), False
+            except (AttributeError, OSError):
+                flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+                self._descriptor, self._has_name = os.open(self._temporary, flags, 0o644), True
+            self._file = os.fdopen(self._descriptor, "wb")
+        self.output = OutputFile(self._file, path)
+
+    def finish(self) -> None:
+        """See that all of it is on the disk."""
+        self.output.flush()
+        with _telling_errors(self._path):
+            os.fsync(self._descriptor)
+            if not self._has_name:
+                # The folder's descriptor only makes Python call linkat(), which follows /proc's link to the file.
+                self._temporary.unlink(missing_ok=True)
+                os.link(f"/proc/self/fd/{self._descriptor}", self._temporary, src_dir_fd=0, follow_symlinks=True)
+                self._has_name = True
+            self._file.close()
+
+    def publish(self) -> None:
+        """Give it its name."""
+        with _telling_errors(self._path):
+            os.replace(self._temporary, self._path)
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with contextlib.suppress(OSError):  # what is buffered can't be written either
+            self._file.close()
+        if self._has_name:
+            self._temporary.unlink(missing_ok=True)
+
+
 @contextmanager
-def whole_file(path: Path) -> Iterator[OutputFile]:
-    """Give a file to write to that gets its name once all is written, and leaves nothing behind otherwise.
+def whole_files(*paths: Path) -> Iterator[tuple[OutputFile, ...]]:
+    """Give files to write to that get their names once all are written, and leave nothing behind otherwise.
 
     Raises:
-        DataError: It can't be written, for one because the disk is full.
+        DataError: One can't be written, for one because the disk is full, or a folder has its name.
     """
-    with _telling_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = _open_unfinished(path)
+    unfinished: list[_UnfinishedFile] = []
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield (output := OutputFile(file, path))
-            output.flush()
-            with _telling_errors(path):
-                os.fsync(descriptor)
-                if not temporary:
-                    temporary = path.with_name(f".{path.name}.{os.getpid()}.{descriptor}.unfinished")
-                    # The folder's descriptor only makes Python call linkat(), which follows /proc's link to the file.
-                    os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=0, follow_symlinks=True)
-                os.replace(temporary, path)
+        for path in paths:
+            unfinished.append(_UnfinishedFile(path))
+        yield tuple(file.output for file in unfinished)
+        for file in unfinished:
+            file.finish()
+        for file in unfinished:
+            file.publish()
     except BaseException:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        for file in unfinished:
+            file.discard()
         raise
-
-
-def _open_unfinished(path: Path) -> tuple[int, Path | None]:
-    """Open a file without a name, which is gone even if the process is killed; with one where that can't be had."""
-    try:
-        return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644), None
-    except (AttributeError, OSError):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        return os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644), temporary
 
 
 @contextmanager
@@ -96,23 +125,23 @@ def _telling_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_scores(path: Path, schema: pa.Schema, header: bool) -> Iterator[ScoreWriter]:
-    """Open a file of scores, Parquet or CSV by its name.
+def open_scores(file: OutputFile, path: Path, schema: pa.Schema, header: bool) -> Iterator[ScoreWriter]:
+    """Begin a file of scores, Parquet or CSV by its name.
 
     Args:
-        path: The file, replaced if it is there.
+        file: What `whole_files` gives.
+        path: Its name.
         schema: Its columns.
         header: Whether a CSV file begins with the columns' names. Later shards' don't: put together, they are one file.
     """
-    with whole_file(path) as file:
-        writer = _CsvScores(file, schema, header) if path.suffix == ".csv" else _ParquetScores(file, schema)
-        try:
-            yield writer
-        except BaseException:
-            with contextlib.suppress(Exception):  # the file goes anyway; closing it now keeps it from doing so later
-                writer.close()
-            raise
-        writer.close()
+    writer = _CsvScores(file, schema, header) if path.suffix == ".csv" else _ParquetScores(file, schema)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(Exception):  # the file goes anyway; closing it now keeps it from doing so later
+            writer.close()
+        raise
+    writer.close()
 
 
 def check_output(path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.scoring import writing
 from credit_risk_model.scoring.join import join
-from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_file
+from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
 
 SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "credit_risk": ["risky", "safe"]})
 
@@ -25,7 +25,7 @@ def test_finished_file_has_its_name(tmp_path: Path) -> None:
     """A file that is written to its end replaces what was there, readable for all, with its folder made."""
     path = tmp_path / "new" / "scores.csv"
     for content in (b"first", b"second"):
-        with whole_file(path) as file:
+        with whole_files(path) as (file,):
             file.write(content)
     assert path.read_bytes() == b"second"
     assert path.stat().st_mode & 0o444 == 0o444
@@ -39,7 +39,7 @@ def test_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"former")
 
     def write_in_vain() -> None:
-        with whole_file(path) as file:
+        with whole_files(path) as (file,):
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -64,17 +64,72 @@ def test_folder_that_can_not_be_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     def write() -> None:
-        with whole_file(tmp_path / "file" / "scores.csv"):
+        with whole_files(tmp_path / "file" / "scores.csv"):
             pass
 
     with pytest.raises(DataError, match=r"scores.csv: can't be written \((File exists|Not a directory)\)"):
         write()
 
 
+def test_folder_of_the_files_name_is_a_clear_error(tmp_path: Path) -> None:
+    """Where a folder has the name, it is said before anything is done, and nothing of the other files is left."""
+    (tmp_path / "scores.csv").mkdir()
+
+    def write() -> None:
+        with whole_files(tmp_path / "rejects.csv", tmp_path / "scores.csv"):
+            pytest.fail("something is done")
+
+    with pytest.raises(DataError, match=r"^scores.csv: can't be written \(Is a directory\)."):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.usefixtures("either_kind")
+def test_no_right_to_write_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing may be written, the error says so."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(writing.os, "open", refuse)
+
+    def write() -> None:
+        with whole_files(tmp_path / "scores.csv"):
+            pass
+
+    with pytest.raises(DataError, match=r"^scores.csv: can't be written \(Permission denied\)."):
+        write()
+
+
+@pytest.mark.usefixtures("either_kind")
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full only when a file is brought to it, neither file gets its name."""
+    paths = [tmp_path / "rejects.csv", tmp_path / "scores.csv"]
+    paths[0].write_bytes(b"former")
+    calls: list[int] = []
+
+    def fail(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == failing + 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.os, "fsync", fail)
+
+    def write() -> None:
+        with whole_files(*paths) as files:
+            for file in files:
+                file.write(b"new")
+
+    with pytest.raises(DataError, match=r"can't be written \(No space left on device\)"):
+        write()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"rejects.csv": b"former"}
+
+
 def test_csv_keeps_every_bit(tmp_path: Path) -> None:
     """A probability's text is the shortest that gives its very bits back."""
     path = tmp_path / "scores.csv"
-    with open_scores(path, SCORES.schema, header=True) as scores:
+    with whole_files(path) as (file,), open_scores(file, path, SCORES.schema, header=True) as scores:
         scores.write(SCORES)
     assert path.read_text() == ("id,risk_probability,credit_risk\na,0.30000000000000004,risky\nb,5e-324,safe\n")
 
@@ -84,7 +139,7 @@ def test_csv_quotes_what_needs_it(text: str, tmp_path: Path) -> None:
     """An id with a comma, a quote or a line break comes back as it was."""
     path = tmp_path / "scores.csv"
     odd = SCORES.set_column(0, "id", pa.array([text, "b"]))
-    with open_scores(path, odd.schema, header=True) as scores:
+    with whole_files(path) as (file,), open_scores(file, path, odd.schema, header=True) as scores:
         scores.write(odd)
     parsed = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
     assert parsed.to_pylist() == odd.to_pylist()
@@ -93,12 +148,13 @@ def test_csv_quotes_what_needs_it(text: str, tmp_path: Path) -> None:
 def test_later_parts_have_no_header(tmp_path: Path) -> None:
     """CSV parts, put one after the other, are one file: only the first has the columns' names."""
     for number in (1, 2):
+        path = tmp_path / f"{number}.csv"
         with (
-            open_scores(tmp_path / f"{number}.csv", SCORES.schema, header=number == 1) as scores,
-            whole_file(tmp_path / f"{number}.rejects.csv") as file,
+            whole_files(path, tmp_path / f"{number}.rejects.csv") as (file, rejects_file),
+            open_scores(file, path, SCORES.schema, header=number == 1) as scores,
         ):
             scores.write(SCORES)
-            Rejects(file, header=number == 1).write({number: "term: missing"})
+            Rejects(rejects_file, header=number == 1).write({number: "term: missing"})
     joined = [
         b"".join((tmp_path / f"{number}{kind}").read_bytes() for number in (1, 2)) for kind in (".csv", ".rejects.csv")
     ]
@@ -108,7 +164,7 @@ def test_later_parts_have_no_header(tmp_path: Path) -> None:
 
 def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
     """Whatever found them, rejected rows stand in the order of the file."""
-    with whole_file(tmp_path / "rejects.csv") as file:
+    with whole_files(tmp_path / "rejects.csv") as (file,):
         Rejects(file, header=True).write(
             {12: "term: missing", 3: "16 fields", 7: "term: missing; interest_rate: missing"}
         )
