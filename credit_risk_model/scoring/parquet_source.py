@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -18,6 +19,17 @@ from credit_risk_model.tables.texts import is_text
 
 CHUNK_ROWS = 16_384
 """Loans of a chunk: their matrix fits into a core's cache, and small files occupy all cores."""
+
+_KINDS_OF_IDS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_boolean,
+    pa.types.is_temporal,
+    pa.types.is_null,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +79,25 @@ class ParquetSource(Source):
             check_months(path.name, name, self._type_of(name))
             if is_text(self._type_of(name)) and name not in ids:
                 self._texts.append(self._columns[name])
-        self.ids = pa.schema([pa.field(name, self._type_of(name)) for name in ids])
+        self.ids = pa.schema([pa.field(name, self._id_type(name)) for name in ids])
         groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
         own = shard.of(len(groups))
         self.rows_before = sum(rows for _, _, rows in groups[: own.start])
         self._own = groups[own.start : own.stop]
+
+    def _id_type(self, column: str) -> pa.DataType:
+        """Give the type in which an id is passed through: one that CSV can hold as well."""
+        kind = self._type_of(column)
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if kind == pa.string_view():
+            return pa.string()
+        if not any(is_kind(kind) for is_kind in _KINDS_OF_IDS):
+            raise DataError(
+                f"{self._path.name}: column {column} is of type {kind}, which can't be an id: text, numbers, dates or "
+                "times are needed."
+            )
+        return kind
 
     def _groups_of(self, part: Part) -> Iterator[tuple[int, int]]:
         """Number a part's row groups, and count the rows of each."""
@@ -132,5 +158,6 @@ class ParquetSource(Source):
             name: pa.repeat(part.keys[column], batch.num_rows) if column in part.keys else batch.column(column)
             for name, column in self._columns.items()
         }
+        found |= {field.name: pc.cast(found[field.name], field.type) for field in self.ids}
         table, converted = self._layout.to_loans(found)
         return Chunk(table, converted=converted)

@@ -109,7 +109,7 @@ class _Scored:
         rows: Its rows.
         columns: The scored rows' ids, probability, decision, cautions and model version.
         places: The scored rows' places in the chunk, counted from 0.
-        rejected: What is wrong with the others, by place.
+        rejected: The others' ids, and what is wrong with them, by place.
         reasons: How many rows each reason holds for.
         cautions: How many scored rows each caution holds for.
         converted: How many values were converted.
@@ -120,7 +120,7 @@ class _Scored:
     rows: int
     columns: list[pa.Array]
     places: pa.Array
-    rejected: dict[int, str]
+    rejected: dict[int, tuple[list[str], str]]
     reasons: Counter[str]
     cautions: Counter[str]
     converted: Counter[str]
@@ -154,7 +154,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         whole_files(settings.rejects_path, settings.output) as (rejects_file, file),
         open_scores(file, settings.output, scorer.schema, header=first) as scores,
     ):
-        rejects = Rejects(rejects_file, header=first)
+        rejects = Rejects(rejects_file, source.ids.names, header=first)
         for scored in map_in_order(scorer, source.tasks(), settings.threads):
             first_row = source.rows_before + summary.rows + 1
             summary.scored += len(scored.places)
@@ -165,7 +165,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             summary.converted += scored.converted
             _refuse_too_many(settings, summary)
             small += scored.small
-            rejects.write({first_row + place: reason for place, reason in scored.rejected.items()})
+            rejects.write({first_row + place: told for place, told in scored.rejected.items()})
             if len(scored.places):
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
@@ -242,12 +242,18 @@ class _Scorer:
             CAUTION_TEXTS.take(pa.array(cautions)),
             pa.repeat(self._archive.metadata.model_version, len(probability)),
         ]
-        rejected = {int(places[row]): "; ".join(reasons) for row, reasons in checked.reasons.items()}
+        rows = sorted(checked.reasons)
+        bad_ids = _to_texts(chunk.table.select(self._ids), rows)
+        rejected = {
+            int(places[row]): (ids, "; ".join(checked.reasons[row])) for row, ids in zip(rows, bad_ids, strict=True)
+        }
+        # What was no row has no ids.
+        rejected |= {place: ([""] * len(self._ids), reason) for place, reason in chunk.broken.items()}
         return _Scored(
             rows=chunk.rows,
             columns=scores,
             places=pa.array(places).filter(good),
-            rejected=rejected | chunk.broken,
+            rejected=rejected,
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
             converted=chunk.converted + checked.converted,
@@ -259,3 +265,10 @@ class _Scorer:
         """Give the scores of a chunk whose first row has this number."""
         numbers = [] if self._ids else [pc.add(scored.places, first_row)]
         return pa.table(numbers + scored.columns, schema=self.schema)
+
+
+def _to_texts(ids: pa.Table, rows: list[int]) -> list[list[str]]:
+    """Give some rows' ids as text; empty where there is none."""
+    places = pa.array(rows, pa.int64())
+    columns = [pc.fill_null(pc.cast(column.take(places), pa.string()), "").to_pylist() for column in ids.columns]
+    return [[column[place] for column in columns] for place in range(len(rows))]

@@ -5,7 +5,7 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
@@ -170,9 +170,7 @@ class _CsvScores:
     def __init__(self, file: OutputFile, schema: pa.Schema, header: bool) -> None:
         self._file = file
         if header:
-            names = io.StringIO(newline="")
-            csv.writer(names, lineterminator="\n").writerow(schema.names)
-            file.write(names.getvalue().encode())
+            file.write(_to_csv_lines([schema.names]))
 
     def write(self, scores: pa.Table) -> None:
         try:
@@ -184,6 +182,12 @@ class _CsvScores:
         """There is nothing at the end of a CSV file."""
 
 
+def _to_csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 def _to_csv(scores: pa.Table, quoting: str) -> pa.Buffer:
     buffer = pa.BufferOutputStream()
     pyarrow.csv.write_csv(scores, buffer, pyarrow.csv.WriteOptions(include_header=False, quoting_style=quoting))
@@ -191,19 +195,20 @@ def _to_csv(scores: pa.Table, quoting: str) -> pa.Buffer:
 
 
 class Rejects:
-    """A CSV file of the rows that were not scored: row number and reasons, and never a value."""
+    """A CSV file of the rows that were not scored: row number, ids and reasons, and never another value."""
 
-    def __init__(self, file: OutputFile, header: bool) -> None:
+    def __init__(self, file: OutputFile, ids: Sequence[str], header: bool) -> None:
         """Begin it.
 
         Args:
             file: Where to.
+            ids: Names of the id columns.
             header: Whether it begins with the columns' names.
         """
         self._file = file
         if header:
-            file.write(b"row,reasons\n")
+            file.write(_to_csv_lines([["row", *ids, "reasons"]]))
 
-    def write(self, reasons: dict[int, str]) -> None:
-        """Write the reasons by row number; they hold neither quotes nor commas."""
-        self._file.write("".join(f"{row},{reasons[row]}\n" for row in sorted(reasons)).encode())
+    def write(self, rejected: Mapping[int, tuple[Sequence[str], str]]) -> None:
+        """Write ids and reasons by row number."""
+        self._file.write(_to_csv_lines([row, *ids, reasons] for row, (ids, reasons) in sorted(rejected.items())))

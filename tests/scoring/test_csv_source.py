@@ -86,7 +86,7 @@ def test_lendingclubs_own_download_is_read(rows: list[dict[str, Any]], score_tex
     _, expected, _ = score_text(to_csv(rows))
     summary, scores, rejects = score_text(as_lendingclub_writes(rows))
     assert scores == expected
-    assert rejects == "row,reasons\n"
+    assert rejects == "row,id,reasons\n"
     assert summary.read_otherwise == (
         "skipped: 1 line before the header, 3 lines without a loan; converted: interest_rate: percent sign (10), "
         "revolving_line_utilization_rate: percent sign (10)"
@@ -128,7 +128,7 @@ def test_other_short_lines_are_rejected(rows: list[dict[str, Any]], score_text: 
     """A line that is no loan is skipped only where it is known what it is."""
     text = to_csv(rows) + "Total: 10\n"
     summary, _, rejects = score_text(text)
-    assert (summary.skipped, rejects) == (0, "row,reasons\n11,1 fields where 18 are needed\n")
+    assert (summary.skipped, rejects) == (0, "row,id,reasons\n11,,1 fields where 18 are needed\n")
 
 
 @pytest.mark.parametrize("field", ["annual_inc", "last_pymnt_amnt", "loan_amnt", AGE])
@@ -137,7 +137,7 @@ def test_percent_of_dollars_is_no_number(field: str, rows: list[dict[str, Any]],
     rows[3][field] = f"{rows[3][field]}%"
     summary, _, rejects = score_text(to_csv(rows))
     assert summary.converted == {}
-    assert rejects.startswith("row,reasons\n4,")
+    assert rejects.startswith("row,id,reasons\n4,3,")
     assert rejects.endswith(": not a finite number\n")
 
 
@@ -218,7 +218,7 @@ def test_bad_cell_beside_decimal_commas_spoils_only_its_row(
     lines = to_csv(with_commas(rows), delimiter=";").splitlines()
     lines[9] = lines[9].replace(";13,5;", ";1.350;")
     summary, scores, rejects = score_text("\n".join(lines).replace(";54,0;", ";54,0%;"))
-    assert rejects == "row,reasons\n9,interest_rate: not a finite number\n"
+    assert rejects == "row,id,reasons\n9,8,interest_rate: not a finite number\n"
     assert scores.splitlines() == [line for line in expected.splitlines() if not line.startswith("8,")]
     assert summary.converted == {"revolving_line_utilization_rate: percent sign": 10}
 
@@ -269,7 +269,7 @@ def test_row_with_a_comma_too_many_is_rejected_in_any_encoding(rows: list[dict[s
     lines = to_csv(rows).splitlines()
     lines[3] += ",9"
     summary, _, rejects = score_text("\n".join(lines).encode("cp1252"))
-    assert (summary.scored, rejects) == (9, "row,reasons\n3,20 fields where 19 are needed\n")
+    assert (summary.scored, rejects) == (9, "row,id,reasons\n3,,20 fields where 19 are needed\n")
 
 
 @pytest.mark.parametrize("bad", [{}, {"annual_inc": "65k"}])

@@ -1,3 +1,5 @@
+import csv
+import datetime
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import made_up_loans
+from conftest import made_up_loans, spoilt
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE
@@ -138,3 +140,49 @@ def test_scores_do_not_lie_among_the_loans(write_parts: WriteParts, archive_path
     for output, rejects in ((folder / "scores.csv", None), (folder.parent / "scores.csv", folder / "rejects.csv")):
         with pytest.raises(ConfigurationError, match=r"^loans: the scores would lie among the loans"):
             score(Settings(folder, output, rejects=rejects, archive=str(archive_path)))
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        ([[1], [2]], "list<element: int64>"),
+        ([{"a": 1}, {"a": 2}], "struct<a: int64>"),
+        ([b"x", b"y"], "binary"),
+    ],
+)
+def test_ids_that_no_csv_can_hold_are_refused(ids: list[Any], kind: str, tmp_path: Path) -> None:
+    """A list, a struct or bytes can't be an id, and that is said when the file is opened."""
+    write_as("parquet", made_up_loans(2).set_column(0, "id", [ids]), tmp_path / "loans.parquet")
+    with pytest.raises(DataError) as refused:
+        open_source(tmp_path / "loans.parquet", ("id",))
+    assert str(refused.value) == (
+        f"loans.parquet: column id is of type {kind}, which can't be an id: text, numbers, dates or times are needed."
+    )
+
+
+@pytest.mark.parametrize("output", ["scores.csv", "scores.parquet"])
+@pytest.mark.parametrize(
+    ("ids", "texts"),
+    [
+        (pa.array([7, None, 9]), ["7", "", "9"]),
+        (pa.array(["a", "b,c", 'd"']), ["a", '"b,c"', '"d"""']),
+        (pa.array(["a", "b", "c"], pa.string_view()), ["a", "b", "c"]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+        (pa.array([datetime.date(2020, 1, day) for day in (1, 2, 3)]), ["2020-01-01", "2020-01-02", "2020-01-03"]),
+    ],
+)
+def test_ids_of_other_types_go_into_scores_and_rejects(
+    ids: pa.Array, texts: list[str], output: str, *, archive_path: Path, tmp_path: Path
+) -> None:
+    """Ids of any simple type stand before the scores, and in the rejects file, where the row has no score."""
+    loans = spoilt(made_up_loans(3), "term", {1: "soon"}).set_column(0, "id", ids)
+    write_as("parquet", loans, tmp_path / "loans.parquet")
+    settings = Settings(tmp_path / "loans.parquet", tmp_path / output, ids=("id",), archive=str(archive_path))
+    score(settings)
+    assert settings.rejects_path.read_text() == f"row,id,reasons\n2,{texts[1]},term: unknown level\n"
+    expected = [ids[0].as_py(), ids[2].as_py()]
+    if output.endswith("csv"):
+        scored = list(csv.DictReader(settings.output.read_text().splitlines()))
+        assert [row["id"] for row in scored] == list(map(str, expected))
+    else:
+        assert pq.read_table(settings.output)["id"].to_pylist() == expected

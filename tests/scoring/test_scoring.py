@@ -192,10 +192,10 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
     assert [row["id"] for row in scores] == [f"L{number:06}" for number in range(50) if number not in {10, 30, 31}]
     assert {row["model_version"] for row in scores} == {"test"}
     assert (tmp_path / "scores.rejects.csv").read_text() == (
-        "row,reasons\n"
-        "11,annual_income: below 1896\n"
-        "31,annual_income: missing; term: unknown level\n"
-        "32,annual_income: below 1896\n"
+        "row,id,reasons\n"
+        "11,L000010,annual_income: below 1896\n"
+        "31,L000030,annual_income: missing; term: unknown level\n"
+        "32,L000031,annual_income: below 1896\n"
     )
     assert re.fullmatch(
         rf"{output}: 50 rows in [\d.]+ s \([\d,]+ rows/s\), 47 scored by model version test, 3 rejected.\n"

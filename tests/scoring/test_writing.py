@@ -154,7 +154,7 @@ def test_later_parts_have_no_header(tmp_path: Path) -> None:
             open_scores(file, path, SCORES.schema, header=number == 1) as scores,
         ):
             scores.write(SCORES)
-            Rejects(rejects_file, header=number == 1).write({number: "term: missing"})
+            Rejects(rejects_file, [], header=number == 1).write({number: ([], "term: missing")})
     joined = [
         b"".join((tmp_path / f"{number}{kind}").read_bytes() for number in (1, 2)) for kind in (".csv", ".rejects.csv")
     ]
@@ -163,13 +163,13 @@ def test_later_parts_have_no_header(tmp_path: Path) -> None:
 
 
 def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
-    """Whatever found them, rejected rows stand in the order of the file."""
+    """Rejected rows stand in the order of the file, with their ids in quotes where those need it."""
     with whole_files(tmp_path / "rejects.csv") as (file,):
-        Rejects(file, header=True).write(
-            {12: "term: missing", 3: "16 fields", 7: "term: missing; interest_rate: missing"}
+        Rejects(file, ["id", "a,b"], header=True).write(
+            {12: (["x", "1,5"], "term: missing"), 3: (["", ""], "16 fields"), 7: (['"', "y"], "term: missing")}
         )
     assert (tmp_path / "rejects.csv").read_text() == (
-        "row,reasons\n3,16 fields\n7,term: missing; interest_rate: missing\n12,term: missing\n"
+        'row,id,"a,b",reasons\n3,,,16 fields\n7,"""",y,term: missing\n12,x,"1,5",term: missing\n'
     )
 
 
