@@ -92,7 +92,7 @@ class CreditRiskModel(ArchiveModel):
 def _load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
     """Load an archive, once in a process for as long as a model keeps it, and choose the cut-off."""
     path = Path(archive) if archive is not None else archives.newest()
-    loaded = archives.read_shared(path, _valid_digest(sha256))
+    loaded = archives.read_shared(path, valid_digest(sha256))
     return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
 
 
@@ -122,7 +122,12 @@ def find_cautions(
     return of_age + _OUTSIDE if model.is_outside_training_range(row) else of_age
 
 
-def _valid_digest(sha256: object) -> str | None:
+def valid_digest(sha256: object) -> str | None:
+    """Refuse a digest that is none.
+
+    Raises:
+        ConfigurationError: It has not the 64 digits.
+    """
     if sha256 is None or (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         return sha256
     # A YAML that holds digits only is read as a number.

@@ -160,8 +160,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=list(FACTORS),
         help="score a column although its values seem to be in another unit; may be given several times",
     )
-    parser.add_argument("--archive", help="model archive (default: the package's newest)")
-    parser.add_argument("--cut-off", type=float, help="risky from this probability on (default: the model's own)")
+    parser.add_argument("--archive", help="model archive (default: the one that REST_CONFIG's YAML serves)")
+    parser.add_argument(
+        "--cut-off", type=float, help="risky from this probability on (default: the YAML's, or the model's own)"
+    )
     parser.add_argument(
         "--shard", type=_shard, default=Shard(), metavar="K/N", help="score the K-th of N parts, counted from 1"
     )

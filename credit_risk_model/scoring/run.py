@@ -1,5 +1,6 @@
 """Scoring a file: chunks are read in order, scored on all cores, and written in order."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,15 +12,18 @@ import pyarrow.compute as pc
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.prediction.model import valid_cut_off
+from credit_risk_model.prediction.model import valid_cut_off, valid_digest
 from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, predict_table
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.reading import open_source
+from credit_risk_model.scoring.served import choose_archive
 from credit_risk_model.scoring.source import Shard, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Settings:
         ids: Columns of the source to write before each score; without any, the row's number.
         max_rejects: How many such rows are tolerated; None for all.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
-        archive: The model; None for the package's own with the highest number.
-        cut_off: Risky from this probability on; None for the one that training chose.
+        archive: The model; None for the one that the service's configuration serves.
+        cut_off: Risky from this probability on; None for the configuration's, or the one that training chose.
         shard: The part of the source to score.
         threads: How many chunks are scored at once.
         accepted_scales: Fields whose values are scored although they seem to be in another unit.
@@ -142,8 +146,17 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         ModelArchiveError: The archive can't be trusted.
     """
     _check(settings)
-    archive = archives.read(Path(settings.archive) if settings.archive is not None else archives.newest())
-    cut_off = valid_cut_off(archive.metadata.cut_off if settings.cut_off is None else settings.cut_off)
+    choice = choose_archive(settings.archive)
+    archive = archives.read(choice.path, valid_digest(choice.sha256))
+    cut_offs = (settings.cut_off, choice.cut_off, archive.metadata.cut_off)
+    cut_off = valid_cut_off(next(each for each in cut_offs if each is not None))
+    logger.info(
+        "Model version %s from %s, %s. Risky from %g on.",
+        archive.metadata.model_version,
+        choice.path.name,
+        choice.reason,
+        cut_off,
+    )
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     scorer = _Scorer(archive, cut_off, source.ids)
     first = settings.shard.number == 1

@@ -1,0 +1,71 @@
+"""Which archive answers a file: the one that the service's configuration serves, unless another is named."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from credit_risk_model import archive as archives
+from credit_risk_model.errors import ConfigurationError
+
+_ROOT = Path(archives.__file__).parents[1]
+_SERVED = "credit_risk_model.prediction.model.CreditRiskModel"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An archive to answer from.
+
+    Attributes:
+        path: Where it is.
+        sha256: The digest that it must have; None for any.
+        cut_off: Risky from this probability on; None for the one that training chose.
+        reason: Why it is this one, in words.
+    """
+
+    path: Path
+    sha256: str | None
+    cut_off: float | None
+    reason: str
+
+
+def choose_archive(named: str | None) -> Choice:
+    """Choose the archive that is named, else the one that the configuration serves, else the package's newest.
+
+    The configuration is what REST_CONFIG names, else the one beside the package in a checkout or an image.
+
+    Raises:
+        ConfigurationError: The configuration can't be read.
+        ModelArchiveError: There is no archive.
+    """
+    if named is not None:
+        return Choice(Path(named), None, None, "as named")
+    variable = os.environ.get("REST_CONFIG")
+    configuration = Path(variable) if variable else _ROOT / "configuration" / "rest_configuration.yaml"
+    if not variable and not configuration.exists():
+        return Choice(archives.newest(), None, None, "the package's newest")
+    served = _served_by(configuration)
+    if served.get("archive") is None:
+        path = archives.newest()
+    else:
+        path = Path(served["archive"])
+        path = path if path.exists() else _ROOT / path
+    return Choice(path, served.get("sha256"), served.get("cut_off"), f"which {configuration.name} serves")
+
+
+def _served_by(configuration: Path) -> dict[str, Any]:
+    """Read the settings of the model that a configuration serves."""
+    try:
+        content = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+        models = {model["class_path"]: model.get("configuration") or {} for model in content["models"]}
+        return dict(models.get(_SERVED, {}))
+    except OSError as error:
+        reason = error.strerror
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError):
+        reason = "it is no configuration of the service"
+    raise ConfigurationError(
+        f"{configuration.name}: can't be read ({reason}). Set REST_CONFIG to the service's configuration, or name "
+        "--archive."
+    )
