@@ -55,11 +55,12 @@ class CsvSource(Source):
         columns = find_columns(path.name, self._header, ids)
         self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
         self.ids = pa.schema([(name, pa.string()) for name in ids])
-        self.rows_before = 0
-        if len(self._files) > 1:
-            self._own = shard.of(len(self._files))
+        self.rows_before, self.files, self.pieces = 0, parts, len(parts)
+        if len(parts) > 1:
+            self._own = shard.of(len(parts))
         elif not self._files[0].packed:
-            self._own = shard.of(self._files[0].block_count)
+            self.pieces = self._files[0].block_count
+            self._own = shard.of(self.pieces)
         elif shard.count == 1:
             self._own = range(1 << 62)
         else:

@@ -1,6 +1,7 @@
 """Shards' scores into one file: `python -m credit_risk_model.scoring.join part-*.parquet --output scores.parquet`.
 
-The bytes are those that one run would have written. CSV parts, rejects among them, may as well go through `cat`.
+The bytes are those that one run would have written, in Parquet or CSV. The shards' files of rejects are joined in the
+order in which they are named.
 """
 
 import argparse
@@ -14,47 +15,55 @@ from typing import IO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from credit_risk_model.errors import CreditRiskError, DataError
+from credit_risk_model.errors import ConfigurationError, CreditRiskError, DataError
+from credit_risk_model.scoring.provenance import read_run, sort_parts
 from credit_risk_model.scoring.writing import check_output, open_scores, whole_files
 
 logger = logging.getLogger(__name__)
 
 
 def join(parts: Sequence[Path], output: Path) -> None:
-    """Write the shards' scores as one file, whole or not at all.
+    """Write the shards' scores, or their rejects, as one file, whole or not at all.
 
     Args:
-        parts: All shards' files, in the shards' order.
-        output: What to write, in the parts' format.
+        parts: All shards' files of scores in Parquet, in any order; or their rejects in CSV, in the shards' order.
+        output: What to write.
 
     Raises:
-        DataError: A part can't be read, its columns are not the first one's, or the output can't be written.
+        DataError: A part can't be read, is of another run or missing, its columns are not the first one's, or the
+            output can't be written.
         ConfigurationError: The output's name tells no format.
     """
     check_output(output)
     try:
-        if output.suffix == ".csv":
-            _join_csv(parts, output)
+        if all(part.suffix == ".csv" for part in parts):
+            _join_rejects(parts, output)
         else:
-            _join_parquet(parts, output)
+            _join_scores(parts, output)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"A part can't be read ({type(error).__name__}). Score its shard again.") from None
 
 
-def _join_csv(parts: Sequence[Path], output: Path) -> None:
+def _join_rejects(parts: Sequence[Path], output: Path) -> None:
+    if output.suffix != ".csv":
+        raise ConfigurationError(f"{output.name}: rejects are joined into a name that ends in .csv.")
     with whole_files(output) as (whole,):
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, cast(IO[bytes], whole))
 
 
-def _join_parquet(parts: Sequence[Path], output: Path) -> None:
-    schema = pq.read_schema(parts[0])
-    with whole_files(output) as (whole,), open_scores(whole, output, schema, header=True) as scores:
-        for part in parts:
+def _join_scores(parts: Sequence[Path], output: Path) -> None:
+    schemas = [pq.read_schema(part) for part in parts]
+    runs = [read_run(part, schema) for part, schema in zip(parts, schemas, strict=True)]
+    for part, schema in zip(parts, schemas, strict=True):
+        if not schema.equals(schemas[0]):
+            raise DataError(f"{part.name}: its columns are not those of {parts[0].name}.")
+    ordered = sort_parts(list(zip(parts, runs, strict=True)))
+    schema = runs[0].model_copy(update={"shard": 1, "shards": 1}).added_to(schemas[0])
+    with whole_files(output) as (whole,), open_scores(whole, output, schema) as scores:
+        for part in ordered:
             file = pq.ParquetFile(part)
-            if file.schema_arrow != schema:
-                raise DataError(f"{part.name}: its columns are not those of {parts[0].name}.")
             for group in range(file.num_row_groups):
                 scores.write(file.read_row_group(group))
 
@@ -64,8 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m credit_risk_model.scoring.join", description="Put the scores of all shards into one file."
     )
-    parser.add_argument("parts", type=Path, nargs="+", help="all shards' files, in the shards' order")
-    parser.add_argument("--output", type=Path, required=True, help="what to write, in the parts' format")
+    parser.add_argument(
+        "parts", type=Path, nargs="+", help="all shards' scores in Parquet; or their rejects in CSV, in order"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="what to write: a name in .parquet or .csv")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:

@@ -81,7 +81,8 @@ class ParquetSource(Source):
                 self._texts.append(self._columns[name])
         self.ids = pa.schema([pa.field(name, self._id_type(name)) for name in ids])
         groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
-        own = shard.of(len(groups))
+        self.files, self.pieces = [part.path for part in parts], len(groups)
+        own = shard.of(self.pieces)
         self.rows_before = sum(rows for _, _, rows in groups[: own.start])
         self._own = groups[own.start : own.stop]
 

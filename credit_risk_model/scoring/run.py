@@ -15,6 +15,7 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off, valid_digest
 from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, predict_table
 from credit_risk_model.schemas import CreditRisk
+from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.served import choose_archive
 from credit_risk_model.scoring.source import Shard, Task
@@ -158,16 +159,32 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         cut_off,
     )
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
+    if source.pieces < settings.shard.count:
+        logger.warning(
+            "%s has %d pieces for %d shards: the others have nothing to do. Write Parquet with more, smaller row "
+            "groups, or use fewer shards.",
+            settings.source.name,
+            source.pieces,
+            settings.shard.count,
+        )
     scorer = _Scorer(archive, cut_off, source.ids)
-    first = settings.shard.number == 1
+    shard = settings.shard
+    run = Run(
+        source=settings.source.name,
+        fingerprint=fingerprint(source.files),
+        archive=archive.sha256,
+        cut_off=cut_off,
+        shard=shard.number,
+        shards=shard.count,
+    )
     small: Counter[tuple[str, str]] = Counter()
     summary = Summary(archive.metadata.model_version, source.age, source.notes, source.lines_before)
     # The scores get their name last: where they are, the rejects are, too.
     with (
         whole_files(settings.rejects_path, settings.output) as (rejects_file, file),
-        open_scores(file, settings.output, scorer.schema, header=first) as scores,
+        open_scores(file, settings.output, run.added_to(scorer.schema)) as scores,
     ):
-        rejects = Rejects(rejects_file, source.ids.names, header=first)
+        rejects = Rejects(rejects_file, source.ids.names, header=shard.number == 1)
         for scored in map_in_order(scorer, source.tasks(), settings.threads):
             first_row = source.rows_before + summary.rows + 1
             summary.scored += len(scored.places)
@@ -197,6 +214,11 @@ def _check(settings: Settings) -> None:
     if not 1 <= settings.shard.number <= settings.shard.count:
         raise ConfigurationError(
             f"shard {settings.shard.number}/{settings.shard.count}: shards are counted from 1 to their number."
+        )
+    if settings.shard.count > 1 and settings.output.suffix == ".csv":
+        raise ConfigurationError(
+            f"{settings.output.name}: a shard's scores are written as Parquet, which says of which run they are. "
+            "Name an output that ends in .parquet; the join writes CSV."
         )
     if settings.threads < 1:
         raise ConfigurationError(f"threads is {settings.threads}: at least 1 is needed.")

@@ -6,7 +6,7 @@ Where a file is cut depends on the file alone, so that shards see the chunks tha
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,9 +84,13 @@ class Source(ABC):
         rows_before: Rows of the file before this shard; known when the first task is.
         notes: What is unusual in the way that it is written, in words.
         lines_before: How many lines come before its header.
+        files: The files that it is made of.
+        pieces: How many pieces there are, of which a shard takes whole ones.
     """
 
     ids: pa.Schema
+    files: Sequence[Path]
+    pieces: int
     notes: tuple[str, ...] = ()
     lines_before: int = 0
     rows_before: int

@@ -125,16 +125,15 @@ def _telling_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_scores(file: OutputFile, path: Path, schema: pa.Schema, header: bool) -> Iterator[ScoreWriter]:
+def open_scores(file: OutputFile, path: Path, schema: pa.Schema) -> Iterator[ScoreWriter]:
     """Begin a file of scores, Parquet or CSV by its name.
 
     Args:
         file: What `whole_files` gives.
         path: Its name.
-        schema: Its columns.
-        header: Whether a CSV file begins with the columns' names. Later shards' don't: put together, they are one file.
+        schema: Its columns, and what a Parquet file carries besides.
     """
-    writer = _CsvScores(file, schema, header) if path.suffix == ".csv" else _ParquetScores(file, schema)
+    writer = _CsvScores(file, schema) if path.suffix == ".csv" else _ParquetScores(file, schema)
     try:
         yield writer
     except BaseException:
@@ -167,10 +166,9 @@ class _ParquetScores:
 class _CsvScores:
     """Texts are in quotes only where one of their table needs them."""
 
-    def __init__(self, file: OutputFile, schema: pa.Schema, header: bool) -> None:
+    def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
         self._file = file
-        if header:
-            file.write(_to_csv_lines([schema.names]))
+        file.write(_to_csv_lines([schema.names]))
 
     def write(self, scores: pa.Table) -> None:
         try:
@@ -203,7 +201,7 @@ class Rejects:
         Args:
             file: Where to.
             ids: Names of the id columns.
-            header: Whether it begins with the columns' names.
+            header: Whether it begins with the columns' names. Later shards' don't: put together, they are one file.
         """
         self._file = file
         if header:

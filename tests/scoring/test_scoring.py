@@ -34,6 +34,7 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
+from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.scoring.source import Shard
 
@@ -261,15 +262,13 @@ def test_threads_change_nothing(threads: int, write_loans: WriteLoans, archive_p
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "more.csv").read_bytes()
 
 
-@pytest.mark.parametrize("output", ["csv", "parquet"])
 @pytest.mark.parametrize("source", ["csv", "parquet"])
 def test_shards_give_the_bytes_of_one_run(
-    source: str, output: str, *, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
+    source: str, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
 ) -> None:
     """Three shards, scored by processes at the same time, give together what one run gives, byte for byte."""
     loans = book / f"loans.{source}"
-    assert run_scoring(loans, "--output", tmp_path / f"whole.{output}").returncode == 3
-    parts = [tmp_path / f"part-{number}.{output}" for number in (1, 2, 3)]
+    parts = [tmp_path / f"part-{number}.parquet" for number in (1, 2, 3)]
     processes = [
         subprocess.Popen(
             [*scoring_command, str(loans), "--output", str(part), "--shard", f"{number}/3"],
@@ -279,14 +278,52 @@ def test_shards_give_the_bytes_of_one_run(
         for number, part in enumerate(parts, start=1)
     ]
     assert [process.wait() for process in processes] == [3, 3, 3]
-    joined = tmp_path / f"joined.{output}"
-    join = [sys.executable, "-m", "credit_risk_model.scoring.join", *map(str, parts), "--output", str(joined)]
-    subprocess.run(join, cwd=ROOT, check=True)
-    assert joined.read_bytes() == (tmp_path / f"whole.{output}").read_bytes()
-    rejects = b"".join((tmp_path / f"part-{number}.rejects.csv").read_bytes() for number in (1, 2, 3))
-    assert rejects == (tmp_path / "whole.rejects.csv").read_bytes()
-    if output == "csv":
-        assert b"".join(part.read_bytes() for part in parts) == joined.read_bytes()
+    for output in ("parquet", "csv"):
+        assert run_scoring(loans, "--output", tmp_path / f"whole.{output}").returncode == 3
+        join(parts, tmp_path / f"joined.{output}")
+        assert (tmp_path / f"joined.{output}").read_bytes() == (tmp_path / f"whole.{output}").read_bytes()
+    join([part.with_suffix(".rejects.csv") for part in parts], tmp_path / "joined.rejects.csv")
+    assert (tmp_path / "joined.rejects.csv").read_bytes() == (tmp_path / "whole.rejects.csv").read_bytes()
+
+
+def test_the_readmes_shards_are_joined(book: Path, archive_path: Path, tmp_path: Path) -> None:
+    """The README's commands, as they are written there, score eight shards and join them, each row once."""
+    lines = re.findall(
+        r"^\$ python -m (credit_risk_model\.scoring.*part.*)$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    (tmp_path / "loans.parquet").symlink_to(book / "loans.parquet")
+    program = "\n".join(f"{shlex.quote(sys.executable)} -m {line}" for line in lines)
+    assert "--shard 1/8" in program
+    scored, joined = program.split("\n", 1)
+    shards = "\n".join(
+        scored.replace("1/8", f"{number}/8").replace("part-1", f"part-{number}").partition("#")[0].strip()
+        + f" --archive {archive_path} || test $? = 3"
+        for number in range(1, 9)
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-ec", f"{shards}\n{joined}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ids = pq.read_table(tmp_path / "scores.parquet")["id"].to_pylist()
+    assert len(ids) == 100_000 - len(range(17, 100_000, 997))
+    assert ids == sorted(ids)
+    assert (tmp_path / "scores.rejects.csv").read_text().count("unknown level") == len(range(17, 100_000, 997))
+
+
+def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Where shards have nothing to do, that is said before the run, with the cure."""
+    source = write_loans("loans.parquet", 100)
+    done = run_scoring(source, "--output", tmp_path / "part.parquet", "--shard", "1/8")
+    assert done.stderr.splitlines()[1] == (
+        "loans.parquet has 1 pieces for 8 shards: the others have nothing to do. Write Parquet with more, smaller row "
+        "groups, or use fewer shards."
+    )
+    assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
 
 
 @contextmanager
@@ -337,7 +374,7 @@ def test_killed_shard_runs_again(
 ) -> None:
     """A killed shard has left no file of the output's name; run again, it gives with the others what one run gives."""
     loans, whole = book / f"loans.{source}", tmp_path / "whole.csv"
-    parts = {number: tmp_path / f"part-{number}.csv" for number in (1, 2, 3)}
+    parts = {number: tmp_path / f"part-{number}.parquet" for number in (1, 2, 3)}
     with on_a_terminal([*scoring_command, str(loans), "--output", str(parts[2]), "--shard", "2/3"]) as (
         process,
         reader,
@@ -349,8 +386,9 @@ def test_killed_shard_runs_again(
     assert run_scoring(loans, "--output", whole).returncode == 3
     for number, part in parts.items():
         assert run_scoring(loans, "--output", part, "--shard", f"{number}/3").returncode == 3
-    assert b"".join(part.read_bytes() for part in parts.values()) == whole.read_bytes()
-    assert parts[2].stat().st_size > 100_000
+    join(list(parts.values()), tmp_path / "joined.csv")
+    assert (tmp_path / "joined.csv").read_bytes() == whole.read_bytes()
+    assert pq.read_metadata(parts[2]).num_rows > 20_000
 
 
 def test_progress_is_shown_on_a_terminal(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
@@ -391,6 +429,11 @@ def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Pat
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--archive", "9.zip"], 1, "9.zip: no such file"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--cut-off", "2"], 1, "cut_off is 2.0: set a probability"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "4/3"], 1, "shard 4/3: shards are counted from 1"),
+        (
+            ["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "1/3"],
+            1,
+            "s.csv: a shard's scores are written as",
+        ),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--threads", "0"], 1, "threads is 0: at least 1"),
         (["{book}/loans.csv", "--output", "{book}/loans.csv"], 1, "are the same file: name three"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--id", "x"], 1, "loans.csv: no column x"),

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -8,6 +9,7 @@ import pytest
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.scoring import writing
 from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
 
 SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "credit_risk": ["risky", "safe"]})
@@ -129,7 +131,7 @@ def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, m
 def test_csv_keeps_every_bit(tmp_path: Path) -> None:
     """A probability's text is the shortest that gives its very bits back."""
     path = tmp_path / "scores.csv"
-    with whole_files(path) as (file,), open_scores(file, path, SCORES.schema, header=True) as scores:
+    with whole_files(path) as (file,), open_scores(file, path, SCORES.schema) as scores:
         scores.write(SCORES)
     assert path.read_text() == ("id,risk_probability,credit_risk\na,0.30000000000000004,risky\nb,5e-324,safe\n")
 
@@ -139,27 +141,20 @@ def test_csv_quotes_what_needs_it(text: str, tmp_path: Path) -> None:
     """An id with a comma, a quote or a line break comes back as it was."""
     path = tmp_path / "scores.csv"
     odd = SCORES.set_column(0, "id", pa.array([text, "b"]))
-    with whole_files(path) as (file,), open_scores(file, path, odd.schema, header=True) as scores:
+    with whole_files(path) as (file,), open_scores(file, path, odd.schema) as scores:
         scores.write(odd)
     parsed = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
     assert parsed.to_pylist() == odd.to_pylist()
 
 
-def test_later_parts_have_no_header(tmp_path: Path) -> None:
-    """CSV parts, put one after the other, are one file: only the first has the columns' names."""
-    for number in (1, 2):
-        path = tmp_path / f"{number}.csv"
-        with (
-            whole_files(path, tmp_path / f"{number}.rejects.csv") as (file, rejects_file),
-            open_scores(file, path, SCORES.schema, header=number == 1) as scores,
-        ):
-            scores.write(SCORES)
-            Rejects(rejects_file, [], header=number == 1).write({number: ([], "term: missing")})
-    joined = [
-        b"".join((tmp_path / f"{number}{kind}").read_bytes() for number in (1, 2)) for kind in (".csv", ".rejects.csv")
-    ]
-    assert joined[0].count(b"risk_probability") == 1
-    assert joined[1] == b"row,reasons\n1,term: missing\n2,term: missing\n"
+def test_later_rejects_have_no_header(tmp_path: Path) -> None:
+    """Shards' rejects, joined in their order, are one file: only the first has the columns' names."""
+    parts = [tmp_path / f"{number}.rejects.csv" for number in (1, 2, 3)]
+    for number, path in enumerate(parts, start=1):
+        with whole_files(path) as (file,):
+            Rejects(file, [], header=number == 1).write({number: ([], "term: missing")} if number < 3 else {})
+    join(parts, tmp_path / "rejects.csv")
+    assert (tmp_path / "rejects.csv").read_bytes() == b"row,reasons\n1,term: missing\n2,term: missing\n"
 
 
 def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
@@ -173,13 +168,80 @@ def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
     )
 
 
+RUN = Run(source="loans.parquet", fingerprint="1", archive="2", cut_off=0.3, shard=1, shards=3)
+
+
+def write_part(path: Path, run: Run | None, scores: pa.Table = SCORES) -> Path:
+    """Write scores as a part of a run."""
+    schema = run.added_to(scores.schema) if run else scores.schema
+    with whole_files(path) as (file,), open_scores(file, path, schema) as writer:
+        writer.write(scores)
+    return path
+
+
+def test_parts_are_joined_in_the_shards_order(tmp_path: Path) -> None:
+    """In whatever order the parts are named, the whole has the shards' order."""
+    parts = [
+        write_part(tmp_path / f"{shard}.parquet", RUN.model_copy(update={"shard": shard}), SCORES.slice(0, shard))
+        for shard in (2, 3, 1)
+    ]
+    join(parts, tmp_path / "whole.parquet")
+    file = pq.ParquetFile(tmp_path / "whole.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(3)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"cut_off": 0.5}, "2.parquet: its cut-off is not that of 1.parquet. Score its shard again."),
+        ({"archive": "x"}, "2.parquet: its archive is not that of 1.parquet. Score its shard again."),
+        ({"source": "x"}, "2.parquet: its source is not that of 1.parquet. Score its shard again."),
+        ({"fingerprint": "x"}, "2.parquet: the content of its source is not that of 1.parquet. Score its shard again."),
+        ({"shards": 4}, "2.parquet: the number of shards is not that of 1.parquet. Score its shard again."),
+        ({"shard": 1}, "shard 1 of 3 is there twice. Name each part once."),
+        ({}, "shard 3 of 3 is missing. Score it, or name its part."),
+    ],
+)
+def test_parts_that_do_not_fit_are_not_joined(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """A part of another cut-off, archive or source, one that is there twice and one that is missing are named."""
+    parts = [
+        write_part(tmp_path / "1.parquet", RUN),
+        write_part(tmp_path / "2.parquet", RUN.model_copy(update={"shard": 2} | changed)),
+    ]
+    with pytest.raises(DataError) as refused:
+        join(parts, tmp_path / "whole.parquet")
+    assert str(refused.value) == message
+    assert not (tmp_path / "whole.parquet").exists()
+
+
 def test_parts_of_other_columns_are_not_joined(tmp_path: Path) -> None:
     """Parts that were scored with other ids don't make one file."""
-    pq.write_table(SCORES, tmp_path / "1.parquet")
-    pq.write_table(SCORES.drop_columns("id"), tmp_path / "2.parquet")
+    parts = [
+        write_part(tmp_path / "1.parquet", RUN),
+        write_part(tmp_path / "2.parquet", RUN.model_copy(update={"shard": 2}), SCORES.drop_columns("id")),
+    ]
     with pytest.raises(DataError, match=r"2.parquet: its columns are not those of 1.parquet"):
-        join([tmp_path / "1.parquet", tmp_path / "2.parquet"], tmp_path / "whole.parquet")
+        join(parts, tmp_path / "whole.parquet")
     assert not (tmp_path / "whole.parquet").exists()
+
+
+def test_file_that_is_no_part_is_not_joined(tmp_path: Path) -> None:
+    """A file of scores that does not say of which run it is, is refused, and so are rejects under another name."""
+    with pytest.raises(DataError, match=r"^1.parquet: does not say of which run it is a part. Score its shard again.$"):
+        join([write_part(tmp_path / "1.parquet", None)], tmp_path / "whole.parquet")
+    with pytest.raises(ConfigurationError, match=r"^whole.parquet: rejects are joined into a name that ends in .csv.$"):
+        join([tmp_path / "1.rejects.csv"], tmp_path / "whole.parquet")
+
+
+def test_file_of_the_same_name_has_another_fingerprint(tmp_path: Path) -> None:
+    """Yesterday's file of the same name and size is another one, wherever it differs at its ends; a copy is not."""
+    path = tmp_path / "loans"
+    found = []
+    for content in (b"a" * 200_000, b"a" * 200_000, b"a" * 199_999 + b"b", b"b" + b"a" * 199_999, b"a" * 199_999):
+        path.write_bytes(content)
+        found.append(fingerprint([path]))
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
