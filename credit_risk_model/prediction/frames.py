@@ -1,5 +1,7 @@
 """Frames of loans in, frames of answers out; it needs NumPy and Arrow, as `tables` does."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,10 +13,11 @@ from credit_risk_model.archive import Archive
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.prediction.explanation import REASONS_FOR_A_DECISION, CreditRiskExplanation
-from credit_risk_model.prediction.tables import CAUTION_TEXTS, predict_table
+from credit_risk_model.prediction.tables import CAUTION_TEXTS, largest_in_training, predict_table
 from credit_risk_model.schemas import CreditRisk, CreditRiskExplanationInput
 from credit_risk_model.tables.checking import CheckedLoans, check
-from credit_risk_model.tables.frames import open_frame, read_frame
+from credit_risk_model.tables.frames import Frame, open_frame, read_frame
+from credit_risk_model.tables.scale import FACTORS, count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
 
 _CHUNK_ROWS = 16_384
@@ -22,18 +25,36 @@ _CHUNK_ROWS_EXPLAINED = 64  # each takes milliseconds
 _REASONS = tuple(f"reason_{number}" for number in range(1, REASONS_FOR_A_DECISION + 1))
 
 
-def score_frame(archive: Archive, cut_off: float, frame: Any, *, errors: str, as_of: str | None) -> Any:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `LoanModel.score` and `LoanModel.explain` may be told, by the same names."""
+
+    errors: str
+    as_of: str | None
+    accept_scale: Collection[str]
+
+
+def score_frame(archive: Archive, cut_off: float, frame: Any, options: Options) -> Any:
     """Score a frame, as `LoanModel.score` says."""
     opened = open_frame(frame)
-    loans = read_frame(opened, as_of)
-    return opened.like_it(_in_chunks(partial(_score, archive, cut_off), loans, _CHUNK_ROWS, errors))
+    loans = _read(archive, opened, options)
+    return opened.like_it(_in_chunks(partial(_score, archive, cut_off), loans, _CHUNK_ROWS, options.errors))
 
 
-def explain_frame(explanation: CreditRiskExplanation, frame: Any, *, errors: str, as_of: str | None) -> Any:
+def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Options) -> Any:
     """Explain a frame, as `LoanModel.explain` says."""
     opened = open_frame(frame)
-    loans = read_frame(opened, as_of)
-    return opened.like_it(_in_chunks(partial(_explain, explanation), loans, _CHUNK_ROWS_EXPLAINED, errors))
+    loans = _read(explanation.archive, opened, options)
+    return opened.like_it(_in_chunks(partial(_explain, explanation), loans, _CHUNK_ROWS_EXPLAINED, options.errors))
+
+
+def _read(archive: Archive, frame: Frame, options: Options) -> pa.Table:
+    """Read a frame, and refuse one with a column in another unit."""
+    loans = read_frame(frame, options.as_of)
+    columns = {name: loans[name].fill_null(np.nan).to_numpy() for name in FACTORS}
+    counts = count_small_values(columns, largest_in_training(archive))
+    refuse_wrong_scales("The frame", counts, options.accept_scale, "accept_scale=['{}']")
+    return loans
 
 
 def _in_chunks(answer: Any, loans: pa.Table, chunk_rows: int, errors: str) -> pa.Table:

@@ -1,5 +1,6 @@
 """The model as a Python program uses it: one loan, or a frame of them."""
 
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -57,7 +58,14 @@ class LoanModel:
             raise DataError(f"The loan breaks the contract: {'; '.join(wrong)}.") from None
         return self._model.predict(request)
 
-    def score(self, frame: Frame, *, errors: Errors = "return", as_of: str | None = None) -> Frame:
+    def score(
+        self,
+        frame: Frame,
+        *,
+        errors: Errors = "return",
+        as_of: str | None = None,
+        accept_scale: Collection[str] = (),
+    ) -> Frame:
         """Score a frame of loans on all cores; safe to call from any thread.
 
         Args:
@@ -66,6 +74,8 @@ class LoanModel:
                 of issue to that of the record.
             errors: `return`: rows that break the contract come back with their reasons. `raise`: they are an error.
             as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
+            accept_scale: Fields that are scored although nearly all their values seem to be in another unit: fractions
+                for percents, or thousands of dollars for dollars.
 
         Returns:
             A frame of the same kind with a row for each loan, under the same index: `risk_probability`, `credit_risk`
@@ -73,7 +83,8 @@ class LoanModel:
             last says why a row breaks the contract, in words that hold no value; the others are then null.
 
         Raises:
-            DataError: A column is missing or can't be read, or a row breaks the contract where `errors` is `raise`.
+            DataError: A column is missing, can't be read or is in another unit, or a row breaks the contract where
+                `errors` is `raise`.
             ConfigurationError: `as_of` is no month, or `errors` is neither word.
             MissingPackageError: NumPy or Arrow is not installed.
 
@@ -87,16 +98,26 @@ class LoanModel:
             second        None  term: unknown level
         """
         self._check(errors)
-        answers: Frame = _frames().score_frame(self._model.archive, self.cut_off, frame, errors=errors, as_of=as_of)
+        frames = _frames()
+        options = frames.Options(errors, as_of, accept_scale)
+        answers: Frame = frames.score_frame(self._model.archive, self.cut_off, frame, options)
         return answers
 
-    def explain(self, frame: Frame, *, errors: Errors = "return", as_of: str | None = None) -> Frame:
+    def explain(
+        self,
+        frame: Frame,
+        *,
+        errors: Errors = "return",
+        as_of: str | None = None,
+        accept_scale: Collection[str] = (),
+    ) -> Frame:
         """Score a frame of loans and say why, some milliseconds a loan; safe to call from any thread.
 
         Args:
             frame: As `score` takes it.
             errors: As in `score`.
             as_of: As in `score`.
+            accept_scale: As in `score`.
 
         Returns:
             What `score` returns, and `reason_1` to `reason_4`: the principal reasons for each decision, the strongest
@@ -112,7 +133,8 @@ class LoanModel:
             'Payments are 2.0 instalments behind schedule, which raises the risk.'
         """
         self._check(errors)
-        answers: Frame = _frames().explain_frame(self._explanation, frame, errors=errors, as_of=as_of)
+        frames = _frames()
+        answers: Frame = frames.explain_frame(self._explanation, frame, frames.Options(errors, as_of, accept_scale))
         return answers
 
     @staticmethod

@@ -51,6 +51,12 @@ def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
     return outside
 
 
+def largest_in_training(archive: Archive) -> dict[str, float]:
+    """Give each field's largest value in training."""
+    model = archive.without_age  # which has all fields
+    return dict(zip(model.features.names, model.maxima, strict=True))
+
+
 def count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
     """Count each caution over the places that `predict_table` gives."""
     counts = np.bincount(cautions, minlength=len(_CAUTIONS)).tolist()

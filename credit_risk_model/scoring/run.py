@@ -13,7 +13,7 @@ from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off, valid_digest
-from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, predict_table
+from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, largest_in_training, predict_table
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.reading import open_source
@@ -21,7 +21,7 @@ from credit_risk_model.scoring.served import choose_archive
 from credit_risk_model.scoring.source import Shard, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
-from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales
+from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     if source.pieces < settings.shard.count:
         logger.warning(
-            "%s has %d pieces for %d shards: the others have nothing to do. Write Parquet with more, smaller row "
+            "%s has pieces for %d of %d shards: the others have nothing to do. Write Parquet with more, smaller row "
             "groups, or use fewer shards.",
             settings.source.name,
             source.pieces,
@@ -199,7 +199,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             if len(scored.places):
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
-        _refuse_wrong_scales(settings, small)
+        refuse_wrong_scales(settings.source.name, small, settings.accepted_scales, "--accept-scale {}")
     return summary
 
 
@@ -233,16 +233,6 @@ def _refuse_too_many(settings: Settings, summary: Summary) -> None:
         )
 
 
-def _refuse_wrong_scales(settings: Settings, small: Counter[tuple[str, str]]) -> None:
-    if wrong := find_wrong_scales(small, settings.accepted_scales):
-        columns = ", ".join(f"{name} (by about {FACTORS[name]:,})" for name in wrong)
-        raise DataError(
-            f"{settings.source.name}: nearly all values are too small for the unit of {columns}: fractions for "
-            "percents, or thousands of dollars for dollars. Nothing was written: mend the columns, or accept them as "
-            f"they are with {' '.join(f'--accept-scale {name}' for name in wrong)}."
-        )
-
-
 class _Scorer:
     """Turns chunks into scores; safe to call from many threads.
 
@@ -252,8 +242,7 @@ class _Scorer:
 
     def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
         self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
-        model = archive.without_age  # which has all fields
-        self._largest = dict(zip(model.features.names, model.maxima, strict=True))
+        self._largest = largest_in_training(archive)
         columns = list(ids) or [pa.field("row", pa.int64())]
         scores = {
             "risk_probability": pa.float64(),

@@ -7,6 +7,7 @@ lie below a hundredth or a thousandth of the largest in training, which no book 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.tables.numbers import IN_PERCENT
 from credit_risk_model.tables.texts import Array
@@ -41,6 +42,27 @@ def count_small_values(columns: Mapping[str, Array], largest: Mapping[str, float
         counts[name, _VALUES] = int((columns[name] > 0).sum())
         counts[name, _ABOVE] = int((columns[name] > largest[name] / factor).sum())
     return counts
+
+
+def refuse_wrong_scales(table: str, counts: Mapping[tuple[str, str], int], accepted: Iterable[str], cure: str) -> None:
+    """Refuse fields whose values are in another unit.
+
+    Args:
+        table: What the table is called in the error.
+        counts: What `count_small_values` counted.
+        accepted: Fields that are accepted as they are.
+        cure: How a field is accepted; `{}` stands for its name.
+
+    Raises:
+        DataError: There are such fields.
+    """
+    if wrong := find_wrong_scales(counts, accepted):
+        columns = ", ".join(f"{name} (by about {FACTORS[name]:,})" for name in wrong)
+        raise DataError(
+            f"{table}: nearly all values are too small for the unit of {columns}: fractions for percents, or thousands "
+            "of dollars for dollars. Nothing was scored: mend the columns, or accept them as they are with "
+            f"{' '.join(cure.format(name) for name in wrong)}."
+        )
 
 
 def find_wrong_scales(counts: Mapping[tuple[str, str], int], accepted: Iterable[str] = ()) -> list[str]:

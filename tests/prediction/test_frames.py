@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from conftest import made_up_loans, spoilt
 
@@ -202,3 +203,18 @@ def test_reasons_are_those_of_the_service(model: LoanModel, archive_path: Path) 
 def test_frame_without_rows_is_explained(model: LoanModel) -> None:
     """No loan gives no reason, in the usual columns."""
     assert model.explain(made_up_loans(0)).column_names == [*COLUMNS, "reason_1", "reason_2", "reason_3", "reason_4"]
+
+
+def test_column_in_another_unit_is_refused(model: LoanModel) -> None:
+    """Fractions for percents are told, whatever is done with bad rows, and scored where that is wanted."""
+    loans = made_up_loans(100)
+    place = loans.schema.get_field_index("debt_to_income_ratio")
+    fractions = loans.set_column(place, "debt_to_income_ratio", pc.divide(loans["debt_to_income_ratio"], 100))
+    message = (
+        r"^The frame: nearly all values are too small for the unit of debt_to_income_ratio \(by about 100\): .* with "
+        r"accept_scale=\['debt_to_income_ratio'\]\.$"
+    )
+    for ask in (model.score, model.explain):
+        with pytest.raises(DataError, match=message):
+            ask(fractions)
+    assert model.score(fractions, accept_scale=["debt_to_income_ratio"])["rejected"].null_count == 100

@@ -114,7 +114,7 @@ def test_column_in_another_unit_stops_the_run(loan: dict[str, Any], run_scoring:
     assert done.returncode == 1
     assert done.stderr.partition("\n")[2] == (
         "loans.parquet: nearly all values are too small for the unit of debt_to_income_ratio (by about 100): fractions "
-        "for percents, or thousands of dollars for dollars. Nothing was written: mend the columns, or accept them as "
+        "for percents, or thousands of dollars for dollars. Nothing was scored: mend the columns, or accept them as "
         "they are with --accept-scale debt_to_income_ratio.\n"
     )
     assert list((tmp_path / "scores").iterdir()) == []
@@ -320,8 +320,8 @@ def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: 
     source = write_loans("loans.parquet", 100)
     done = run_scoring(source, "--output", tmp_path / "part.parquet", "--shard", "1/8")
     assert done.stderr.splitlines()[1] == (
-        "loans.parquet has 1 pieces for 8 shards: the others have nothing to do. Write Parquet with more, smaller row "
-        "groups, or use fewer shards."
+        "loans.parquet has pieces for 1 of 8 shards: the others have nothing to do. Write Parquet with more, smaller "
+        "row groups, or use fewer shards."
     )
     assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
 
