@@ -24,6 +24,7 @@ _NO_LOANS = (
     "Notes offered by Prospectus",
 )
 """How lines of LendingClub's own files begin that are no loans."""
+_NO_LOANS_PATTERN = f"^({'|'.join(_NO_LOANS)})"
 
 _NUMERIC = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
 _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an unknown level, not an error
@@ -108,7 +109,16 @@ class CsvSource(Source):
             found |= {name: _with_points(found[name]) for name in numeric if is_text(found[name].type)}
         table, converted = self._layout.to_loans(found)
         self._with_percent_sign |= {name for name in numeric if f"{name}: {PERCENT_SIGN}" in converted}
-        return replace(chunk, table=table, converted=converted)
+        chunk = replace(chunk, table=table, converted=converted)
+        return self._skip_filled_up_lines(dialect, text, chunk) if table["loan_amount"].null_count else chunk
+
+    def _skip_filled_up_lines(self, dialect: Dialect, block: bytes, chunk: Chunk) -> Chunk:
+        """Skip lines that are no loans also where a spreadsheet has filled them up with separators."""
+        first = self._parse(dialect, block, {"first": pa.binary()}, {"first": self._header[0]}).table["first"]
+        is_known = pc.match_substring_regex(first, _NO_LOANS_PATTERN)
+        is_none = pc.and_(chunk.table["loan_amount"].is_null(), pc.or_(is_known, _is_empty(first, chunk.table)))
+        places = chunk.places[is_none.to_numpy()].tolist()
+        return replace(chunk, table=chunk.table.filter(pc.invert(is_none)), skipped=(*chunk.skipped, *places))
 
     def _parse(self, dialect: Dialect, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str]) -> Chunk:
         """Parse columns as what `kinds` says of each, by the names that `columns` gives them; none: count the rows."""
@@ -145,6 +155,15 @@ class CsvSource(Source):
 
 def _is_damaged(ids: pa.Array) -> bool:
     return bool(pc.any(pc.match_substring(ids, "\N{REPLACEMENT CHARACTER}")).as_py())
+
+
+def _is_empty(first: pa.ChunkedArray, loans: pa.Table) -> pa.ChunkedArray:
+    """Find the rows of which neither the first column nor any that is read has a value."""
+    empty = pc.equal(first, b"")
+    for column in loans.columns:
+        is_text_column = is_text(column.type)
+        empty = pc.and_(empty, pc.equal(pc.cast(column, pa.binary()), b"") if is_text_column else column.is_null())
+    return empty
 
 
 def _with_points(numbers: pa.DictionaryArray) -> pa.DictionaryArray:

@@ -93,6 +93,18 @@ def test_lendingclubs_own_download_is_read(rows: list[dict[str, Any]], score_tex
     )
 
 
+def test_lines_that_a_spreadsheet_filled_up_are_skipped(rows: list[dict[str, Any]], score_text: Score) -> None:
+    """The note, the marker line and the footers are known also with a separator for each column behind them."""
+    _, expected, _ = score_text(to_csv(rows))
+    filled = "," * (len(rows[0]) - 1)
+    lines = as_lendingclub_writes(rows).splitlines()
+    text = "\n".join(line + filled if "int_rate" not in line and line.count(",") < 2 else line for line in lines)
+    summary, scores, rejects = score_text(text)
+    assert (scores, rejects) == (expected, "row,id,reasons\n")
+    assert summary.skipped == 5  # two of them are empty but for the separators
+    assert summary.lines_before == 1
+
+
 def test_lines_without_a_loan_are_counted_as_rows(rows: list[dict[str, Any]], score_text: Score) -> None:
     """A row's number counts the records below the header, so that it is found in the file."""
     rows[7]["term"] = "soon"
