@@ -1,6 +1,8 @@
 """Frames of loans in, frames of answers out; it needs NumPy and Arrow, as `tables` does."""
 
-from collections.abc import Collection
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +22,8 @@ from credit_risk_model.tables.frames import Frame, open_frame, read_frame
 from credit_risk_model.tables.scale import FACTORS, count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.threads import cores, map_in_order
 
+logger = logging.getLogger(__name__)
+
 _CHUNK_ROWS = 16_384
 _CHUNK_ROWS_EXPLAINED = 64  # each takes milliseconds
 _REASONS = tuple(f"reason_{number}" for number in range(1, REASONS_FOR_A_DECISION + 1))
@@ -37,34 +41,44 @@ class Options:
 def score_frame(archive: Archive, cut_off: float, frame: Any, options: Options) -> Any:
     """Score a frame, as `LoanModel.score` says."""
     opened = open_frame(frame)
-    loans = _read(archive, opened, options)
-    return opened.like_it(_in_chunks(partial(_score, archive, cut_off), loans, _CHUNK_ROWS, options.errors))
+    return opened.like_it(_answer(archive, opened, partial(_score, archive, cut_off), _CHUNK_ROWS, options))
 
 
 def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Options) -> Any:
     """Explain a frame, as `LoanModel.explain` says."""
     opened = open_frame(frame)
-    loans = _read(explanation.archive, opened, options)
-    return opened.like_it(_in_chunks(partial(_explain, explanation), loans, _CHUNK_ROWS_EXPLAINED, options.errors))
+    answer = partial(_explain, explanation)
+    return opened.like_it(_answer(explanation.archive, opened, answer, _CHUNK_ROWS_EXPLAINED, options))
 
 
-def _read(archive: Archive, frame: Frame, options: Options) -> pa.Table:
-    """Read a frame, and refuse one with a column in another unit."""
-    loans = read_frame(frame, options.as_of)
+_Answer = Callable[[CheckedLoans], pa.Table]
+
+
+def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, options: Options) -> pa.Table:
+    """Answer the loans of a frame on all cores, and log what was converted in them."""
+    loans, converted = read_frame(frame, options.as_of)
+    _check_scales(archive, loans, options)
+
+    def answer_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
+        checked = check(loans.slice(start, chunk_rows))
+        return answer(checked), checked.converted
+
+    chunks = []
+    for chunk, more in map_in_order(answer_chunk, range(0, max(1, loans.num_rows), chunk_rows), cores()):
+        chunks.append(chunk)
+        converted += more
+    answers = pa.concat_tables(chunks).combine_chunks()
+    if options.errors == "raise":
+        _refuse_rejected(answers["rejected"])
+    if converted:
+        logger.info("Converted: %s.", ", ".join(f"{what} ({count:,})" for what, count in sorted(converted.items())))
+    return answers
+
+
+def _check_scales(archive: Archive, loans: pa.Table, options: Options) -> None:
     columns = {name: loans[name].fill_null(np.nan).to_numpy() for name in FACTORS}
     counts = count_small_values(columns, largest_in_training(archive))
     refuse_wrong_scales("The frame", counts, options.accept_scale, "accept_scale=['{}']")
-    return loans
-
-
-def _in_chunks(answer: Any, loans: pa.Table, chunk_rows: int, errors: str) -> pa.Table:
-    """Answer the loans on all cores."""
-    starts = range(0, max(1, loans.num_rows), chunk_rows)
-    chunks = map_in_order(lambda start: answer(loans.slice(start, chunk_rows)), starts, cores())
-    answers = pa.concat_tables(chunks).combine_chunks()
-    if errors == "raise":
-        _refuse_rejected(answers["rejected"])
-    return answers
 
 
 def _refuse_rejected(rejected: pa.ChunkedArray) -> None:
@@ -77,11 +91,7 @@ def _refuse_rejected(rejected: pa.ChunkedArray) -> None:
         )
 
 
-def _score(archive: Archive, cut_off: float, loans: pa.Table) -> pa.Table:
-    return _score_checked(archive, cut_off, check(loans))
-
-
-def _score_checked(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
+def _score(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
     good = checked.good
     probability, cautions = np.zeros(len(good)), np.zeros(len(good), dtype=np.int8)
     probability[good], cautions[good] = predict_table(archive, checked)
@@ -101,13 +111,12 @@ def _score_checked(archive: Archive, cut_off: float, checked: CheckedLoans) -> p
     )
 
 
-def _explain(explanation: CreditRiskExplanation, loans: pa.Table) -> pa.Table:
-    checked = check(loans)
-    texts: list[list[str | None]] = [[None] * len(_REASONS) for _ in range(loans.num_rows)]
+def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Table:
+    texts: list[list[str | None]] = [[None] * len(_REASONS) for _ in checked.good]
     for row, loan in zip(np.flatnonzero(checked.good), _requests(checked), strict=True):
         for place, reason in enumerate(explanation.predict(loan).reasons):
             texts[row][place] = reason.text
-    answers = _score_checked(explanation.archive, explanation.cut_off, checked)
+    answers = _score(explanation.archive, explanation.cut_off, checked)
     for place, name in enumerate(_REASONS):
         answers = answers.append_column(name, pa.array([row[place] for row in texts], pa.string()))
     return answers

@@ -70,8 +70,9 @@ class LoanModel:
 
         Args:
             frame: A frame of pandas or Polars, or a table that speaks Arrow, in the contract's columns or Kaggle's;
-                other columns are fine. Where it has no `instalments_due`, the age is found as in files: from the month
-                of issue to that of the record.
+                other columns are fine. Levels may be spelled otherwise where that can mean one only, and dollars may
+                have cents: what was converted is counted in a log line. Where the frame has no `instalments_due`, the
+                age is found as in files: from the month of issue to that of the record.
             errors: `return`: rows that break the contract come back with their reasons. `raise`: they are an error.
             as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
             accept_scale: Fields that are scored although nearly all their values seem to be in another unit: fractions

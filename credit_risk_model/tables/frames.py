@@ -1,6 +1,7 @@
 """Frames as data scientists have them: pandas, Polars, or any other table that speaks Arrow."""
 
 import sys
+from collections import Counter
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -42,8 +43,8 @@ def open_frame(frame: Any) -> Frame:
     raise DataError(f"{type(frame).__name__} is no frame: give one of pandas, Polars or Arrow.")
 
 
-def read_frame(frame: Frame, as_of: str | None) -> pa.Table:
-    """Read the loans of a frame, in the contract's names.
+def read_frame(frame: Frame, as_of: str | None) -> tuple[pa.Table, Counter[str]]:
+    """Read the loans of a frame, in the contract's names, and count the values that were converted.
 
     Args:
         frame: In the contract's names or Kaggle's; other columns are fine.
@@ -59,7 +60,7 @@ def read_frame(frame: Frame, as_of: str | None) -> pa.Table:
     check_types(_NAME, columns, lambda column: found[column].type)
     layout = find_layout(columns, header, (), lambda name: find_latest(_months(frame, name)), month)
     found |= {name: _months(frame, name) for name in layout.months}
-    return layout.to_loans({name: found[column] for name, column in layout.columns.items()})[0]
+    return layout.to_loans({name: found[column] for name, column in layout.columns.items()})
 
 
 def _months(frame: Frame, name: str) -> pa.Array:

@@ -218,3 +218,18 @@ def test_column_in_another_unit_is_refused(model: LoanModel) -> None:
         with pytest.raises(DataError, match=message):
             ask(fractions)
     assert model.score(fractions, accept_scale=["debt_to_income_ratio"])["rejected"].null_count == 100
+
+
+def test_values_written_otherwise_are_converted_and_counted(
+    model: LoanModel, loan: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other spellings, cents and percent signs give the contract's own score, and a log line counts them."""
+    written = loan | {"term": 36, "home_ownership": "rent", "annual_income": 65000.4, "interest_rate": "13.5%"}
+    frame = pd.DataFrame([written] * 2)
+    with caplog.at_level("INFO", logger="credit_risk_model"):
+        answers = model.score(frame)
+    pd.testing.assert_frame_equal(answers, model.score(pd.DataFrame([loan] * 2)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Converted: annual_income: cents rounded (2), home_ownership: another spelling (2), "
+        "interest_rate: percent sign (2), term: another spelling (2)."
+    ]
