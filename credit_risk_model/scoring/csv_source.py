@@ -33,6 +33,8 @@ _LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an 
 class CsvSource(Source):
     """CSV files: of several a shard takes some, of a single one ranges of bytes, moved to where records end."""
 
+    is_read_from_its_beginning = True
+
     def __init__(
         self,
         path: Path,

@@ -18,7 +18,7 @@ from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.served import choose_archive
-from credit_risk_model.scoring.source import Shard, Task
+from credit_risk_model.scoring.source import Shard, Source, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
@@ -159,14 +159,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         cut_off,
     )
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
-    if source.pieces < settings.shard.count:
-        logger.warning(
-            "%s has pieces for %d of %d shards: the others have nothing to do. Write Parquet with more, smaller row "
-            "groups, or use fewer shards.",
-            settings.source.name,
-            source.pieces,
-            settings.shard.count,
-        )
+    _warn_of_idle_shards(settings, source)
     scorer = _Scorer(archive, cut_off, source.ids)
     shard = settings.shard
     run = Run(
@@ -222,6 +215,25 @@ def _check(settings: Settings) -> None:
         )
     if settings.threads < 1:
         raise ConfigurationError(f"threads is {settings.threads}: at least 1 is needed.")
+
+
+def _warn_of_idle_shards(settings: Settings, source: Source) -> None:
+    """Say before the run where shards do less than they could, with the cure."""
+    name, shards = settings.source.name, settings.shard.count
+    if source.pieces < shards:
+        logger.warning(
+            "%s has pieces for %d of %d shards: the others have nothing to do. Write Parquet with more, smaller row "
+            "groups, or use fewer shards.",
+            name,
+            source.pieces,
+            shards,
+        )
+    elif shards > 1 and source.is_read_from_its_beginning:
+        logger.warning(
+            "%s is CSV, of which each shard reads all that comes before it, too. Write it as Parquet, of which each "
+            "reads its own part only.",
+            name,
+        )
 
 
 def _refuse_too_many(settings: Settings, summary: Summary) -> None:

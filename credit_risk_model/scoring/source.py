@@ -86,11 +86,13 @@ class Source(ABC):
         lines_before: How many lines come before its header.
         files: The files that it is made of.
         pieces: How many pieces there are, of which a shard takes whole ones.
+        is_read_from_its_beginning: Whether a shard reads all that comes before it, to number its rows.
     """
 
     ids: pa.Schema
     files: Sequence[Path]
     pieces: int
+    is_read_from_its_beginning: bool = False
     notes: tuple[str, ...] = ()
     lines_before: int = 0
     rows_before: int

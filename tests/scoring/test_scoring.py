@@ -326,6 +326,17 @@ def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: 
     assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
 
 
+def test_shards_of_csv_are_told_what_they_cost(book: Path, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """That a shard of CSV reads all before it is said before the run, with the cure; a shard of Parquet does not."""
+    warning = (
+        "loans.csv is CSV, of which each shard reads all that comes before it, too. Write it as Parquet, of which each "
+        "reads its own part only."
+    )
+    for suffix in ("csv", "parquet"):
+        done = run_scoring(book / f"loans.{suffix}", "--output", tmp_path / "part.parquet", "--shard", "2/2")
+        assert (done.stderr.splitlines()[1] == warning) is (suffix == "csv")
+
+
 @contextmanager
 def on_a_terminal(line: list[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """Run a command on a terminal; give the process and what reads the terminal."""
