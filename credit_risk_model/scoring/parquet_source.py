@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
-from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout, plain_names
+from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import is_text
 
 CHUNK_ROWS = 16_384
@@ -70,8 +70,7 @@ class ParquetSource(Source):
         header = plain_names(names)
         self._types = dict(zip(header, [*schema.types, *(key.type for key in parts[0].keys.values())], strict=True))
         self._names = dict(zip(header, names, strict=True))
-        columns = find_columns(path.name, header, ids)
-        check_types(path.name, columns, self._type_of)
+        columns = find_columns(path.name, header, ids, self._type_of)
         self._layout = find_layout(columns, header, ids, self._find_latest, as_of)
         self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
         self._texts = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]

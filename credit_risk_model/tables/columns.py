@@ -95,16 +95,19 @@ def find_layout(
     return Layout({**columns, **{name: name for name in months}}, ids, age, months)
 
 
-def find_columns(table: str, header: Sequence[str], ids: tuple[str, ...] = ()) -> dict[str, str]:
+def find_columns(
+    table: str, header: Sequence[str], ids: tuple[str, ...] = (), type_of: Callable[[str], pa.DataType] | None = None
+) -> dict[str, str]:
     """Find the table's column for each contract field and each id.
 
     Args:
         table: What the table is called in an error.
         header: Names of its columns.
         ids: Columns that are passed through.
+        type_of: Finds the type of a column; None where a column may be read as any.
 
     Raises:
-        DataError: A column is missing, or is there more than once.
+        DataError: A column is missing, there more than once, or of a type that can't hold its field; all are named.
     """
     found, missing, repeated = {}, [], []
     for feature in CONTRACT_FEATURES:
@@ -119,10 +122,14 @@ def find_columns(table: str, header: Sequence[str], ids: tuple[str, ...] = ()) -
     repeated += [name for name in ids if header.count(name) > 1]
     if AGE not in header:
         repeated += [name for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if header.count(name) > 1]
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(missing)}. Each is needed by one of its names.")
-    if repeated:
-        raise DataError(f"{table}: more than one column for {', '.join(repeated)}. Keep one of each.")
+    wrong = _find_wrong_types(found, type_of) if type_of else []
+    problems = {
+        "no column {}. Each is needed by one of its names.": missing,
+        "more than one column for {}. Keep one of each.": repeated,
+        "wrong type of column {}. Write them so.": wrong,
+    }
+    if told := [words.format(", ".join(names)) for words, names in problems.items() if names]:
+        raise DataError(f"{table}: {' '.join([told[0], *(each[0].upper() + each[1:] for each in told[1:])])}")
     return found | {name: name for name in ids}
 
 
@@ -140,29 +147,17 @@ def _squeeze(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def check_types(table: str, columns: Mapping[str, str], type_of: Callable[[str], pa.DataType]) -> None:
-    """Refuse a column whose type can't hold its field.
-
-    Args:
-        table: What the table is called in an error.
-        columns: The table's column for each field.
-        type_of: Finds the type of a column.
-
-    Raises:
-        DataError: A type does not fit; all columns are named of which that is so.
-    """
+def _find_wrong_types(columns: Mapping[str, str], type_of: Callable[[str], pa.DataType]) -> list[str]:
+    """Name the columns whose type can't hold their field, and what is needed."""
     wrong = []
     for feature in CONTRACT_FEATURES:
-        column = columns.get(feature.name)
-        if column is None:
+        if (column := columns.get(feature.name)) is None:
             continue
         kind = type_of(column)
         numbers = not feature.levels or feature.name in NUMBERS_ALLOWED
-        fits = is_text(kind) or pa.types.is_null(kind) or (numbers and is_number(kind))
-        if not fits:
-            wrong.append(f"column {column} is of type {kind}, {'text is' if feature.levels else 'numbers are'} needed")
-    if wrong:
-        raise DataError(f"{table}: {'; '.join(wrong)}.")
+        if not (is_text(kind) or pa.types.is_null(kind) or (numbers and is_number(kind))):
+            wrong.append(f"{column} ({kind}, {'text is' if feature.levels else 'numbers are'} needed)")
+    return wrong
 
 
 def check_months(table: str, column: str, kind: pa.DataType) -> None:

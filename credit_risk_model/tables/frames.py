@@ -9,7 +9,7 @@ import pyarrow as pa
 from credit_risk_model.errors import DataError
 from credit_risk_model.loan_age import parse_as_of
 from credit_risk_model.tables.ages import find_latest
-from credit_risk_model.tables.columns import check_months, check_types, find_columns, find_layout, plain_names
+from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import one_array
 
 _NAME = "The frame"
@@ -55,9 +55,13 @@ def read_frame(frame: Frame, as_of: str | None) -> tuple[pa.Table, Counter[str]]
         ConfigurationError: `as_of` is no month.
     """
     month, header = parse_as_of(as_of), frame.header
-    columns = find_columns(_NAME, header)
-    found = {column: frame.column(column) for column in columns.values()}
-    check_types(_NAME, columns, lambda column: found[column].type)
+    found: dict[str, pa.Array] = {}
+
+    def type_of(column: str) -> pa.DataType:
+        found[column] = frame.column(column)
+        return found[column].type
+
+    columns = find_columns(_NAME, header, type_of=type_of)
     layout = find_layout(columns, header, (), lambda name: find_latest(_months(frame, name)), month)
     found |= {name: _months(frame, name) for name in layout.months}
     return layout.to_loans({name: found[column] for name, column in layout.columns.items()})

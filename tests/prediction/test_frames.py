@@ -168,8 +168,8 @@ def test_age_comes_from_months_where_it_is_not_given(model: LoanModel, loan: dic
         (pd.DataFrame({"term": [" 36 months"]}), r"The frame: no column annual_income \(annual_inc\), "),
         (
             made_up_loans(2).set_column(1, "annual_income", [[True, False]]).set_column(6, "home_ownership", [[1, 2]]),
-            "The frame: column annual_income is of type bool, numbers are needed; "
-            "column home_ownership is of type int64, text is needed.",
+            r"The frame: wrong type of column annual_income \(bool, numbers are needed\), home_ownership \(int64, text "
+            r"is needed\). Write them so.$",
         ),
         (
             made_up_loans(2).drop_columns(AGE).append_column("issue_d", [[1, 2]]).append_column("snapshot_d", [[1, 2]]),

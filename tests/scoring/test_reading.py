@@ -309,9 +309,13 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("annual_income", [65000], "column annual_income is of type list<element: int64>, numbers are needed"),
-        ("annual_income", True, "column annual_income is of type bool, numbers are needed"),
-        ("home_ownership", 1, "column home_ownership is of type int64, text is needed"),
+        (
+            "annual_income",
+            [65000],
+            r"wrong type of column annual_income \(list<element: int64>, numbers are needed\). Write them so.$",
+        ),
+        ("annual_income", True, r"wrong type of column annual_income \(bool, numbers are needed\). Write them so.$"),
+        ("home_ownership", 1, r"wrong type of column home_ownership \(int64, text is needed\). Write them so.$"),
     ],
 )
 def test_column_of_another_type_is_refused(
@@ -344,16 +348,17 @@ def test_levels_are_text_of_any_type(
     assert found[0] == found[1]
 
 
-def test_all_columns_of_other_types_are_named(loan: dict[str, Any], tmp_path: Path) -> None:
-    """What is wrong with the columns' types is said at once, not one column a run."""
+def test_all_that_is_wrong_with_columns_is_named(loan: dict[str, Any], tmp_path: Path) -> None:
+    """Columns that are missing and those of other types are told at once, not one a run."""
+    del loan["term"]
     path = tmp_path / "loans.parquet"
     pq.write_table(pa.Table.from_pylist([loan | {"annual_income": True, "home_ownership": 1}]), path)
     with pytest.raises(
         DataError,
-        match=r"^loans.parquet: column annual_income is of type bool, numbers are needed; "
-        r"column home_ownership is of type int64, text is needed.$",
+        match=r"^loans.parquet: no column term, id. Each is needed by one of its names. Wrong type of column "
+        r"annual_income \(bool, numbers are needed\), home_ownership \(int64, text is needed\). Write them so.$",
     ):
-        open_source(path)
+        open_source(path, ("id",))
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())])
