@@ -42,7 +42,13 @@ def open_source(
         if path.is_fifo() or path.is_char_device():
             raise DataError(f"{path.name}: a pipe or a terminal, of which nothing can be read twice. Name a file.")
         files = _files_of(path)
-        if _is_parquet(files[0]):
+        first, *others = files
+        is_parquet = _is_parquet(first)
+        for file in others:
+            if _is_parquet(file) != is_parquet:
+                told = (f"{file.name} is not Parquet, {first.name} is", f"{file.name} is Parquet, {first.name} is not")
+                raise DataError(f"{path.name}: {told[not is_parquet]}. Keep files of one kind in a folder.")
+        if is_parquet:
             parts = find_parts(path, files) if path.is_dir() else [Part(path, {})]
             return ParquetSource(path, parts, ids, shard, as_of=month, threads=threads)
         return CsvSource(path, files, ids, shard, as_of=month, threads=threads)

@@ -186,3 +186,19 @@ def test_ids_of_other_types_go_into_scores_and_rejects(
         assert [row["id"] for row in scored] == list(map(str, expected))
     else:
         assert pq.read_table(settings.output)["id"].to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a.parquet", "b.csv"), "loans: b.csv is not Parquet, a.parquet is. Keep files of one kind in a folder."),
+        (("a.csv", "b.parquet"), "loans: b.parquet is Parquet, a.csv is not. Keep files of one kind in a folder."),
+    ],
+)
+def test_folder_of_two_kinds_is_refused(names: tuple[str, str], message: str, tmp_path: Path) -> None:
+    """A folder with files of two kinds is refused, since some may be there by mistake or twice."""
+    for name in names:
+        write_as(name.partition(".")[2], made_up_loans(2), tmp_path / "loans" / name)
+    with pytest.raises(DataError) as refused:
+        open_source(tmp_path / "loans")
+    assert str(refused.value) == message
