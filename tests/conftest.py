@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -35,6 +36,10 @@ from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans
 from credit_risk_model.training.reference import make_references
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
+
+# How long an example takes hangs on what else runs.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"

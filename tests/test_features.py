@@ -100,7 +100,7 @@ def test_a_dollar_is_less_than_a_step() -> None:
 
 
 @pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: wanted.name)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(loan=valid_loans(age=True))
 def test_loan_and_table_give_the_same_bits(wanted: features.FeatureSet, loan: CreditRiskModelInput) -> None:
     """The row of any valid loan equals its line in a table, to the last bit, levels by their codes."""
@@ -111,7 +111,7 @@ def test_loan_and_table_give_the_same_bits(wanted: features.FeatureSet, loan: Cr
     np.testing.assert_array_equal(table.iloc[0].to_numpy(dtype=float), wanted.encode_loan(loan))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(loan=valid_loans(age=False))
 def test_encoding_loses_nothing(loan: CreditRiskModelInput) -> None:
     """Any valid loan of unknown age can be told from its row."""
@@ -124,7 +124,7 @@ def test_encoding_loses_nothing(loan: CreditRiskModelInput) -> None:
     assert CreditRiskModelInput.model_validate(decoded) == loan
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(loan=valid_loans(age=True))
 def test_arithmetic_of_a_valid_loan_is_finite(loan: CreditRiskModelInput) -> None:
     """No valid loan divides by zero or overflows; only what is not known or does not apply is not a number."""

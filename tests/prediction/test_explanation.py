@@ -7,7 +7,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -67,7 +67,6 @@ def loans() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(deadline=None)
 @given(loans())
 def test_contributions_add_up(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
     """For any valid loan, baseline and contributions together are the probability."""
@@ -134,7 +133,6 @@ def test_contributions_at_the_contracts_corners_are_finite_and_add_up(
         )
 
 
-@settings(deadline=None)
 @given(loans())
 def test_reasons_are_distinct_facts(model: CreditRiskExplanation, loan: dict[str, Any]) -> None:
     """Of the principal reasons no two rest on the same fields, and no two restate the same payment."""

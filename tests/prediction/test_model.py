@@ -107,7 +107,7 @@ def test_age_that_an_archive_can_not_use_is_said(
     assert unknown.cautions == (Caution.instalments_due_missing,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(due=st.integers(0, 35), paid=st.floats(0, 36), last=st.floats(0, 3), rate=st.floats(5.32, 28.99))
 def test_more_instalments_due_never_lower_the_risk(
     model: CreditRiskModel, due: int, paid: float, last: float, rate: float

@@ -191,7 +191,7 @@ def test_row_above_its_term_is_read_as_it_stands(write_rows: WriteRows) -> None:
 MONTHS = st.sampled_from(["Dec-2011", "Jan-2012", "Feb-2012", "Jan-2016", "Dec-2019", "", "NA", "2012", "Feb-12"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_training_and_scoring_find_the_same_ages(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever months a file has, its loans are as old when they are scored as when they are trained on."""

@@ -180,7 +180,7 @@ def test_text_that_is_no_number_is_not_finite(loan: dict[str, Any], book: Callab
     assert found[0] == loan
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.one_of(
         st.sampled_from(MISSING_TEXTS), st.text("0123456789+-.eEinfatyINFATY \t", max_size=12), st.floats().map(repr)
@@ -203,7 +203,7 @@ def test_one_bad_cell_changes_no_other(text: str) -> None:
     assert repr(slow) == repr(fast)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_decimals_are_read_as_python_reads_them(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     """A number's text gives the very bits that it gives in a request."""

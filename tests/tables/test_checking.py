@@ -70,7 +70,7 @@ def fields_refused(loan: dict[str, Any]) -> set[str]:
     return set()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LOANS)
 def test_rows_and_requests_are_refused_alike(loans: list[dict[str, Any]]) -> None:
     """A row is rejected for the very fields that a request with its values would be refused for."""
@@ -82,7 +82,7 @@ def test_rows_and_requests_are_refused_alike(loans: list[dict[str, Any]]) -> Non
     assert sum(checked.counts.values()) == sum(map(len, checked.reasons.values()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LOANS)
 def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) -> None:
     """A good row's features are, bit for bit, those of a request with its values."""
