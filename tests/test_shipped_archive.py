@@ -54,7 +54,7 @@ def test_configuration_pins_it() -> None:
 
 
 def test_figures_reach_what_is_promised(shipped: archive.Archive) -> None:
-    """What the README promises: on running loans first, over three splits, out of time and with a source left out."""
+    """What docs/explanation/model.md promises: of running loans, over three splits, out of time, a source left out."""
     metrics = shipped.metadata.metrics
     mean = metrics["split_seeds"]["mean"]
     assert mean["auc"] >= 0.994
