@@ -59,7 +59,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_openapi.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -108,7 +108,7 @@ lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .
 	$(TRAINING)/bin/ruff format --check .
 	$(TRAINING)/bin/mypy
-	$(TRAINING)/bin/mypy docs/picture.py
+	$(TRAINING)/bin/mypy docs/picture.py docs/reference.py
 
 format: $(TRAINING)/.installed ## Bring the code into its format
 	$(TRAINING)/bin/ruff format .
@@ -116,7 +116,12 @@ format: $(TRAINING)/.installed ## Bring the code into its format
 contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
 	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.openapi --output service_contract.yaml
 
-reference: $(TRAINING)/.installed ## Draw the docs' picture anew
+docs: $(TRAINING)/.installed ## Build the documentation into build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(TRAINING)/bin/mkdocs build --strict --quiet
+	@echo "Open build/docs/index.html."
+
+reference: $(TRAINING)/.installed ## Write the docs' reference pages and picture anew
+	$(TRAINING)/bin/python docs/reference.py
 	$(TRAINING)/bin/python docs/picture.py
 
 screenshot: $(TRAINING)/.installed ## Take the docs' picture of the documentation page anew (needs chromium)

@@ -1,0 +1,149 @@
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, find_tool
+from playwright.sync_api import sync_playwright
+from test_readme import commands_of
+
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.service.settings import ServiceSettings, read_configuration
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+REFERENCE: dict[str, Any] = runpy.run_path(str(DOCS / "reference.py"))
+MAP = (DOCS / "where-things-live.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", REFERENCE["WRITERS"])
+def test_reference_is_written_from_the_code(name: str) -> None:
+    """Each generated page is what docs/reference.py writes, to the last byte."""
+    written = REFERENCE["WRITERS"][name]()
+    assert (DOCS / "reference" / name).read_text(encoding="utf-8") == written, "Run `make reference`."
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it, in which every link and every page of the navigation is there."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_site_asks_nothing_of_the_internet(site: Path) -> None:
+    """No page or style sheet loads a script, a style, a font or a picture from elsewhere."""
+    pages = [*site.rglob("*.html")]
+    assert len(pages) > len(PAGES)
+    for page in (*pages, *site.rglob("*.css")):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|link|iframe)[^>]*?(?:src|href)=\"?([^\" >]+)", text)
+        loaded += re.findall(r"url\([\"']?([^\"')]+)", text)
+        assert [each for each in loaded if re.match(r"(https?:)?//", each)] == [], page.name
+
+
+def test_site_is_searched_from_disk(site: Path) -> None:
+    """Opened from disk, with no network at all, the pages find a word."""
+    chromium = find_tool("chromium", "chromium-browser", "google-chrome")
+    with sync_playwright() as playwright:
+        arguments = ["--host-resolver-rules=MAP * ~NOTFOUND"]
+        page = playwright.chromium.launch(executable_path=chromium, args=arguments).new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "how-to" / "train.html").as_uri())
+        page.locator("input.md-search__input").click()
+        page.keyboard.type("golden loans")
+        found = page.wait_for_selector(".md-search-result__link", timeout=30_000)
+        assert found is not None
+        assert "ready.html" in str(found.get_attribute("href"))
+        assert all(url.startswith("file:") for url in asked)
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading of the page "Where things live"."""
+    section = MAP.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize(("thing", "path", "words"), rows_of("Where a thing is set"))
+def test_thing_lives_where_the_page_says(thing: str, path: str, words: str) -> None:
+    """The file that the page names for a thing is there, and holds the words beside it."""
+    assert words in (ROOT / path).read_text(encoding="utf-8"), thing
+
+
+def test_fields_settings_and_metrics_live_in_their_files_alone() -> None:
+    """Each field and setting stands in the page's file and no other; each metric's name in one of its two files."""
+    places = {thing.partition(":")[0]: ROOT / path for thing, path, _ in rows_of("Where a thing is set")}
+    modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "credit_risk_model").rglob("*.py")}
+    for thing, model in (("a field of a loan", CreditRiskModelInput), ("a setting of the service", ServiceSettings)):
+        for name, field in model.model_fields.items():
+            assert field.description
+            first = field.description[:30]
+            assert [path for path, text in modules.items() if first in text] == [places[thing]], name
+    named = re.findall(r"^\| `(credit_risk_\w+)` ", REFERENCE["write_metrics"](), re.MULTILINE)
+    text = modules[places["a metric"]] + modules[places["a metric of drift"]]
+    assert len(named) > 25
+    for name in named:
+        assert f'"{name}"' in text or f'"{re.sub("_(total|info)$", "", name)}"' in text
+
+
+def test_no_folder_is_missing_on_the_map() -> None:
+    """The page has every folder at the top and every one of the package, and no other."""
+    done = subprocess.run([find_tool("git"), "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    folders = {str(parent) for name in done.stdout.split() for parent in Path(name).parents} - {"."}
+    kept = {folder for folder in folders if "/" not in folder or folder.startswith("credit_risk_model/")}
+    assert {folder for folder, _ in rows_of("What is in which folder")} == kept
+
+
+def test_commands_of_the_pages_can_be_given() -> None:
+    """Each `make` of a page is known to the Makefile, with its settings; each module of the package has its options."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    found = {command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8"))}
+    tried = 0
+    for command in found:
+        words = [word for word in shlex.split(command) if not word.startswith(("LOAN_DATA=", "|"))]
+        if words[0] == "make":
+            for word in words[1:]:
+                target = rf"^{word.partition('=')[0]} [?:]=" if "=" in word else rf"^([\w-]+ )*{word}( [\w-]+)*:"
+                assert re.search(target, makefile, re.MULTILINE), command
+            tried += 1
+        elif words[:2] == ["python", "-m"] and words[2].startswith("credit_risk_model"):
+            program = " ".join(words[1:3] if words[2] != "credit_risk_model.monitoring" else words[1:4])
+            text = known.partition(f"usage: python {program} [")[2].partition("```")[0]
+            assert text, command
+            for option in (word for word in words if word.startswith("--")):
+                assert option in text, command
+            tried += 1
+    assert tried > 15
+
+
+@pytest.mark.parametrize("page", ["another-archive.md", "cut-off.md", "api-keys.md"])
+def test_settings_of_the_pages_are_settings(page: str, tmp_path: Path) -> None:
+    """The YAML that a page shows is a configuration that the service takes, where it stands in one."""
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", (DOCS / "how-to" / page).read_text(), re.MULTILINE | re.DOTALL)
+    tried = 0
+    for indent, block in blocks:
+        shown = yaml.safe_load("\n".join(line.removeprefix(indent) for line in block.splitlines()))
+        configuration = yaml.safe_load((ROOT / "configuration" / "rest_configuration.yaml").read_text())
+        if "models" in shown:
+            configuration |= shown
+        elif "configuration" in shown:
+            configuration["models"][0] |= shown
+        elif "api_keys" in shown:
+            configuration["service"] |= shown
+        else:
+            continue
+        path = tmp_path / "configuration.yaml"
+        path.write_text(yaml.safe_dump(configuration))
+        read_configuration(path)
+        tried += 1
+    assert tried
