@@ -56,6 +56,8 @@ LONGEST = ("training/test_pipeline.py", "test_notebook.py")
 BESIDE_OTHERS = (
     "api_keys",
     "browser",
+    "clients",
+    "contract",
     "cors",
     "decision_log",
     "docs_pages",
