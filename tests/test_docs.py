@@ -1,6 +1,7 @@
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from test_readme import commands_of
 
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.service.settings import ServiceSettings, read_configuration
+from credit_risk_model.training import loans
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -147,3 +149,35 @@ def test_settings_of_the_pages_are_settings(page: str, tmp_path: Path) -> None:
         read_configuration(path)
         tried += 1
     assert tried
+
+
+def test_statuses_of_the_page_are_those_of_the_training() -> None:
+    """The page on loan books has each status of the training with its label, and every column that must be there."""
+    page = (DOCS / "how-to" / "another-loan-book.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*`) \| (safe|risky) \|$", page, re.MULTILINE)
+    labels = {status: label for statuses, label in rows for status in re.findall("`(.*?)`", statuses)}
+    assert labels == dict.fromkeys(loans.SAFE_STATUSES, "safe") | dict.fromkeys(loans.RISKY_STATUSES, "risky")
+    fields = (DOCS / "reference" / "fields.md").read_text(encoding="utf-8")
+    assert all(f"`{column}`" in page + fields for column in loans.NAMES)
+
+
+def test_archive_on_a_volume_is_mounted_by_the_patch_of_the_page(tmp_path: Path) -> None:
+    """The page's patch of an overlay mounts the volume where the page's configuration names the archive."""
+    kubectl = find_tool("kubectl", packaged=False)
+    page = (DOCS / "how-to" / "another-archive.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+    (patches,) = (block["patches"] for block in blocks if "patches" in block)
+    for folder in ("kubernetes", "configuration"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    overlay = tmp_path / "overlays" / "own"
+    overlay.mkdir(parents=True)
+    text = yaml.safe_dump({"resources": ["../../kubernetes"], "patches": patches})
+    (overlay / "kustomization.yaml").write_text(text)
+    done = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, text=True, check=True)
+    (pod,) = (
+        item["spec"]["template"]["spec"] for item in yaml.safe_load_all(done.stdout) if item["kind"] == "Deployment"
+    )
+    (container,) = pod["containers"]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "models")
+    assert (mount["mountPath"], mount["readOnly"]) == (str(Path(blocks[0]["configuration"]["archive"]).parent), True)
+    assert [volume for volume in pod["volumes"] if volume["name"] == "models"]
