@@ -117,7 +117,7 @@ contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
 	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.openapi --output service_contract.yaml
 
 docs: $(TRAINING)/.installed ## Build the documentation into build/docs/index.html
-	NO_MKDOCS_2_WARNING=1 $(TRAINING)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(TRAINING)/bin/mkdocs build --strict
 	@echo "Open build/docs/index.html."
 
 reference: $(TRAINING)/.installed ## Write the docs' reference pages and picture anew

@@ -34,9 +34,12 @@ def test_reference_is_written_from_the_code(name: str) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it, in which every link and every page of the navigation is there."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    (options,) = re.findall(r"bin/mkdocs (build .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    command = [sys.executable, "-m", "mkdocs", *options.split(), "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "--strict" in command
+    assert "--quiet" not in command  # it would hide the warnings from --strict
     return folder
 
 
@@ -112,7 +115,8 @@ def test_commands_of_the_pages_can_be_given() -> None:
     found = {command for page in PAGES for command in commands_of(page.read_text(encoding="utf-8"))}
     tried = 0
     for command in found:
-        words = [word for word in shlex.split(command) if not word.startswith(("LOAN_DATA=", "|"))]
+        words = [word for word in shlex.split(command) if not word.startswith(("LOAN_DATA=", "|", "\n"))]
+        words[0] = words[0].removeprefix(".venv/training/bin/")
         if words[0] == "make":
             for word in words[1:]:
                 target = rf"^{word.partition('=')[0]} [?:]=" if "=" in word else rf"^([\w-]+ )*{word}( [\w-]+)*:"

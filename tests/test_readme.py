@@ -32,8 +32,8 @@ TRIED_ELSEWHERE = {
 
 def commands_of(text: str) -> list[str]:
     """The commands of a page's console blocks, each on one line, without comments."""
-    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in re.findall(r"^\$ ((?:[^\n]*\\\n)*[^\n]*)", block, re.MULTILINE)]
+    blocks = re.findall(r"^ *```console\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in re.findall(r"^ *\$ ((?:[^\n]*\\\n)*[^\n]*)", block, re.MULTILINE)]
     return [part.strip() for line in lines for part in re.split(r" && ", re.sub(r"\s{2,}#.*", "", line))]
 
 
