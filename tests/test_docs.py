@@ -185,3 +185,19 @@ def test_archive_on_a_volume_is_mounted_by_the_patch_of_the_page(tmp_path: Path)
     (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "models")
     assert (mount["mountPath"], mount["readOnly"]) == (str(Path(blocks[0]["configuration"]["archive"]).parent), True)
     assert [volume for volume in pod["volumes"] if volume["name"] == "models"]
+
+
+def test_page_on_http_has_every_path_and_status() -> None:
+    """The page's tables have the contract's paths and the statuses of refused requests, and no others."""
+    page = (DOCS / "reference" / "http.md").read_text(encoding="utf-8")
+    contract = yaml.safe_load((ROOT / "service_contract.yaml").read_text())["paths"]
+    rows = re.findall(r"^\| (`(?:GET|POST) [^|]*) \|", page, re.MULTILINE)
+    paths = {path for row in rows for path in re.findall("/[a-z/_.]+", row)}
+    served = {path.replace("{model_qualified_name}", "credit_risk_model") for path in contract} - {"/"}
+    assert paths == served | {"/metrics", "/docs", "/redoc", "/openapi.json"}
+    bounds = (DOCS / "bounds.md").read_text(encoding="utf-8").partition("## Why a request was refused")[2]
+    rows = re.findall(r"^\| `\w+` \| ([\d, ]+) \|", bounds, re.MULTILINE)
+    refused = {status for row in rows for status in row.split(", ")}
+    errors = page.partition("## Errors")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \|", errors, re.MULTILINE)
+    assert {status for row in rows for status in row.split(", ")} == refused
