@@ -201,3 +201,18 @@ def test_page_on_http_has_every_path_and_status() -> None:
     errors = page.partition("## Errors")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\d, ]+) \|", errors, re.MULTILINE)
     assert {status for row in rows for status in row.split(", ")} == refused
+
+
+def test_figures_of_the_service_are_the_measured_ones() -> None:
+    """The table of the page on performance has the medians that `make bench` has written, rounded."""
+
+    def rows(path: Path) -> list[list[float]]:
+        cells = re.findall(
+            r"^\| [a-z][^|]*((?: \| [\d.,]+(?: \([^|]*\))?){6}) \|$", path.read_text("utf-8"), re.MULTILINE
+        )
+        return [[float(re.sub(r" \(.*|,", "", cell)) for cell in row.split(" | ")[1:]] for row in cells]
+
+    shown, measured = rows(DOCS / "performance.md"), rows(ROOT / "benchmarks" / "results" / "serving.md")
+    assert len(shown) == 5
+    for figures in shown:
+        assert [row for row in measured if row == pytest.approx(figures, rel=0.02)], figures
