@@ -59,7 +59,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_openapi.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-long test-containers test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

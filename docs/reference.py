@@ -46,7 +46,7 @@ COMMANDS = {
     "credit_risk_model.training.notebook": "Run the notebook",
     "credit_risk_model.training.download": "Fetch Kaggle's file",
     "credit_risk_model.training.synthetic": "Make a loan book",
-    "credit_risk_model.service.contract": "Write the contract",
+    "credit_risk_model.service.openapi": "Write the contract",
 }
 """The commands by module and subcommand, in the page's order."""
 

@@ -57,7 +57,6 @@ BESIDE_OTHERS = (
     "api_keys",
     "browser",
     "clients",
-    "contract",
     "cors",
     "decision_log",
     "docs_pages",
