@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from credit_risk_model import __version__
+from credit_risk_model.cores import count_cores
+from credit_risk_model.whole_file import write_whole
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,21 +69,15 @@ def write(
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a file, whole or not at all."""
+    write_whole(path, content)
 
 
 def machine() -> dict[str, Any]:
     """Describe what the figures depend on: processor, cores, memory, Python and the packages that are installed."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": count_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),

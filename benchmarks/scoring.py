@@ -31,7 +31,6 @@ from benchmarks.processes import ROOT
 from credit_risk_model import archive
 from credit_risk_model.features import AGE_KNOWN
 from credit_risk_model.tables.checking import check
-from credit_risk_model.tables.threads import cores
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
@@ -71,7 +70,7 @@ def main() -> None:
         {"From file to file, against LightGBM alone": rows},
         [
             f"Medians of {options.rounds} rounds in turns (one of ten million rows), memory the largest of them; "
-            f"{cores()} threads each; pyarrow {pa.__version__}.",
+            f"{count_cores()} threads each; pyarrow {pa.__version__}.",
             "`ratio`: rows a second of the whole run, start of the process included, to those of `Booster.predict` on "
             f"{MATRIX_ROWS:,} ready rows, round by round. `us a further row`: what each row took that the next smaller "
             "file of the kind has not; so what a row costs without the start of the process.",
@@ -135,7 +134,7 @@ def compare(
     runs, alone, alone_cpu = [], [], []
     for _ in range(rounds):
         begin, begin_cpu = time.perf_counter(), time.process_time()
-        booster.predict(matrix, num_threads=cores())
+        booster.predict(matrix, num_threads=count_cores())
         alone.append(len(matrix) / (time.perf_counter() - begin))
         alone_cpu.append((time.process_time() - begin_cpu) / len(matrix))
         runs.append(score(source))

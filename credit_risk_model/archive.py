@@ -3,10 +3,8 @@
 import hashlib
 import io
 import json
-import os
 import re
 import stat
-import tempfile
 import threading
 import zipfile
 import zlib
@@ -26,6 +24,7 @@ from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.trees import check_trees
 from credit_risk_model.trial import try_models
+from credit_risk_model.whole_file import write_whole
 
 MODEL = "model.txt"
 MODEL_WITHOUT_AGE = "model_without_age.txt"
@@ -282,21 +281,20 @@ def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -
     except ValidationError as error:
         raise ModelArchiveError(f"The metadata is not valid: {_first_error(error)}.") from None
     contents = {**files, METADATA: record.model_dump_json(indent=1).encode()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name in CONTENTS:
-                entry = zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_TIME)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, contents.get(name, b""), compresslevel=9)
-        # As any reader would, with a child process: what crashes LightGBM must not take a training of hours with it.
-        read(Path(temporary))
-        os.chmod(temporary, 0o644)  # mkstemp keeps it to the owner; the service may run as another user
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    packed = _pack(contents)
+    # As any reader would, with a child process: what crashes LightGBM must not take a training of hours with it.
+    _verify(path, packed, sha256(packed), trusted=False)
+    write_whole(path, packed)
+
+
+def _pack(contents: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in CONTENTS:
+            entry = zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, contents.get(name, b""), compresslevel=9)
+    return buffer.getvalue()
 
 
 def read(path: Path, pinned: str | None = None) -> Archive:

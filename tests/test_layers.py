@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "credit_risk_model"
 
 FLOORS = {
     "__init__": 0,
+    "cores": 0,
     "errors": 0,
+    "whole_file": 0,
     "schemas": 1,
     "features": 2,
     "booster": 3,

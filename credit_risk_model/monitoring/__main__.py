@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import CreditRiskError, ModelArchiveError
 from credit_risk_model.monitoring import drift, outcomes, replay
 from credit_risk_model.monitoring.page import page
+from credit_risk_model.whole_file import write_whole
 
 FAILED = 1
 FOUND_WRONG = 3
@@ -190,10 +190,8 @@ def _write_page(
 ) -> None:
     if path is None:
         return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(page(title, told, rows, pictures), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, page(title, told, rows, pictures).encode())
     except OSError as error:
         raise DecisionLogError(f"{path}: can't be written ({error.strerror}).") from None
 

@@ -1,12 +1,12 @@
 """The model that answers many loans at once."""
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
 
 from credit_risk_model.booster import Booster
+from credit_risk_model.cores import count_cores
 from credit_risk_model.prediction.model import ArchiveModel, decide, find_cautions
 from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput
@@ -26,7 +26,7 @@ class CreditRiskBatch(ArchiveModel):
 
     @cached_property
     def _cores(self) -> int:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return count_cores()
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.archive import Archive
+from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.prediction.explanation import REASONS_FOR_A_DECISION, CreditRiskExplanation
@@ -20,7 +21,7 @@ from credit_risk_model.schemas import CreditRisk, CreditRiskExplanationInput
 from credit_risk_model.tables.checking import CheckedLoans, check
 from credit_risk_model.tables.frames import Frame, open_frame, read_frame
 from credit_risk_model.tables.scale import FACTORS, count_small_values, refuse_wrong_scales
-from credit_risk_model.tables.threads import cores, map_in_order
+from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, op
         return answer(checked), checked.converted
 
     chunks = []
-    for chunk, more in map_in_order(answer_chunk, range(0, max(1, loans.num_rows), chunk_rows), cores()):
+    for chunk, more in map_in_order(answer_chunk, range(0, max(1, loans.num_rows), chunk_rows), count_cores()):
         chunks.append(chunk)
         converted += more
     answers = pa.concat_tables(chunks).combine_chunks()

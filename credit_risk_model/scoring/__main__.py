@@ -13,13 +13,13 @@ from typing import NoReturn
 import pyarrow as pa
 from tqdm import tqdm
 
+from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.run import Settings, Summary, score
 from credit_risk_model.scoring.source import Shard
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
 from credit_risk_model.tables.scale import FACTORS
-from credit_risk_model.tables.threads import cores
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shard", type=_shard, default=Shard(), metavar="K/N", help="score the K-th of N parts, counted from 1"
     )
-    parser.add_argument("--threads", type=int, default=cores(), help="default: the cores, %(default)s")
+    parser.add_argument("--threads", type=int, default=count_cores(), help="default: the cores, %(default)s")
     options = parser.parse_args(arguments)
     options.ids, options.accepted_scales = tuple(options.ids), tuple(options.accepted_scales)
     return options

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
+from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off, valid_digest
 from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, largest_in_training, predict_table
@@ -22,7 +23,7 @@ from credit_risk_model.scoring.source import Shard, Source, Task
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
-from credit_risk_model.tables.threads import cores, map_in_order
+from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Settings:
     archive: str | None = None
     cut_off: float | None = None
     shard: Shard = field(default_factory=Shard)
-    threads: int = field(default_factory=cores)
+    threads: int = field(default_factory=count_cores)
     accepted_scales: tuple[str, ...] = ()
 
     @property

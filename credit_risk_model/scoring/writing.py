@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -49,48 +50,6 @@ class OutputFile:
             self._file.flush()
 
 
-class _UnfinishedFile:
-    """A file without its name: it is gone even if the process is killed, where the system knows such files."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        with _telling_errors(path):
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._descriptor, self._has_name = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644), False
-            except (AttributeError, OSError):
-                flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
-                self._descriptor, self._has_name = os.open(self._temporary, flags, 0o644), True
-            self._file = os.fdopen(self._descriptor, "wb")
-        self.output = OutputFile(self._file, path)
-
-    def finish(self) -> None:
-        """See that all of it is on the disk."""
-        self.output.flush()
-        with _telling_errors(self._path):
-            os.fsync(self._descriptor)
-            if not self._has_name:
-                # The folder's descriptor only makes Python call linkat(), which follows /proc's link to the file.
-                self._temporary.unlink(missing_ok=True)
-                os.link(f"/proc/self/fd/{self._descriptor}", self._temporary, src_dir_fd=0, follow_symlinks=True)
-                self._has_name = True
-            self._file.close()
-
-    def publish(self) -> None:
-        """Give it its name."""
-        with _telling_errors(self._path):
-            os.replace(self._temporary, self._path)
-
-    def discard(self) -> None:
-        """Leave nothing of it."""
-        with contextlib.suppress(OSError):  # what is buffered can't be written either
-            self._file.close()
-        if self._has_name:
-            self._temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def whole_files(*paths: Path) -> Iterator[tuple[OutputFile, ...]]:
     """Give files to write to that get their names once all are written, and leave nothing behind otherwise.
@@ -98,18 +57,25 @@ def whole_files(*paths: Path) -> Iterator[tuple[OutputFile, ...]]:
     Raises:
         DataError: One can't be written, for one because the disk is full, or a folder has its name.
     """
-    unfinished: list[_UnfinishedFile] = []
+    unfinished: list[tuple[UnfinishedFile, Path]] = []
     try:
         for path in paths:
-            unfinished.append(_UnfinishedFile(path))
-        yield tuple(file.output for file in unfinished)
-        for file in unfinished:
-            file.finish()
-        for file in unfinished:
-            file.publish()
+            with _telling_errors(path):
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                unfinished.append((UnfinishedFile(path), path))
+        outputs = tuple(OutputFile(file.stream, path) for file, path in unfinished)
+        yield outputs
+        for file, path in unfinished:
+            with _telling_errors(path):
+                file.finish()
+        for file, path in unfinished:
+            with _telling_errors(path):
+                file.publish()
     except BaseException:
-        for file in unfinished:
-            file.discard()
+        for file, _ in unfinished:
+            with contextlib.suppress(OSError):  # what is buffered can't be written either
+                file.discard()
         raise
 
 

@@ -23,6 +23,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from credit_risk_model.errors import ConfigurationError, CreditRiskError, DataError
+from credit_risk_model.whole_file import name_whole
 
 DATASET = "ranadeep/credit-risk-dataset"
 PAGE = f"https://www.kaggle.com/datasets/{DATASET}"
@@ -56,8 +57,8 @@ def fetch(folder: Path) -> str:
             _unpack(temporary / "dataset.zip", temporary)
             target.parent.mkdir(exist_ok=True)
             if (temporary / DICTIONARY).exists():
-                os.replace(temporary / DICTIONARY, folder / DICTIONARY)
-            os.replace(temporary / LOANS.name, target)
+                name_whole(temporary / DICTIONARY, folder / DICTIONARY)
+            name_whole(temporary / LOANS.name, target)
         return f"Fetched {target}, {target.stat().st_size:,} bytes."
     except OSError as error:
         raise DataError(

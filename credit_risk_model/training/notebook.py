@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from credit_risk_model import errors
 from credit_risk_model.errors import ConfigurationError, CreditRiskError
+from credit_risk_model.whole_file import write_whole
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 BAR = "{desc}: {n_fmt} of {total_fmt} cells |{bar:30}| {elapsed}"
@@ -214,15 +215,7 @@ def _numbered(notebook: NotebookNode, output: Path) -> Path | None:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            nbformat.write(notebook, file)
-        os.chmod(temporary, 0o644)  # mkstemp keeps it to the owner
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_whole(path, f"{nbformat.writes(notebook)}\n".encode())
 
 
 def _in_one_line(message: str) -> str:

@@ -16,7 +16,6 @@ import argparse
 import csv
 import gzip
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
+
+from credit_risk_model.whole_file import open_whole
 
 Array = npt.NDArray[Any]
 Loans = dict[str, Array]
@@ -263,23 +264,20 @@ def _cells(chunk: pd.DataFrame) -> Iterable[tuple[object, ...]]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as raw:
-            if path.suffix == ".gz":
-                # Neither name nor time goes into the header, or the same loans would not be the same bytes.
-                with (
-                    gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-                    io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
-                ):
-                    yield text
-            else:
-                with io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
-                    yield text
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with open_whole(path) as raw:
+        if path.suffix == ".gz":
+            # Neither name nor time goes into the header, or the same loans would not be the same bytes.
+            with (
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
+                io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+            ):
+                yield text
+        else:
+            plain = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+            try:
+                yield plain
+            finally:
+                plain.detach()  # flushes; the file below stays open, to be synced
 
 
 def _chunk(seed: int, start: int) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.scoring import writing
 from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
@@ -19,7 +18,7 @@ SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "c
 def either_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unfinished files without a name, and with one, as where the file system knows no others."""
     if request.param == "named":
-        monkeypatch.delattr(writing.os, "O_TMPFILE")
+        monkeypatch.delattr("os.O_TMPFILE")
 
 
 @pytest.mark.usefixtures("either_kind")

@@ -1,0 +1,61 @@
+"""How many threads a process should use: one per core that it may use, and no more than its container's CPU limit."""
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def count_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
+    """Count the cores that this process may use.
+
+    A container's CPU limit comes from cgroup v2 (`cpu.max`) or v1 (`cpu.cfs_quota_us`), and is rounded up to whole
+    cores. Without a limit, or outside Linux, the process's CPU affinity decides.
+
+    Args:
+        cgroups: Where the control groups are mounted.
+        own: The file that names this process's control groups.
+
+    Returns:
+        A number of cores, at least 1.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = (limit for folder in _folders(cgroups, own) for limit in _limits_of(folder))
+    return max(1, min(allowed, *(ceil(limit) for limit in limits), allowed))
+
+
+def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
+    """Find the folders of this process's groups and of the groups around them: the smallest limit holds."""
+    for line in _read(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # Within a container the mount may begin at the container's own group, so that the path leads nowhere.
+        mounts = (cgroups / "cpu", cgroups / controllers) if controllers else (cgroups,)
+        group = Path(path.lstrip("/"))
+        for mount in mounts:
+            for part in (group, *group.parents):
+                yield mount / part
+
+
+def _limits_of(folder: Path) -> Iterator[float]:
+    """Read a group's limit in cores; nothing where it has none."""
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    try:
+        limit = float(quota) / float(period)
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
+        return
+    if limit > 0:  # version 1 writes -1 where there is no limit
+        yield limit
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
