@@ -21,7 +21,8 @@ from benchmarks import report
 from credit_risk_model import archive
 from credit_risk_model.drift import MEAN, SCORE, ZONE, Bins, Counted, LoanCount, Reference, judge
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
-from credit_risk_model.training import cleaning, fitting, packaging
+from credit_risk_model.training import cleaning, fitting
+from credit_risk_model.training.archived_models import ArchivedModels
 from credit_risk_model.training.loans import ISSUE_MONTH, read_loans
 from credit_risk_model.training.reference import make_references
 
@@ -56,7 +57,7 @@ class Book:
 class Judge:
     """Places loans in a reference's bins, and judges draws of them."""
 
-    def __init__(self, reference: Reference, models: packaging.ArchivedModels) -> None:
+    def __init__(self, reference: Reference, models: ArchivedModels) -> None:
         self.reference, self._models = reference, models
 
     def place(self, loans: pd.DataFrame) -> Book:
@@ -91,17 +92,17 @@ class Draws:
     """Draws from running loans, judged by the reference of one age."""
 
     def __init__(self, path: Path) -> None:
-        loans, _ = cleaning.clean(read_loans(path, None).loans)
+        loans = cleaning.clean(read_loans(path, None).loans).loans
         split = fitting.split(loans, SEED)
         packaged = archive.read(archive.newest())
-        self._models, self._cut_off = packaging.ArchivedModels(packaged), packaged.metadata.cut_off
+        self._models, self._cut_off = ArchivedModels(packaged), packaged.metadata.cut_off
         self._rng = np.random.default_rng(SEED)
         self._training, self._test = (part[fitting.is_running(part)] for part in (split.training, split.test))
         self.references = self._make_references(self._training, self._test)
 
     def _make_references(self, training: pd.DataFrame, test: pd.DataFrame) -> dict[str, Reference]:
-        made = make_references(self._models.predict, training, test, self._cut_off)
-        return {one["age"]: Reference.model_validate(one) for one in made}
+        made = make_references(training, test, self._models.answer(test), self._cut_off)
+        return {reference.age: reference for reference in made}
 
     def use(self, age: str) -> None:
         """Judge by the reference of loans with or without their age from now on."""

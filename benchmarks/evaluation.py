@@ -38,7 +38,7 @@ from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import fitting
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import is_synthetic, read_loans
-from credit_risk_model.training.pipeline import Settings
+from credit_risk_model.training.settings import Settings
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
 logger = logging.getLogger(__name__)
@@ -346,7 +346,7 @@ def _loans(data: Path | None) -> Iterator[tuple[pd.DataFrame, str]]:
             data = Path(folder) / "loan.csv"
             write_synthetic_loan_book(data, SYNTHETIC_ROWS)
         kind = "synthetic" if is_synthetic(data) else "real"
-        loans, _ = clean(read_loans(data).loans)
+        loans = clean(read_loans(data).loans).loans
         yield loans, f"{len(loans):,} {kind} loans after cleaning"
 
 

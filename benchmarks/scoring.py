@@ -113,7 +113,7 @@ def synthetic_loans(folder: Path) -> pa.Table:
     """Make loans that keep the contract, with an id."""
     book = folder / "book.csv"
     write_synthetic_loan_book(book, BOOK_ROWS, seed=1)
-    loans = pa.Table.from_pandas(clean(read_loans(book).loans)[0], preserve_index=False)
+    loans = pa.Table.from_pandas(clean(read_loans(book).loans).loans, preserve_index=False)
     kept = loans.filter(pa.array(check(loans).good))
     return kept.append_column("id", pa.array(np.arange(len(kept))))
 

@@ -113,7 +113,7 @@ def file_to_figures(path: Path) -> Row:
         table = loans.read_loans(path).loans
     rows = len(table)
     with steps.step("clean"):
-        table, _ = cleaning.clean(table)
+        table = cleaning.clean(table).loans
     with steps.step("encode and split"):
         drawn = fitting.split(table, SEED)
     with steps.step("fit"):
@@ -122,7 +122,7 @@ def file_to_figures(path: Path) -> Row:
     with steps.step("predict and evaluate"):
         probability = fitted.predict(drawn.test)
         figures = evaluation.evaluate(fitting.label(drawn.test), probability, 0.5)
-    return {"steps": steps.rows, "rows": rows, "rows_cleaned": len(table), "auc": figures["auc"]}
+    return {"steps": steps.rows, "rows": rows, "rows_cleaned": len(table), "auc": figures.auc}
 
 
 def whole_training(path: Path, search_seconds: float) -> Row:
@@ -157,7 +157,7 @@ def whole_training(path: Path, search_seconds: float) -> Row:
         logger.info("%s", name)
         with steps.step(name):
             call()
-    return {"steps": steps.rows, "rows_cleaned": len(training.loans), "auc": training.metrics["test"]["auc"]}
+    return {"steps": steps.rows, "rows_cleaned": len(training.loans), "auc": training.trained().measure().test.auc}
 
 
 _MEASURED: dict[str, Callable[..., Row]] = {

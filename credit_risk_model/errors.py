@@ -23,3 +23,7 @@ class ModelRefusedError(CreditRiskError):
 
 class MissingPackageError(CreditRiskError, ImportError):
     """A package is not installed that one way to use this one needs."""
+
+
+class StepLeftOutError(CreditRiskError):
+    """A step of a training needs another one, which was not taken."""

@@ -144,7 +144,7 @@ def book_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def loans(book_path: Path) -> pd.DataFrame:
     """The cleaned loans of the book."""
-    return clean(read_loans(book_path).loans)[0]
+    return clean(read_loans(book_path).loans).loans
 
 
 HYPERPARAMETERS = {wanted.name: {"n_estimators": 20, "num_leaves": 7} for wanted in features.FEATURE_SETS}
@@ -162,18 +162,20 @@ def archive_contents(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What `archive.write` is given for the small models: metadata and files."""
     files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>") | packaging.model_files(fitted, seed=3)
+    records = packaging.model_records(fitted, HYPERPARAMETERS)
+    references = make_references(loans, loans, fitted.answer(loans), cut_off=0.3)
     metadata = {
         "model_version": "test",
         "created_at": datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
         "libraries": {},
         "seed": 1,
         "cut_off": 0.3,
-        "models": packaging.model_records(fitted, loans, HYPERPARAMETERS, seed=1, replayed=True),
+        "models": {name: record.model_dump() for name, record in records.items()},
         "metrics": {},
         "cleaning": [],
         "checks": {},
         "data": {"kind": "synthetic", "file": book_path.name, "sha256": "", "rows": 4000, "age": "made up"},
-        "reference": make_references(fitted.predict, loans, loans, cut_off=0.3),
+        "reference": [reference.model_dump() for reference in references],
     }
     return metadata, files
 

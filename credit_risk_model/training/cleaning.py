@@ -1,11 +1,13 @@
 """The row filters, in their published order, and the table of what each of them left."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 
+from credit_risk_model.archive import CleaningRecord
 from credit_risk_model.errors import DataError
-from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
 from credit_risk_model.training.loans import INSTALLMENT, ISSUE_MONTH, SOURCE
 
 _Filter = Callable[[pd.DataFrame], pd.Series]
@@ -56,16 +58,35 @@ after both, and none after the first.
 """
 
 
-def clean(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+@dataclass(frozen=True)
+class CleanLoans:
+    """Loans in the contract's form.
+
+    Attributes:
+        loans: Without `installment` (it follows from amount, rate and term), whole numbers and whole dollars where the
+            contract has integers, categories in the contract's levels.
+        steps: `step`, `rows` left, `removed` and, for a file of Kaggle's size, `published` rows.
+    """
+
+    loans: pd.DataFrame
+    steps: pd.DataFrame
+
+    @property
+    def main_features(self) -> FeatureSet:
+        """The features of the model that answers most: with the age, where a loan's is known."""
+        return AGE_KNOWN if self.loans[AGE].notna().any() else AGE_UNKNOWN
+
+    @property
+    def records(self) -> tuple[CleaningRecord, ...]:
+        """The steps as the archive's metadata stores them."""
+        return tuple(CleaningRecord.model_validate(row) for row in self.steps[["step", "rows"]].to_dict("records"))
+
+
+def clean(loans: pd.DataFrame) -> CleanLoans:
     """Filter the loans and bring them into the contract's form.
 
     Args:
-        loans: What `read_loans` gives.
-
-    Returns:
-        The loans that are left, without `installment` (it follows from amount, rate and term), whole numbers and whole
-        dollars where the contract has integers, categories in the contract's levels; and the table of the steps:
-        `step`, `rows` left, `removed` and, for a file of Kaggle's size, `published` rows.
+        loans: What `read_loans` returns.
 
     Raises:
         DataError: No row is left, or a category is none of the contract's levels.
@@ -80,7 +101,7 @@ def clean(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     steps["removed"] = -steps["rows"].diff().fillna(0).astype(int)
     if steps["rows"].iloc[0] == ROWS_OF_KAGGLES_FILE:
         steps["published"] = pd.array(PUBLISHED_ROWS, dtype="Int64")
-    return _in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True), steps
+    return CleanLoans(_in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True), steps)
 
 
 def _in_contract_form(loans: pd.DataFrame) -> pd.DataFrame:

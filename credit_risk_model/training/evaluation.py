@@ -1,81 +1,71 @@
 """How good a model is: figures, tables and plots from labels and probabilities; no borrower's row in any of them."""
 
-from typing import Any
-
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from credit_risk_model.training.fitting import COST_CUT_OFFS, Probabilities
+from credit_risk_model.training.figures import ByClass, DecisionFigures, Evaluation, Segments
+from credit_risk_model.training.fitting import Probabilities
 
 _BINS = 10
 
 
-def evaluate(risky: pd.Series, probability: Probabilities, cut_off: float) -> dict[str, Any]:
+def evaluate(risky: pd.Series, probability: Probabilities, cut_off: float) -> Evaluation:
     """Measure probabilities against labels.
 
     Args:
         risky: Labels, 1 = risky, the positive class; both classes occur.
         probability: Probability of being risky of the same rows, shape (rows,).
         cut_off: Risky from this probability on.
-
-    Returns:
-        `auc`, `average_precision`, `ks` (Kolmogorov-Smirnov: the largest distance of the classes' cumulative
-        distributions), `gini` (2 AUC - 1), `brier` (mean squared error), `calibration_error` (expected, over tenths of
-        the loans), `mean_probability`, `risky_share`, `rows`, and for the thresholds 0.5 and the cut-off (`at_0.5`,
-        `at_cut_off`): precision, recall and F1 of both classes, accuracy, macro F1, the confusion matrix.
     """
     false_positive_rate, true_positive_rate, _ = metrics.roc_curve(risky, probability)
     auc = float(metrics.roc_auc_score(risky, probability))
     table = calibration_table(risky, probability)
-    return {
-        "rows": len(risky),
-        "risky_share": float(risky.mean()),
-        "mean_probability": float(probability.mean()),
-        "auc": auc,
-        "average_precision": float(metrics.average_precision_score(risky, probability)),
-        "ks": float((true_positive_rate - false_positive_rate).max()),
-        "gini": 2 * auc - 1,
-        "brier": float(metrics.brier_score_loss(risky, probability)),
-        "calibration_error": float(
+    return Evaluation(
+        rows=len(risky),
+        risky_share=float(risky.mean()),
+        mean_probability=float(probability.mean()),
+        auc=auc,
+        average_precision=float(metrics.average_precision_score(risky, probability)),
+        ks=float((true_positive_rate - false_positive_rate).max()),
+        gini=2 * auc - 1,
+        brier=float(metrics.brier_score_loss(risky, probability)),
+        calibration_error=float(
             np.average((table["mean_probability"] - table["risky_share"]).abs(), weights=table["loans"])
         ),
-        "at_0.5": _decide(risky, probability, 0.5),
-        "at_cut_off": _decide(risky, probability, cut_off),
-    }
+        at_half=_decide(risky, probability, 0.5),
+        at_cut_off=_decide(risky, probability, cut_off),
+    )
 
 
-def _decide(risky: pd.Series, probability: Probabilities, threshold: float) -> dict[str, Any]:
+def _decide(risky: pd.Series, probability: Probabilities, threshold: float) -> DecisionFigures:
     decision = (probability >= threshold).astype(int)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         risky, decision, labels=[0, 1], zero_division=0.0
     )
-    names = ("safe", "risky")
-    return {
-        "threshold": threshold,
-        "precision": dict(zip(names, precision.tolist(), strict=True)),
-        "recall": dict(zip(names, recall.tolist(), strict=True)),
-        "f1": dict(zip(names, f1.tolist(), strict=True)),
-        "accuracy": float(metrics.accuracy_score(risky, decision)),
-        "macro_f1": float(f1.mean()),
-        "confusion_matrix": metrics.confusion_matrix(risky, decision, labels=[0, 1]).tolist(),
-    }
+    precisions, recalls, f1s = (ByClass(safe=each[0], risky=each[1]) for each in (precision, recall, f1))
+    return DecisionFigures(
+        threshold=threshold,
+        precision=precisions,
+        recall=recalls,
+        f1=f1s,
+        accuracy=float(metrics.accuracy_score(risky, decision)),
+        macro_f1=float(f1.mean()),
+        confusion_matrix=metrics.confusion_matrix(risky, decision, labels=[0, 1]).tolist(),
+    )
 
 
-def decisions_table(figures: dict[str, Any]) -> pd.DataFrame:
-    """Give precision, recall and F1 of both classes, accuracy and macro F1 at 0.5 and at the cut-off."""
+def decisions_table(figures: Evaluation) -> pd.DataFrame:
+    """Show precision, recall and F1 of both classes, accuracy and macro F1 at 0.5 and at the cut-off."""
     rows = {}
-    for name in ("at_0.5", "at_cut_off"):
-        found = figures[name]
-        row = {
-            f"{risk} {measure}": found[measure][risk]
-            for risk in ("safe", "risky")
-            for measure in ("precision", "recall", "f1")
-        }
-        rows[f"{found['threshold']:.4f}"] = row | {"accuracy": found["accuracy"], "macro F1": found["macro_f1"]}
+    for found in (figures.at_half, figures.at_cut_off):
+        row = {}
+        for risk in ("safe", "risky"):
+            for measure, value in (("precision", found.precision), ("recall", found.recall), ("f1", found.f1)):
+                row[f"{risk} {measure}"] = value.safe if risk == "safe" else value.risky
+        rows[f"{found.threshold:.4f}"] = row | {"accuracy": found.accuracy, "macro F1": found.macro_f1}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("threshold").round(4)
 
 
@@ -100,53 +90,13 @@ def importance_table(estimator: lgb.LGBMClassifier) -> pd.DataFrame:
     return (gain / gain.sum()).sort_values(ascending=False).rename("share_of_gain").rename_axis("feature").to_frame()
 
 
-def cost_table(risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float | None) -> pd.DataFrame:
-    """Show what each cut-off costs: precision, recall, loans called risky and, where a ratio is given, the cost.
-
-    Args:
-        risky: Labels, 1 = risky.
-        probability: Out-of-fold probabilities of the same loans.
-        cost_ratio: Cost of a missed risky loan in false alarms; None where it is not known.
-
-    Returns:
-        A row for each cut-off of `COST_CUT_OFFS`; `expected_cost` is a mean over all loans, in false alarms.
-    """
-    rows = []
-    for cut_off in COST_CUT_OFFS:
-        called = probability >= cut_off
-        hits, alarms, missed = (int(part.sum()) for part in (risky[called], 1 - risky[called], risky[~called]))
-        row = {
-            "cut_off": cut_off,
-            "precision": hits / max(hits + alarms, 1),
-            "recall": hits / max(hits + missed, 1),
-            "called_risky": hits + alarms,
-        }
-        if cost_ratio is not None:
-            row["expected_cost"] = (missed * cost_ratio + alarms) / len(risky)
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("cut_off").round(5)
-
-
-def plot_costs(table: pd.DataFrame, cut_off: float) -> Figure:
-    """Draw precision, recall and, where it is known, the expected cost against the cut-off."""
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    table[["precision", "recall"]].plot(ax=axes)
-    if "expected_cost" in table:
-        (table["expected_cost"] / table["expected_cost"].max()).plot(ax=axes, label="expected cost, of the largest")
-    axes.axvline(cut_off, linestyle=":", color="grey", label="cut-off")
-    axes.set(title="Running loans, out of fold", xlabel="Cut-off", ylabel="Share")
-    axes.legend()
-    return figure
-
-
-def plot_segments(figures: dict[str, dict[str, Any]]) -> Figure:
+def plot_segments(figures: Segments) -> Figure:
     """Draw mean probability against the share that was risky, by segment."""
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots()
     names = list(figures)[::-1]
-    axes.plot([figures[name]["mean_probability"] for name in names], names, "o", label="mean probability")
-    axes.plot([figures[name]["risky_share"] for name in names], names, "|", markersize=14, label="share that was risky")
+    axes.plot([figures[name].mean_probability for name in names], names, "o", label="mean probability")
+    axes.plot([figures[name].risky_share for name in names], names, "|", markersize=14, label="share that was risky")
     axes.set(title="Calibration by kind of loan", xlabel="Probability of risky")
     axes.legend()
     return figure
@@ -185,14 +135,13 @@ def plot_calibration(risky: pd.Series, probability: Probabilities) -> Figure:
     return figure
 
 
-def plot_confusion(figures: dict[str, Any]) -> Figure:
+def plot_confusion(figures: Evaluation) -> Figure:
     """Draw the confusion matrices at 0.5 and at the cut-off."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("at_0.5", "at_cut_off"), strict=True):
-        found = figures[name]
-        display = metrics.ConfusionMatrixDisplay(np.array(found["confusion_matrix"]), display_labels=["safe", "risky"])
+    for axes, found in zip(figure.subplots(1, 2), (figures.at_half, figures.at_cut_off), strict=True):
+        display = metrics.ConfusionMatrixDisplay(np.array(found.confusion_matrix), display_labels=["safe", "risky"])
         display.plot(ax=axes, values_format=",d", cmap="Blues", colorbar=False)
-        axes.set(title=f"Confusion matrix at {found['threshold']:.4f}", xlabel="Called", ylabel="Was")
+        axes.set(title=f"Confusion matrix at {found.threshold:.4f}", xlabel="Called", ylabel="Was")
     return figure
 
 

@@ -1,16 +1,17 @@
 """From cleaned loans to fitted models: the features' frames, the split, the replay and the fit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import precision_recall_curve
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from credit_risk_model.archive import FeatureRecord
+from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet, derive_columns
 from credit_risk_model.schemas import CreditRisk
@@ -23,7 +24,6 @@ Probabilities = npt.NDArray[np.float64]
 FIELDS = [feature.name for feature in CONTRACT_FEATURES]
 TEST_SHARE = 0.2
 FOLDS = 5
-_THREADS = 2
 _WITHHELD = 0.02
 """Share of the training loans of which a value that may be null is withheld, so that a null has its own meaning."""
 
@@ -35,6 +35,19 @@ class Split:
     training: pd.DataFrame
     test: pd.DataFrame
 
+    def table(self) -> pd.DataFrame:
+        """Show the sizes and the shares of risky loans."""
+        rows = {}
+        for name, part in (("training", self.training), ("test", self.test)):
+            running = is_running(part)
+            rows[name] = {
+                "loans": len(part),
+                "risky share": label(part).mean(),
+                "running": int(running.sum()),
+                "risky share of the running": label(part[running]).mean(),
+            }
+        return pd.DataFrame(rows).T
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -43,10 +56,17 @@ class Fitted:
     Attributes:
         with_age: For loans whose age is known; None where the loans of the training had none.
         without_age: For all others.
+        seen: What each model saw of its features in training, by feature set.
     """
 
     with_age: lgb.LGBMClassifier | None
     without_age: lgb.LGBMClassifier
+    seen: Mapping[str, tuple[FeatureRecord, ...]] = field(default_factory=dict)
+
+    @property
+    def main(self) -> lgb.LGBMClassifier:
+        """The model that answers most: that of the known age, where there is one."""
+        return self.without_age if self.with_age is None else self.with_age
 
     def predict(self, loans: pd.DataFrame, *, withhold_age: bool = False) -> Probabilities:
         """Compute each loan's probability of being risky, shape (loans,), by the model that answers it."""
@@ -56,6 +76,29 @@ class Fitted:
             if rows.any():
                 answers[rows] = probabilities(model, feature_frame(loans[rows], wanted))
         return answers
+
+    def answer(self, loans: pd.DataFrame) -> "Answers":
+        """Predict loans with and without their age, each model's columns computed once."""
+        withheld = self.predict(loans, withhold_age=True)
+        rows = loans[AGE].notna().to_numpy()
+        if self.with_age is None or not rows.any():
+            return Answers(withheld, withheld)
+        known = withheld.copy()
+        known[rows] = probabilities(self.with_age, feature_frame(loans[rows], AGE_KNOWN))
+        return Answers(known, withheld)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Each loan's probability of being risky, shape (loans,).
+
+    Attributes:
+        known: By what is known of the loan.
+        withheld: With its age withheld.
+    """
+
+    known: Probabilities
+    withheld: Probabilities
 
 
 def feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
@@ -72,6 +115,13 @@ def label(loans: pd.DataFrame) -> pd.Series:
 def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Say of each loan whether payments are still expected."""
     return ~loans[STATUS].isin(ENDED_STATUSES).to_numpy()
+
+
+def label_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
+    """Make a model's columns and labels of the loans that it answers, by the loans' index."""
+    if wanted is AGE_KNOWN:
+        loans = loans[loans[AGE].notna()]
+    return feature_frame(loans, wanted).assign(**{LABEL: label(loans)})
 
 
 def split(loans: pd.DataFrame, seed: int) -> Split:
@@ -97,7 +147,7 @@ def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: i
     """
     directions = [feature.direction for feature in wanted.features] if wanted is AGE_KNOWN else None
     return lgb.LGBMClassifier(
-        **{"subsample_freq": 1, "n_jobs": _THREADS, **hyperparameters},
+        **{"subsample_freq": 1, "n_jobs": count_cores(), **hyperparameters},
         monotone_constraints=directions,
         random_state=seed,
         deterministic=True,
@@ -118,6 +168,22 @@ class TrainingData:
     def fit(self, wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
         """Fit a model; `{}` are LightGBM's defaults."""
         return make_estimator(wanted, hyperparameters, seed).fit(self.frame, self.risky, sample_weight=self.weight)
+
+    def describe_features(self, wanted: FeatureSet) -> tuple[FeatureRecord, ...]:
+        """Record the features' levels and ranges."""
+        records = []
+        for feature in wanted.features:
+            column = self.frame[feature.name]
+            no_range = bool(feature.levels) or column.isna().all()
+            records.append(
+                FeatureRecord(
+                    name=feature.name,
+                    levels=feature.levels,
+                    minimum=None if no_range else float(column.min()),
+                    maximum=None if no_range else float(column.max()),
+                )
+            )
+        return tuple(records)
 
 
 def training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
@@ -148,7 +214,7 @@ def training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replaye
 
 
 def fit(
-    loans: pd.DataFrame, hyperparameters: dict[str, Hyperparameters], seed: int, *, replayed: bool = True
+    loans: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
 ) -> Fitted:
     """Fit both models; that of the known age is left out where no loan's age is known.
 
@@ -158,12 +224,13 @@ def fit(
         seed: Seed of the fits, and of the replay.
         replayed: Whether ended loans are added as they stood at earlier months.
     """
-    models = {
-        wanted: training_data(loans, wanted, seed, replayed=replayed).fit(wanted, hyperparameters[wanted.name], seed)
-        for wanted in (AGE_KNOWN, AGE_UNKNOWN)
-        if wanted is AGE_UNKNOWN or loans[AGE].notna().any()
-    }
-    return Fitted(models.get(AGE_KNOWN), models[AGE_UNKNOWN])
+    models, seen = {}, {}
+    for wanted in (AGE_KNOWN, AGE_UNKNOWN):
+        if wanted is AGE_UNKNOWN or loans[AGE].notna().any():
+            data = training_data(loans, wanted, seed, replayed=replayed)
+            models[wanted] = data.fit(wanted, hyperparameters[wanted.name], seed)
+            seen[wanted.name] = data.describe_features(wanted)
+    return Fitted(models.get(AGE_KNOWN), models[AGE_UNKNOWN], seen)
 
 
 def probabilities(estimator: Any, frame: pd.DataFrame) -> Probabilities:
@@ -171,59 +238,14 @@ def probabilities(estimator: Any, frame: pd.DataFrame) -> Probabilities:
     return np.asarray(estimator.predict_proba(frame)[:, 1])
 
 
-@dataclass(frozen=True)
-class OutOfFold:
-    """Each training loan's probability by models that have not seen the loan, shape (loans,).
-
-    Attributes:
-        known: By what is known of the loan.
-        withheld: With its age withheld.
-    """
-
-    known: Probabilities
-    withheld: Probabilities
-
-
 def predict_out_of_fold(
-    training: pd.DataFrame, hyperparameters: dict[str, Hyperparameters], seed: int, *, replayed: bool = True
-) -> OutOfFold:
+    training: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
+) -> Answers:
     """Predict each training loan by models that have seen neither it nor its replays."""
     known, withheld = np.empty(len(training)), np.empty(len(training))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for others, fold in folds.split(training, label(training)):
         fitted = fit(training.iloc[others], hyperparameters, seed, replayed=replayed)
-        known[fold] = fitted.predict(training.iloc[fold])
-        withheld[fold] = fitted.predict(training.iloc[fold], withhold_age=True)
-    return OutOfFold(known, withheld)
-
-
-def choose_cut_off(risky: pd.Series | npt.NDArray[Any], probability: Probabilities) -> float:
-    """Choose the probability from which on a loan is called risky: the best F1 of the risky class.
-
-    Args:
-        risky: Labels, 1 = risky.
-        probability: Out-of-fold probabilities of the same rows, so that neither the test set nor a model's memory of
-            its own training rows decides.
-
-    Returns:
-        A cut-off between 0.0001 and 0.9999, to 4 decimals.
-    """
-    precision, recall, thresholds = precision_recall_curve(risky, probability)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where neither is above 0
-        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
-    return float(np.clip(np.round(thresholds[f1[:-1].argmax()], 4), 0.0001, 0.9999))
-
-
-COST_CUT_OFFS: Sequence[float] = tuple(step / 100 for step in range(1, 100))
-
-
-def choose_cut_off_by_cost(risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float) -> float:
-    """Choose the cut-off of the least cost, where missing a risky loan costs `cost_ratio` false alarms.
-
-    Returns:
-        One of `COST_CUT_OFFS`; the middle one where several cost the same.
-    """
-    missed = np.array([np.sum(risky[probability < cut_off]) for cut_off in COST_CUT_OFFS])
-    alarms = np.array([np.sum(1 - risky[probability >= cut_off]) for cut_off in COST_CUT_OFFS])
-    cost = missed * cost_ratio + alarms
-    return COST_CUT_OFFS[int(np.median(np.flatnonzero(cost == cost.min())))]
+        answers = fitted.answer(training.iloc[fold])
+        known[fold], withheld[fold] = answers.known, answers.withheld
+    return Answers(known, withheld)

@@ -1,4 +1,4 @@
-"""Made-up loans that the service replays before it calls itself ready."""
+"""Reference predictions: made-up loans, whose probabilities the service reproduces before it calls itself ready."""
 
 import numpy as np
 

@@ -1,24 +1,32 @@
-"""A fitted model as the files and records of an archive."""
+"""A fitted model as an archive: its files and records, written if the gate lets it pass."""
 
+import importlib.metadata
 import io
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import joblib
 import lightgbm as lgb
-import numpy as np
 import pandas as pd
 
 from credit_risk_model import archive
-from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
+from credit_risk_model.archive import Metadata, ModelRecord
+from credit_risk_model.features import AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES
 from credit_risk_model.schemas import CreditRiskModelInput
-from credit_risk_model.training.fitting import (
-    Fitted,
-    Hyperparameters,
-    Probabilities,
-    feature_frame,
-    training_data,
-)
+from credit_risk_model.training.evaluation import importance_table
+from credit_risk_model.training.fitting import FIELDS, Fitted, Hyperparameters, Probabilities
+from credit_risk_model.training.former import Former
+from credit_risk_model.training.gate import Verdict
 from credit_risk_model.training.golden import golden_loans
+from credit_risk_model.training.model_card import People, write_model_card
+from credit_risk_model.training.trained import Trained
+
+_LIBRARIES = ("lightgbm", "scikit-learn", "flaml", "pandas", "numpy", "joblib", "pydantic", "deepchecks")
+_RECORDED_THREADS = 2
+"""What a model's text says of the threads that it was fitted with: their number changes no tree, and so no byte."""
 
 
 def model_files(fitted: Fitted, seed: int) -> dict[str, bytes]:
@@ -34,33 +42,27 @@ def model_files(fitted: Fitted, seed: int) -> dict[str, bytes]:
     }
 
 
-class ArchivedModels:
-    """The models of an archive, to be compared with freshly fitted ones."""
-
-    def __init__(self, packaged: archive.Archive) -> None:
-        self._packaged = packaged
-
-    def predict(self, loans: pd.DataFrame, *, withhold_age: bool = False) -> Probabilities:
-        """Compute each loan's probability of being risky, as `Fitted.predict` does."""
-        models = self._packaged.with_age, self._packaged.without_age
-        known = loans[AGE].notna().to_numpy() & (models[0] is not None and not withhold_age)
-        answers = np.empty(len(loans))
-        for model, rows in zip(models, (known, ~known), strict=True):
-            if model is not None and rows.any():
-                frame = feature_frame(loans[rows], model.features)
-                codes = {name: frame[name].cat.codes.where(frame[name].notna()) for name in model.features.categories}
-                matrix = np.ascontiguousarray(frame.assign(**codes).to_numpy(dtype=float))
-                answers[rows] = model.booster.predict_rows(matrix.data)
-        return answers
-
-
 def _to_text(estimator: lgb.LGBMClassifier | None) -> bytes:
-    return b"" if estimator is None else estimator.booster_.model_to_string().encode()
+    if estimator is None:
+        return b""
+    text: str = estimator.booster_.model_to_string()
+    return re.sub(r"(?<=\n\[num_threads: )\d+(?=\])", str(_RECORDED_THREADS), text).encode()
 
 
 def predict_requests(fitted: Fitted, loans: list[CreditRiskModelInput]) -> Probabilities:
     """Compute the fitted models' own probabilities of requests, by pandas and scikit-learn; shape (loans,)."""
     return fitted.predict(to_frame(loans))
+
+
+def to_requests(loans: pd.DataFrame) -> list[CreditRiskModelInput]:
+    """Turn cleaned loans into requests, without those that the contract's bounds don't allow."""
+    fields = loans[FIELDS]
+    allowed = pd.Series(True, index=fields.index)
+    for feature in CONTRACT_FEATURES:
+        if feature.bounds is not None:
+            allowed &= fields[feature.name].isna() | fields[feature.name].between(*feature.bounds)
+    kept = fields[allowed].astype(object)
+    return [CreditRiskModelInput.model_validate(loan) for loan in kept.where(kept.notna(), None).to_dict("records")]
 
 
 def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
@@ -74,33 +76,66 @@ def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
     return frame
 
 
-def model_records(
-    fitted: Fitted,
-    training: pd.DataFrame,
-    hyperparameters: dict[str, Hyperparameters],
-    seed: int,
-    *,
-    replayed: bool,
-) -> dict[str, Any]:
-    """Record each model's hyper-parameters, its features and what it saw of them, as `archive.ModelRecord` has it."""
-    models = {AGE_KNOWN: fitted.with_age, AGE_UNKNOWN: fitted.without_age}
+def model_records(fitted: Fitted, hyperparameters: Mapping[str, Hyperparameters]) -> dict[str, ModelRecord]:
+    """Record each model's hyper-parameters, its features and what it saw of them."""
     return {
-        wanted.name: {
-            "hyperparameters": hyperparameters[wanted.name],
-            "features": _feature_records(wanted, training_data(training, wanted, seed, replayed=replayed).frame),
-        }
-        for wanted, estimator in models.items()
-        if estimator is not None
+        name: ModelRecord(features=features, hyperparameters=hyperparameters[name])
+        for name, features in fitted.seen.items()
     }
 
 
-def _feature_records(wanted: FeatureSet, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": feature.name,
-            "levels": feature.levels,
-            "minimum": None if feature.levels or frame[feature.name].isna().all() else float(frame[feature.name].min()),
-            "maximum": None if feature.levels or frame[feature.name].isna().all() else float(frame[feature.name].max()),
-        }
-        for feature in wanted.features
-    ]
+@dataclass(frozen=True)
+class Packaged:
+    """An archive that was written.
+
+    Attributes:
+        former: The archive that it follows.
+    """
+
+    path: Path
+    former: Former | None
+
+
+def package(output: Path, trained: Trained, verdict: Verdict, *, people: People, former: Former | None) -> Packaged:
+    """Write the archive, unless the gate refuses the model.
+
+    Args:
+        output: Where to.
+        trained: The model, and all that is known of it.
+        verdict: What the gate says of it.
+        people: Who answers for it, for the card.
+        former: The archive that it follows, for the card.
+
+    Raises:
+        ModelRefusedError: The model falls short; nothing is written.
+        ModelArchiveError: What was written doesn't reproduce the fitted models; nothing is left.
+    """
+    verdict.require_pass()
+    fit, reports = trained.fit, trained.reports
+    metrics = trained.measure()
+    metadata = Metadata(
+        format=archive.FORMAT,
+        model_version=output.stem,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        seed=fit.recipe.seed,
+        cut_off=fit.cut_off,
+        models=model_records(fit.fitted, fit.recipe.hyperparameters),
+        metrics=metrics.store(),
+        cleaning=trained.cleaning,
+        checks=reports.store(),
+        data=trained.data,
+        reference=trained.references,
+        files={},  # their digests are filled in when they are written
+    )
+    card = write_model_card(
+        metadata,
+        metrics=metrics,
+        checks=reports.suites,
+        importance=importance_table(fit.fitted.main),
+        people=people,
+        former=former,
+    )
+    files = {**reports.files, **model_files(fit.fitted, fit.recipe.seed), archive.CARD: card.encode()}
+    archive.write(output, metadata.model_dump(exclude={"format", "files"}), files)
+    return Packaged(output, former)

@@ -1,18 +1,14 @@
 """What the training's loans look like, for the service and the monitoring to compare later loans with."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from credit_risk_model.drift import SCORE, ZONE, Reference
+from credit_risk_model.drift import SCORE, ZONE, Bins, Reference
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, Feature, FeatureSet
-from credit_risk_model.training.fitting import Probabilities, is_running
-
-Predict = Callable[..., Probabilities]
-"""`Fitted.predict`, or that of an archive's models."""
+from credit_risk_model.training.fitting import Answers, Probabilities, is_running
 
 MAX_BINS = 10
 MIN_SHARE = 0.05
@@ -24,21 +20,26 @@ NEAR = 8.0
 
 
 def make_references(
-    predict: Predict, training: pd.DataFrame, test: pd.DataFrame, cut_off: float
-) -> list[dict[str, Any]]:
-    """Describe the training's loans, as `drift.Reference` has it, once with their age and once with it withheld.
+    training: pd.DataFrame, test: pd.DataFrame, answers: Answers, cut_off: float
+) -> tuple[Reference, ...]:
+    """Describe the training's loans, once with their age and once with it withheld.
 
-    The fields are those of the training set. The probabilities are the fitted models' own of the test set: they are too
-    sure of the loans that they were fitted on, and models fitted on a part of them answer otherwise.
+    Args:
+        training: The training set, of which the fields are.
+        test: The test set.
+        answers: The fitted models' own probabilities of the test set: they are too sure of the loans that they were
+            fitted on, and models fitted on a part of them answer otherwise.
+        cut_off: Risky from this probability on.
     """
+    known = test[AGE].notna().to_numpy()
     described = (
-        _describe(predict, training[training[AGE].notna()], test[test[AGE].notna()], cut_off, AGE_KNOWN),
-        _describe(predict, training, test, cut_off, AGE_UNKNOWN),
+        _describe(training[training[AGE].notna()], test[known], answers.known[known], cut_off, AGE_KNOWN),
+        _describe(training, test, answers.withheld, cut_off, AGE_UNKNOWN),
     )
-    return [reference for reference in described if reference is not None]
+    return tuple(reference for reference in described if reference is not None)
 
 
-def reference_table(references: list[dict[str, Any]]) -> pd.DataFrame:
+def reference_table(references: Sequence[Reference]) -> pd.DataFrame:
     """Show references' bins, a row for each, with the shares of loans with and without their age."""
     shares = {
         f"share, age {reference.age}": {
@@ -46,45 +47,44 @@ def reference_table(references: list[dict[str, Any]]) -> pd.DataFrame:
             for bins in reference.bins
             for place, (name, share) in enumerate(zip(bins.names, bins.shares, strict=True), start=1)
         }
-        for reference in map(Reference.model_validate, references)
+        for reference in references
     }
     return pd.DataFrame(shares).rename_axis(["feature", "bin"]).round(3)
 
 
 def _describe(
-    predict: Predict, training: pd.DataFrame, test: pd.DataFrame, cut_off: float, wanted: FeatureSet
-) -> dict[str, Any] | None:
+    training: pd.DataFrame, test: pd.DataFrame, probability: Probabilities, cut_off: float, wanted: FeatureSet
+) -> Reference | None:
     """Describe loans; None where there is nothing to compare with."""
     running = is_running(training), is_running(test)
     of_running = min(rows.sum() for rows in running) >= MIN_LOANS
     if of_running:
-        training, test = training[running[0]], test[running[1]]
-    if len(test) < 2:
+        training, probability = training[running[0]], probability[running[1]]
+    if len(probability) < 2:
         return None
-    probability = predict(test, withhold_age=wanted is AGE_UNKNOWN)
     fields = [_cut_field(training, field) for field in CONTRACT_FEATURES if field.name != AGE or wanted is AGE_KNOWN]
     bins = [found for found in fields if found is not None]
     deviation = float(probability.std(ddof=1))
     if len(bins) < 2 or not deviation:
         return None
     of_score = cut_numbers(SCORE, probability), _cut_by_zone(probability, cut_off)
-    return {
-        "age": "known" if wanted is AGE_KNOWN else "unknown",
-        "population": "running" if of_running else "all",
-        "bins": [*bins, *(found for found in of_score if found is not None)],
-        "mean": float(probability.mean()),
-        "deviation": deviation,
-        "scored": len(probability),
-    }
+    return Reference(
+        age="known" if wanted is AGE_KNOWN else "unknown",
+        population="running" if of_running else "all",
+        bins=(*bins, *(found for found in of_score if found is not None)),
+        mean=float(probability.mean()),
+        deviation=deviation,
+        scored=len(probability),
+    )
 
 
-def _cut_field(loans: pd.DataFrame, field: Feature) -> dict[str, Any] | None:
+def _cut_field(loans: pd.DataFrame, field: Feature) -> Bins | None:
     if field.levels:
         return cut_levels(field, loans[field.name])
     return cut_numbers(field.name, loans[field.name].to_numpy(float), nullable=field.nullable and field.name != AGE)
 
 
-def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = False) -> dict[str, Any] | None:
+def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = False) -> Bins | None:
     """Cut numbers into at most `MAX_BINS` bins, none of less than `MIN_SHARE`; None where that leaves one bin.
 
     A value that is a bin's worth by itself gets one of its own where what lies below it suffices for another. Nulls
@@ -112,7 +112,7 @@ def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = 
     return _describe_bins(name, sizes, edges=edges, missing=place_of_missing)
 
 
-def cut_levels(field: Feature, values: pd.Series) -> dict[str, Any] | None:
+def cut_levels(field: Feature, values: pd.Series) -> Bins | None:
     """Give each level of `MIN_SHARE` or more its bin; the others and null share one, and with the least where few."""
     counts = values.value_counts(dropna=True).reindex(field.levels, fill_value=0)
     least = MIN_SHARE * len(values)
@@ -129,7 +129,7 @@ def cut_levels(field: Feature, values: pd.Series) -> dict[str, Any] | None:
     return _describe_bins(field.name, sizes, levels=levels, missing=len(sizes) - 1 if field.nullable else None)
 
 
-def _cut_by_zone(probability: Probabilities, cut_off: float) -> dict[str, Any] | None:
+def _cut_by_zone(probability: Probabilities, cut_off: float) -> Bins | None:
     odds = cut_off / (1 - cut_off)
     edges = [odds / NEAR / (1 + odds / NEAR), odds * NEAR / (1 + odds * NEAR)]
     sizes = np.bincount(np.searchsorted(edges, probability), minlength=3).tolist()
@@ -143,9 +143,16 @@ def _describe_bins(
     edges: Sequence[float] = (),
     levels: Sequence[Sequence[str]] = (),
     missing: int | None = None,
-) -> dict[str, Any] | None:
+) -> Bins | None:
     loans = sum(sizes)
     if len(sizes) < 2 or not min(sizes):
         return None
     shares = [size / loans for size in sizes]
-    return {"feature": name, "edges": edges, "levels": levels, "missing": missing, "shares": shares, "loans": loans}
+    return Bins(
+        feature=name,
+        edges=tuple(edges),
+        levels=tuple(tuple(each) for each in levels),
+        missing=missing,
+        shares=tuple(shares),
+        loans=loans,
+    )

@@ -29,13 +29,12 @@ from credit_risk_model.training.fitting import (
     training_data,
 )
 from credit_risk_model.training.loans import ISSUE_MONTH
+from credit_risk_model.training.ranking import can_rank
 
 # It advises on the costs of trials, which are of no account here.
 logging.getLogger("flaml.tune.searcher.blendsearch").setLevel(logging.WARNING)
 
 _LATER_SHARE = 0.2
-FEWEST_OF_A_CLASS = 30
-"""Loans of either class below which an AUC says nothing."""
 _SHARE_OF_BUDGET = {AGE_KNOWN.name: 0.75, AGE_UNKNOWN.name: 0.25}
 # Where the search begins: good on the 60,976 loans of the shipped archive, and cheaper to answer from than defaults.
 _START: dict[str, Hyperparameters] = {
@@ -144,7 +143,7 @@ def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool
     others, drawn = train_test_split(loans, test_size=TEST_SHARE, stratify=label(loans), random_state=seed)
     pairs = [(others, drawn, wanted is AGE_UNKNOWN)]
     later = split_by_time(loans)
-    if wanted is AGE_KNOWN and later is not None and _can_rank(later[1][is_running(later[1])]):
+    if wanted is AGE_KNOWN and later is not None and can_rank(later[1][is_running(later[1])]):
         pairs.append((*later, True))
     else:
         pairs[0] = (others, drawn, True)
@@ -160,18 +159,13 @@ def split_by_time(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | No
         return None
     boundary = loans[ISSUE_MONTH].quantile(1 - _LATER_SHARE, interpolation="nearest")
     earlier, later = loans[loans[ISSUE_MONTH] < boundary], loans[loans[ISSUE_MONTH] >= boundary]
-    return (earlier, later) if _can_rank(earlier) and _can_rank(later) else None
-
-
-def _can_rank(loans: pd.DataFrame) -> bool:
-    risky = int(label(loans).sum())
-    return min(risky, len(loans) - risky) >= FEWEST_OF_A_CLASS
+    return (earlier, later) if can_rank(earlier) and can_rank(later) else None
 
 
 def _judge(loans: pd.DataFrame, wanted: FeatureSet, *, ranked: bool) -> _Judge:
     frame, risky = feature_frame(loans, wanted), label(loans).to_numpy()
     running = is_running(loans)
-    if not _can_rank(loans[running]):
+    if not can_rank(loans[running]):
         running = np.ones(len(loans), dtype=bool)
 
     def loss(estimator: Any) -> float:

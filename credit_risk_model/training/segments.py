@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.training.figures import Interval, SegmentFigures, Segments
 from credit_risk_model.training.fitting import Probabilities, is_running, label
 from credit_risk_model.training.loans import ISSUE_MONTH, STATUS
 
@@ -17,7 +18,6 @@ INTERVAL_BELOW = 2000
 """Loans of a segment below which its figures come with intervals: larger ones are sure to the second digit."""
 _RESAMPLES = 400
 _INTERVAL = (0.025, 0.975)
-_FIGURES = ("auc", "brier", "f1")
 
 
 def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
@@ -29,7 +29,7 @@ def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
 
 def segment_figures(
     loans: pd.DataFrame, probability: Probabilities, cut_off: float, seed: int = 0
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SegmentFigures]:
     """Measure a model and the arrears rule on all loans, and by kind of loan.
 
     Args:
@@ -39,9 +39,7 @@ def segment_figures(
         seed: Seed of the resampling.
 
     Returns:
-        For each segment with loans in it: `rows`, `risky_share`, `mean_probability`, and of model and rule (`rule_...`)
-        `auc`, `brier` and `f1` (None where the segment has one class only), 95 % bootstrap intervals as
-        `..._interval` for less than `INTERVAL_BELOW` loans, and `beats_rule`: a higher AUC and a lower Brier score.
+        The figures of each segment with loans in it; with intervals where those are less than `INTERVAL_BELOW`.
     """
     risky, rule = label(loans).to_numpy(), apply_rule(loans)
     rng = np.random.default_rng(seed)
@@ -75,7 +73,7 @@ def _figures(
     rule: npt.NDArray[Any],
     cut_off: float,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> SegmentFigures:
     decision = (probability >= cut_off).astype(int)
     model, of_rule = _measure(risky, probability, decision), _measure(risky, rule.astype(float), rule)
     found: dict[str, Any] = {
@@ -93,7 +91,7 @@ def _figures(
         for name, values in _measure_drawn(risky, probability, decision, drawn).items():
             known = values[~np.isnan(values)]
             found[f"{name}_interval"] = np.quantile(known, _INTERVAL).tolist() if model[name] is not None else None
-    return found
+    return SegmentFigures.model_validate(found)
 
 
 def _measure(risky: npt.NDArray[Any], probability: Probabilities, decision: npt.NDArray[Any]) -> dict[str, Any]:
@@ -144,24 +142,28 @@ def _auc(risky: npt.NDArray[Any], probability: Probabilities, positives: int) ->
     return float((ranks - positives * (positives + 1) / 2) / (positives * (len(risky) - positives)))
 
 
-def segment_table(figures: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def segment_table(figures: Segments) -> pd.DataFrame:
     """Lay the figures of `segment_figures` out: a row for each segment, intervals in brackets."""
     rows = {}
     for segment, found in figures.items():
-        row: dict[str, Any] = {
-            "loans": found["rows"],
-            "risky": f"{found['risky_share']:.3f}",
-            "mean probability": f"{found['mean_probability']:.3f}",
+        row = {
+            "loans": found.rows,
+            "risky": f"{found.risky_share:.3f}",
+            "mean probability": f"{found.mean_probability:.3f}",
         }
-        for name, title in (("auc", "AUC"), ("brier", "Brier score"), ("f1", "F1")):
-            row[title] = _with_interval(found[name], found.get(f"{name}_interval"))
-            row[f"{title} of the rule"] = _with_interval(found[f"rule_{name}"], None)
-        row["beats the rule"] = "yes" if found["beats_rule"] else "no"
+        for title, value, interval, of_rule in (
+            ("AUC", found.auc, found.auc_interval, found.rule_auc),
+            ("Brier score", found.brier, found.brier_interval, found.rule_brier),
+            ("F1", found.f1, found.f1_interval, found.rule_f1),
+        ):
+            row[title] = _with_interval(value, interval)
+            row[f"{title} of the rule"] = _with_interval(of_rule, None)
+        row["beats the rule"] = "yes" if found.beats_rule else "no"
         rows[segment] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("segment")
 
 
-def _with_interval(value: float | None, interval: list[float] | None) -> str:
+def _with_interval(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -1,5 +1,6 @@
 """What must hold whatever a model was trained on: a dollar decides nothing, and who pays in time is safe."""
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, instalment_of
 from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.training.figures import DollarFigures, PerfectPayerFigures
 from credit_risk_model.training.fitting import Fitted, is_running
 
 _CHANGES = (1.0, -1.0, 0.01, -0.01)
@@ -33,28 +35,23 @@ _BORROWERS: tuple[dict[str, Any], ...] = (
 """What a perfect payer's application may say: the example's, all that raises the risk, little of it, nothing."""
 
 
-def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> dict[str, float]:
-    """Change either payment of running loans of known age by a dollar and by a cent, up and down.
-
-    Returns:
-        `loans`; `flipped_share`, the share of loans of which a change flips the decision; `largest_change_quantile`,
-        the 99.9 % quantile of the largest change of a loan's probability; `largest_change`.
-    """
+def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> DollarFigures:
+    """Change either payment of running loans of known age by a dollar and by a cent, up and down."""
     running = loans[is_running(loans) & loans[AGE].notna().to_numpy()]
     if running.empty:
-        return {"loans": 0, "flipped_share": 0.0, "largest_change_quantile": 0.0, "largest_change": 0.0}
+        return DollarFigures(loans=0, flipped_share=0.0, largest_change_quantile=0.0, largest_change=0.0)
     before = fitted.predict(running)
     largest, flipped = np.zeros(len(running)), np.zeros(len(running), dtype=bool)
     for field, change in product(("last_payment_amount", "total_payments_to_date"), _CHANGES):
         after = fitted.predict(running.assign(**{field: (running[field] + change).clip(lower=0)}))
         largest = np.maximum(largest, np.abs(after - before))
         flipped |= (after >= cut_off) != (before >= cut_off)
-    return {
-        "loans": len(running),
-        "flipped_share": float(flipped.mean()),
-        "largest_change_quantile": float(np.quantile(largest, _QUANTILE)),
-        "largest_change": float(largest.max()),
-    }
+    return DollarFigures(
+        loans=len(running),
+        flipped_share=float(flipped.mean()),
+        largest_change_quantile=float(np.quantile(largest, _QUANTILE)),
+        largest_change=float(largest.max()),
+    )
 
 
 def make_perfect_payers() -> pd.DataFrame:
@@ -81,12 +78,34 @@ def make_perfect_payers() -> pd.DataFrame:
     )
 
 
-def measure_perfect_payers(fitted: Fitted, cut_off: float) -> dict[str, float]:
-    """Predict perfect payers of known age: how many there are, are called risky, and the largest probability."""
+def measure_perfect_payers(fitted: Fitted, cut_off: float) -> PerfectPayerFigures:
+    """Predict perfect payers of known age."""
     probability = fitted.predict(make_perfect_payers())
-    return {
-        "loans": len(probability),
-        "called_risky": int((probability >= cut_off).sum()),
-        "mean_probability": float(probability.mean()),
-        "largest_probability": float(probability.max()),
-    }
+    return PerfectPayerFigures(
+        loans=len(probability),
+        called_risky=int((probability >= cut_off).sum()),
+        mean_probability=float(probability.mean()),
+        largest_probability=float(probability.max()),
+    )
+
+
+@dataclass(frozen=True)
+class Stability:
+    """What must hold, measured; None where no age is known."""
+
+    dollar: DollarFigures | None
+    perfect_payers: PerfectPayerFigures | None
+
+    def table(self) -> pd.DataFrame:
+        """Show what was measured."""
+        if self.dollar is None or self.perfect_payers is None:
+            return pd.DataFrame()
+        rows = {"a dollar more or less": self.dollar.store(), "paid in time": self.perfect_payers.store()}
+        return pd.DataFrame.from_dict(rows, orient="index").T
+
+
+def measure_stability(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> Stability:
+    """Measure what a dollar changes, and what is said of loans that paid in time."""
+    if fitted.with_age is None:
+        return Stability(None, None)
+    return Stability(measure_dollar(fitted, loans, cut_off), measure_perfect_payers(fitted, cut_off))

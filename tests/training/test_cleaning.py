@@ -24,7 +24,7 @@ def kept(read: pd.DataFrame, **changes: object) -> bool:
     loan = {**EXAMPLE_LOAN, "installment": 26.4, "loan_status": "Current", "loan_risk": "safe", **marks, **changes}
     book = read.astype(dict.fromkeys(read.select_dtypes("category"), object))
     book.loc[0, list(loan)] = list(loan.values())
-    loans, _ = clean(book.astype(dict.fromkeys(read.select_dtypes("category"), "category")))
+    loans = clean(book.astype(dict.fromkeys(read.select_dtypes("category"), "category"))).loans
     return any((loans[name] == mark).any() for name, mark in marks.items())
 
 
@@ -72,12 +72,13 @@ def test_deviations_are_taken_of_what_is_left(read: pd.DataFrame) -> None:
         values = left[field]
         within = (values >= values.mean() - 3 * values.std()) & (values <= values.mean() + 3 * values.std())
         left = left[within | values.isna()]
-        assert clean(read)[1]["rows"][row] == len(left)
+        assert clean(read).steps["rows"][row] == len(left)
 
 
 def test_table_tells_the_rows_left_after_each_step(read: pd.DataFrame) -> None:
     """The table starts with the rows read, ends with the rows left, and has a line for each step."""
-    loans, steps = clean(read)
+    found = clean(read)
+    loans, steps = found.loans, found.steps
     assert steps.columns.tolist() == ["step", "rows", "removed"]
     assert steps["step"].tolist() == ["as read", *(words for words, _ in cleaning.STEPS)]
     assert steps["rows"].iloc[0] == len(read)
@@ -88,14 +89,14 @@ def test_table_tells_the_rows_left_after_each_step(read: pd.DataFrame) -> None:
 def test_published_counts_stand_beside_a_file_of_that_size(read: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a file with Kaggle's number of rows the published counts are shown, the last beside the last step."""
     monkeypatch.setattr(cleaning, "ROWS_OF_KAGGLES_FILE", len(read))
-    published = clean(read)[1]["published"]
+    published = clean(read).steps["published"]
     assert (published.iloc[0], published.iloc[-1]) == (887379, 831103)
 
 
 def test_cleaned_loans_have_the_contracts_form(read: pd.DataFrame) -> None:
     """Whole numbers are whole, categories have the contract's levels in order, the instalment is gone."""
     read.loc[:, "annual_income"] += 0.25
-    loans, _ = clean(read)
+    loans = clean(read).loans
     assert "installment" not in loans
     assert loans.index.tolist() == list(range(len(loans)))
     assert loans["annual_income"].dtype == np.int64

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from credit_risk_model.training.book import DEFAULT_DATA
 from credit_risk_model.training.download import DATASET, LOANS
-from credit_risk_model.training.pipeline import DEFAULT_DATA
 
 BOOK = b"id,loan_status\n" + b"1,Current\n" * 500
 KEY = {"KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": "secret"}

@@ -19,7 +19,7 @@ import json, sys
 from pathlib import Path
 from credit_risk_model.training import cleaning, fitting, loans
 
-book = cleaning.clean(loans.read_loans(Path(sys.argv[1])).loans)[0]
+book = cleaning.clean(loans.read_loans(Path(sys.argv[1])).loans).loans
 fitted = fitting.fit(book, json.loads(sys.argv[2]), seed=1)
 print(json.dumps([model.booster_.model_to_string() for model in (fitted.with_age, fitted.without_age)]))
 """
@@ -100,6 +100,43 @@ def test_loans_are_answered_by_what_is_known_of_them(fitted: fitting.Fitted, loa
     assert fitted.predict(mixed, withhold_age=True).tolist() == expected[AGE_UNKNOWN].tolist()
 
 
+def test_answers_with_and_without_age_are_those_of_two_predictions(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
+    """Both answers at once are bit for bit what predicting twice gives, also where only some ages are known."""
+    mixed = loans.head(40).copy()
+    mixed.loc[mixed.index[::3], AGE] = np.nan
+    for some in (mixed, loans.head(40), loans.head(40).assign(**{AGE: np.nan})):
+        answers = fitted.answer(some)
+        assert answers.known.tolist() == fitted.predict(some).tolist()
+        assert answers.withheld.tolist() == fitted.predict(some, withhold_age=True).tolist()
+
+
+def test_each_model_says_what_it_saw(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
+    """A fit records the range of each feature of each model, as the loans have it."""
+    assert set(fitted.seen) == {AGE_KNOWN.name, AGE_UNKNOWN.name}
+    for wanted in FEATURE_SETS:
+        records = {record.name: record for record in fitted.seen[wanted.name]}
+        assert tuple(records) == wanted.names
+        amounts = records["loan_amount"]
+        assert (amounts.minimum, amounts.maximum) == (loans["loan_amount"].min(), loans["loan_amount"].max())
+        assert records["term"].minimum is None
+
+
+def test_columns_for_the_reports_are_of_the_loans_that_the_model_answers(loans: pd.DataFrame) -> None:
+    """The reports' table has the model's columns and the label, of loans with an age where the model needs one."""
+    mixed = loans.head(40).copy()
+    mixed.loc[mixed.index[::4], AGE] = np.nan
+    with_age, without = (fitting.label_frame(mixed, wanted) for wanted in (AGE_KNOWN, AGE_UNKNOWN))
+    assert (len(with_age), len(without)) == (30, 40)
+    assert with_age.columns.tolist() == [*AGE_KNOWN.names, "loan_risk"]
+    assert without["loan_risk"].tolist() == fitting.label(mixed).tolist()
+
+
+def test_threads_are_the_cores_of_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit uses as many threads as the container's limit allows cores."""
+    monkeypatch.setattr(fitting, "count_cores", lambda: 7)
+    assert fitting.make_estimator(AGE_KNOWN, {}, seed=1).n_jobs == 7
+
+
 def test_loans_without_any_age_train_the_one_model(loans: pd.DataFrame) -> None:
     """Where no age is known there is no model that needs it."""
     fitted = fitting.fit(loans.assign(**{AGE: np.nan}), HYPERPARAMETERS, seed=1)
@@ -140,30 +177,3 @@ def test_out_of_fold_probabilities_are_honest(drawn: fitting.Split) -> None:
     assert ((seen >= 0.5) == risky).mean() > 0.9
     for probability in (unseen.known, unseen.withheld):
         assert 0.4 < ((probability >= 0.5) == risky).mean() < 0.6
-
-
-def test_cut_off_gives_the_best_f1() -> None:
-    """Of all thresholds, the chosen one has the best F1 of the risky class."""
-    rng = np.random.default_rng(2)
-    risky = pd.Series(rng.integers(0, 2, 500))
-    probability = np.clip(risky * 0.2 + rng.random(500) * 0.8, 0, 1).round(3).to_numpy()
-
-    def f1(threshold: float) -> float:
-        called = probability >= threshold
-        return 2 * float((called & (risky == 1)).sum()) / float(called.sum() + risky.sum())
-
-    assert f1(fitting.choose_cut_off(risky, probability)) == max(f1(threshold) for threshold in probability)
-
-
-def test_cut_off_of_a_perfect_model_is_allowed() -> None:
-    """Probabilities of exactly 0 and 1 still give a cut-off that a model may have."""
-    assert fitting.choose_cut_off(pd.Series([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0])) == 0.9999
-
-
-def test_cut_off_by_cost_is_the_cheapest() -> None:
-    """The dearer a missed risky loan is, the lower lies the cut-off; for a calibrated model at 1 / (1 + ratio)."""
-    rng = np.random.default_rng(3)
-    probability = rng.random(50_000)
-    risky = (rng.random(50_000) < probability).astype(int)
-    for ratio in (1, 4, 9):
-        assert fitting.choose_cut_off_by_cost(risky, probability, ratio) == pytest.approx(1 / (1 + ratio), abs=0.05)

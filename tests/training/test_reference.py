@@ -1,12 +1,10 @@
 """The training's loans are put into bins that hold enough of them each."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from credit_risk_model.drift import SCORE, ZONE, Reference
+from credit_risk_model.drift import SCORE, ZONE, Bins
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.training import fitting
 from credit_risk_model.training.reference import (
@@ -22,10 +20,10 @@ PURPOSE = next(feature for feature in CONTRACT_FEATURES if feature.name == "loan
 LENGTH = next(feature for feature in CONTRACT_FEATURES if feature.name == "employment_length")
 
 
-def shares_of(bins: dict[str, Any] | None) -> list[float]:
+def shares_of(bins: Bins | None) -> list[float]:
     """The shares of bins that there are."""
     assert bins is not None
-    return list(bins["shares"])
+    return list(bins.shares)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -41,15 +39,15 @@ def test_no_bin_of_numbers_is_too_small(seed: int) -> None:
     )
     found = cut_numbers("debt_to_income_ratio", values, nullable=True)
     if found is not None:
-        assert len(found["shares"]) <= MAX_BINS
-        assert min(found["shares"]) >= MIN_SHARE
+        assert len(found.shares) <= MAX_BINS
+        assert min(found.shares) >= MIN_SHARE
 
 
 def test_frequent_value_has_a_bin_of_its_own() -> None:
     """A value that most loans have is kept apart from what lies below it, so that a shift to there is seen."""
     found = cut_numbers("instalments_due", np.array([10.0] * 6 + [24.0] * 80 + [30.0] * 14))
     assert found is not None
-    assert (found["edges"], found["shares"]) == ([10.0, 24.0], [0.06, 0.8, 0.14])
+    assert (found.edges, found.shares) == ((10.0, 24.0), (0.06, 0.8, 0.14))
 
 
 def test_nulls_have_a_bin_of_their_own_where_they_are_many() -> None:
@@ -59,8 +57,8 @@ def test_nulls_have_a_bin_of_their_own_where_they_are_many() -> None:
     lowest, last = (cut_numbers("debt_to_income_ratio", one, nullable=True) for one in (few, many))
     assert lowest is not None
     assert last is not None
-    assert lowest["missing"] == 0
-    assert (last["missing"], last["shares"][-1]) == (len(last["shares"]) - 1, 20 / 120)
+    assert lowest.missing == 0
+    assert (last.missing, last.shares[-1]) == (len(last.shares) - 1, 20 / 120)
 
 
 def test_constant_has_no_bins() -> None:
@@ -73,19 +71,19 @@ def test_rare_levels_share_a_bin() -> None:
     values = pd.Series(["car"] * 60 + ["house"] * 30 + ["moving"] * 4 + ["medical"] * 6)
     found = cut_levels(PURPOSE, pd.Series(pd.Categorical(values, categories=PURPOSE.levels)))
     assert found is not None
-    assert [levels[0] for levels in found["levels"]] == ["car", "house", "medical"]
-    assert "moving" in found["levels"][2]
+    assert [levels[0] for levels in found.levels] == ["car", "house", "medical"]
+    assert "moving" in found.levels[2]
     assert shares_of(found) == pytest.approx([0.6, 0.3, 0.1])
     with_nulls = pd.Series(pd.Categorical(["1 year"] * 50 + ["2 years"] * 48 + [None] * 2, categories=LENGTH.levels))
     found = cut_levels(LENGTH, with_nulls)
     assert found is not None
-    assert (len(found["levels"]), found["missing"], shares_of(found)) == (2, 1, [0.5, 0.5])
+    assert (len(found.levels), found.missing, shares_of(found)) == (2, 1, [0.5, 0.5])
 
 
 def test_reference_is_of_what_the_model_has_not_seen(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
     """Fields are the training set's; probabilities are the model's own of the test set, with and without the age."""
     training, test = loans.iloc[:3000], loans.iloc[3000:]
-    known, unknown = map(Reference.model_validate, make_references(fitted.predict, training, test, 0.3))
+    known, unknown = make_references(training, test, fitted.answer(test), 0.3)
     assert (known.age, unknown.age) == ("known", "unknown")
     for reference, has_age in ((known, True), (unknown, False)):
         features = [bins.feature for bins in reference.bins]
@@ -102,20 +100,20 @@ def test_running_loans_are_taken_where_there_are_enough(fitted: fitting.Fitted, 
     running = loans[fitting.is_running(loans)]
     many = pd.concat([running] * (1 + 1000 // len(running)), ignore_index=True)
     for part, population in ((many, "running"), (loans.iloc[:900], "all")):
-        assert {one["population"] for one in make_references(fitted.predict, part, part, 0.3)} == {population}
+        assert {one.population for one in make_references(part, part, fitted.answer(part), 0.3)} == {population}
 
 
 def test_table_shows_every_bin(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
     """The notebook's table has a row for each bin, whose shares add up to 1 for each feature."""
-    references = make_references(fitted.predict, loans, loans, 0.3)
+    references = make_references(loans, loans, fitted.answer(loans), 0.3)
     table = reference_table(references)
-    assert len(table) >= sum(len(bins["shares"]) for bins in references[0]["bins"])
+    assert len(table) >= sum(len(bins.shares) for bins in references[0].bins)
     sums = table["share, age known"].groupby(level="feature").sum()
     assert sums.to_numpy() == pytest.approx(np.ones(len(sums)), abs=0.01)
 
 
 def test_zone_is_around_the_cut_off(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
     """Probabilities whose odds are within a factor of eight of the cut-off's are near it."""
-    found = make_references(fitted.predict, loans, loans, 0.5)[0]
-    (zone,) = (bins for bins in found["bins"] if bins["feature"] == ZONE)
-    assert zone["edges"] == pytest.approx([1 / 9, 8 / 9])
+    found = make_references(loans, loans, fitted.answer(loans), 0.5)[0]
+    (zone,) = (bins for bins in found.bins if bins.feature == ZONE)
+    assert zone.edges == pytest.approx([1 / 9, 8 / 9])

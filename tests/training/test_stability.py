@@ -17,21 +17,21 @@ class Nervous(Fitted):
 def test_model_that_a_dollar_flips_is_found(fitted: Fitted, loans: pd.DataFrame) -> None:
     """Every loan of a model that goes by odd dollars is flipped by one."""
     found = stability.measure_dollar(Nervous(fitted.with_age, fitted.without_age), loans, 0.5)
-    assert found["loans"] == is_running(loans).sum()
-    assert found["flipped_share"] > 0.99
-    assert found["largest_change"] == 1.0
+    assert found.loans == is_running(loans).sum()
+    assert found.flipped_share > 0.99
+    assert found.largest_change == 1.0
 
 
 def test_payments_in_twentieths_of_an_instalment_hold_a_dollar(fitted: Fitted, loans: pd.DataFrame) -> None:
     """A dollar hardly changes what the model of known ages says."""
     found = stability.measure_dollar(fitted, loans, 0.3)
-    assert found["flipped_share"] <= 0.01
-    assert found["largest_change_quantile"] <= found["largest_change"]
+    assert found.flipped_share <= 0.01
+    assert found.largest_change_quantile <= found.largest_change
 
 
 def test_loans_without_running_ones_have_no_dollar_to_measure(fitted: Fitted, loans: pd.DataFrame) -> None:
     """Where no loan is running there is nothing to flip."""
-    assert stability.measure_dollar(fitted, loans[~is_running(loans)], 0.3)["loans"] == 0
+    assert stability.measure_dollar(fitted, loans[~is_running(loans)], 0.3).loans == 0
 
 
 def test_perfect_payers_paid_each_instalment_in_time() -> None:
@@ -48,5 +48,13 @@ def test_perfect_payers_paid_each_instalment_in_time() -> None:
 def test_model_that_calls_payers_risky_is_found(fitted: Fitted) -> None:
     """The number of those called risky, at a cut-off that all reach, is the number of all."""
     found = stability.measure_perfect_payers(fitted, 0.0)
-    assert found["called_risky"] == found["loans"] == len(stability.make_perfect_payers())
-    assert stability.measure_perfect_payers(fitted, 1.0)["called_risky"] == 0
+    assert found.called_risky == found.loans == len(stability.make_perfect_payers())
+    assert stability.measure_perfect_payers(fitted, 1.0).called_risky == 0
+
+
+def test_without_an_age_nothing_must_hold(fitted: Fitted, loans: pd.DataFrame) -> None:
+    """Where no age is known there is nothing to measure, and the table is empty."""
+    found = stability.measure_stability(Fitted(None, fitted.without_age), loans, 0.3)
+    assert (found.dollar, found.perfect_payers) == (None, None)
+    assert found.table().empty
+    assert stability.measure_stability(fitted, loans, 0.3).table().shape[1] == 2

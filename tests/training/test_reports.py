@@ -1,5 +1,7 @@
 """Reports of the data and the model: what they check, what they tell, and that no borrower's row is in them."""
 
+import copy
+import dataclasses
 import json
 import os
 import re
@@ -14,13 +16,15 @@ from lightgbm import LGBMClassifier
 from sklearn.model_selection import train_test_split
 
 from credit_risk_model.errors import DataError
+from credit_risk_model.training.exploration import profile_loans
 from credit_risk_model.training.loans import LABEL
-from credit_risk_model.training.validation import (
+from credit_risk_model.training.reports import (
+    NOT_KNOWN,
+    CheckOutcome,
     SuiteReport,
     check_data_integrity,
     check_model,
     check_split,
-    profile_loans,
 )
 
 MOST_POINTS = 500
@@ -166,7 +170,7 @@ def test_the_planted_rows_are_what_deepchecks_would_show(planted, halves) -> Non
 
 def test_metadata_and_outcomes_hold_no_amount(integrity, split, evaluation) -> None:
     """What goes into the archive's metadata names columns, levels and ratios, not amounts."""
-    assert shown(json.dumps([report.to_metadata() for report in (integrity, split, evaluation)])) == set()
+    assert shown(json.dumps([report.store() for report in (integrity, split, evaluation)])) == set()
 
 
 def test_the_profile_explains_each_field(profile) -> None:
@@ -251,8 +255,8 @@ def test_a_check_that_breaks_is_an_error_without_its_text(halves, model) -> None
         def predict_proba(self, X, **_):  # noqa: N803 - scikit-learn's name
             raise ValueError(f"cannot score {REPEATED}.246801")
 
-    broken = Broken()
-    broken.__dict__.update(model.__dict__)
+    broken = copy.copy(model)
+    broken.__class__ = Broken
     report = check_model(*halves, CATEGORICAL, broken)
     errors = [outcome.details for outcome in report.failed if outcome.status == "error"]
     assert errors
@@ -267,14 +271,15 @@ def test_outcomes_repeat(planted, integrity) -> None:
 
 def test_metadata_is_json_with_counts_and_conditions(integrity) -> None:
     """The metadata survives JSON, counts every outcome, and tells each condition."""
-    metadata = integrity.to_metadata()
+    metadata = integrity.store()
     assert json.loads(json.dumps(metadata)) == metadata
     assert metadata["suite"] == "Data Integrity Suite"
     assert metadata["passed"] == len(integrity.passed)
     assert metadata["failed"] + metadata["warning"] + metadata["error"] == len(integrity.failed)
-    assert [set(entry) for entry in metadata["conditions"]] == [{"check", "condition", "status", "details"}] * len(
-        integrity.outcomes
-    )
+    fields = {"check", "condition", "status", "details"}
+    assert [set(entry) for entry in metadata["conditions"]] == [
+        fields if outcome.status == "passed" else fields | {"reason"} for outcome in integrity.outcomes
+    ]
 
 
 def test_every_check_runs(integrity, split, evaluation) -> None:
@@ -321,7 +326,7 @@ def test_nothing_is_reported_to_the_libraries_makers() -> None:
         "network = ('socket.connect', 'socket.getaddrinfo')\n"
         "sys.addaudithook(lambda event, _: print(event) if event in network else None)\n"
         "import pandas\n"
-        "from credit_risk_model.training.validation import profile_loans\n"
+        "from credit_risk_model.training.exploration import profile_loans\n"
         "profile_loans(pandas.DataFrame({'loan_amount': [500, 600, 700]}), {}, 'Loans')\n"
     )
     telemetry = ("DEEPCHECKS", "YDATA", "LATEST_VERSION")
@@ -329,3 +334,20 @@ def test_nothing_is_reported_to_the_libraries_makers() -> None:
     command = [sys.executable, "-c", program]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert run.stdout == ""
+
+
+def test_failed_checks_are_explained(integrity) -> None:
+    """Every condition that did not pass is shown, with a reason why that is acceptable, or with a call to look."""
+    shown_table = integrity.table()
+    assert len(shown_table) == len(integrity.failed) > 0
+    assert shown_table["why that is acceptable"].str.len().min() > 0
+    failed = [outcome for outcome in integrity.failed if outcome.status == "failed" and outcome.reason == NOT_KNOWN]
+    assert len(integrity.unexplained) == len(failed) > 0
+
+
+def test_reason_is_given_for_the_known_outcome_only() -> None:
+    """A reason holds for one check on one data set with one status; the same check elsewhere is not excused."""
+    outcome = CheckOutcome("model_evaluation", "Weak Segments Performance - Train Dataset", "", "error", "")
+    assert "too few errors" in outcome.reason
+    for change in ({"check": "Weak Segments Performance - Test Dataset"}, {"status": "failed"}):
+        assert dataclasses.replace(outcome, **change).reason == NOT_KNOWN

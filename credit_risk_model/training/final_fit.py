@@ -1,0 +1,79 @@
+"""What the notebook shows of the final fit."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from credit_risk_model.schemas import CreditRiskModelInput
+from credit_risk_model.training import cut_off, evaluation, packaging
+from credit_risk_model.training.figures import Evaluation
+from credit_risk_model.training.fitting import Probabilities, Split, label
+from credit_risk_model.training.kept import Kept
+from credit_risk_model.training.measuring import Fit, evaluate_test_set
+from credit_risk_model.training.segments import segment_table
+
+
+class FinalFitViews:
+    """Tables and plots of the final fit on the test set."""
+
+    def __init__(self) -> None:
+        self._split = Kept[Split]("draw_test_set")
+        self._fit = Kept[Fit]("fit")
+
+    @property
+    def split(self) -> Split:
+        """Training and test set."""
+        return self._split.get()
+
+    def segment_calibration(self) -> Figure:
+        """Draw mean probability and share that was risky by kind of loan."""
+        return evaluation.plot_segments(self._fit.get().segments)
+
+    def without_age(self) -> pd.DataFrame:
+        """Show the test set's figures with every loan's age withheld."""
+        return segment_table(self._fit.get().segments_withheld)
+
+    def cut_offs(self) -> pd.DataFrame:
+        """Show what the cut-offs cost on running loans, every fifth of those that were tried."""
+        return cut_off.cost_table(self._fit.get().costs).iloc[4::5]
+
+    def plot_cut_offs(self) -> Figure:
+        """Draw what the cut-offs cost on running loans."""
+        return cut_off.plot_costs(self._fit.get().costs, self._fit.get().cut_off)
+
+    def decisions(self) -> pd.DataFrame:
+        """Show precision, recall and F1 of both classes at 0.5 and at the cut-off, on running loans if possible."""
+        return evaluation.decisions_table(self._evaluation())
+
+    def confusion(self) -> Figure:
+        """Draw the confusion matrices, of running loans if possible."""
+        return evaluation.plot_confusion(self._evaluation())
+
+    def curves(self) -> Figure:
+        """Draw the test set's ROC, precision-recall and cumulative curves."""
+        return evaluation.plot_curves(*self._labels_and_probabilities(), self._fit.get().cut_off)
+
+    def calibration(self) -> pd.DataFrame:
+        """Show mean probability and share of risky loans by tenths of the test set."""
+        return evaluation.calibration_table(*self._labels_and_probabilities())
+
+    def calibration_curve(self) -> Figure:
+        """Draw the calibration."""
+        return evaluation.plot_calibration(*self._labels_and_probabilities())
+
+    def importance(self) -> Figure:
+        """Draw the features' importance."""
+        return evaluation.plot_importance(self._fit.get().fitted.main)
+
+    def test_loans(self) -> list[CreditRiskModelInput]:
+        """Turn the test set's loans into requests, without those that the contract's bounds don't allow."""
+        return packaging.to_requests(self.split.test)
+
+    def predict_loans(self, loans: list[CreditRiskModelInput]) -> Probabilities:
+        """Compute the fitted models' own probabilities of such loans, by pandas and scikit-learn; shape (loans,)."""
+        return packaging.predict_requests(self._fit.get().fitted, loans)
+
+    def _evaluation(self) -> Evaluation:
+        return evaluate_test_set(self.split.test, self._fit.get()).main
+
+    def _labels_and_probabilities(self) -> tuple[pd.Series, Probabilities]:
+        return label(self.split.test), self._fit.get().answers.known

@@ -1,0 +1,115 @@
+"""A fit: the models, their cut-off, and what they are worth on loans that they have not seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from credit_risk_model.training import fitting
+from credit_risk_model.training.cut_off import choose_cut_off, choose_cut_off_by_cost, measure_costs
+from credit_risk_model.training.evaluation import evaluate
+from credit_risk_model.training.figures import (
+    CutOffCost,
+    Evaluation,
+    OutOfFoldFigures,
+    Ranking,
+    SegmentFigures,
+    main_segments,
+)
+from credit_risk_model.training.fitting import Answers, Fitted, Hyperparameters, Split, is_running, label
+from credit_risk_model.training.ranking import can_rank, rank_by_rule, rank_out_of_fold
+from credit_risk_model.training.segments import segment_figures
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is fitted.
+
+    Attributes:
+        hyperparameters: Those of each feature set, by its name; `{}` are LightGBM's defaults.
+        seed: Seed of folds, replay and fit.
+        replayed: Whether ended loans are added to the training set as they stood at earlier months.
+        cost_ratio: Cost of a missed risky loan in false alarms; None: the cut-off is that of the best F1.
+    """
+
+    hyperparameters: Mapping[str, Hyperparameters]
+    seed: int
+    replayed: bool = True
+    cost_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted models with their cut-off, and what was found of them.
+
+    Attributes:
+        recipe: How they were fitted.
+        answers: Their probabilities of the test set.
+        segments, segments_withheld: The test set's figures by kind of loan; the main ones with the age withheld.
+        out_of_fold: Rankings on the training set, each loan by models that have not seen it.
+        rule: The arrears rule's on running loans; None where it can't be applied.
+        costs: What the cut-offs cost on running loans of the training set.
+    """
+
+    recipe: Recipe
+    fitted: Fitted
+    cut_off: float
+    answers: Answers
+    segments: dict[str, SegmentFigures]
+    segments_withheld: dict[str, SegmentFigures]
+    out_of_fold: OutOfFoldFigures
+    rule: Ranking | None
+    costs: tuple[CutOffCost, ...]
+
+
+def fit_and_measure(drawn: Split, recipe: Recipe) -> Fit:
+    """Fit on the training set, choose the cut-off on its out-of-fold predictions, measure on the test set."""
+    training, test = drawn.training, drawn.test
+    unseen = fitting.predict_out_of_fold(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
+    fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
+    # What the model is for decides the cut-off: running loans, where there are enough of both classes.
+    rows = is_running(training)
+    if not can_rank(training[rows]):
+        rows = np.ones(len(training), dtype=bool)
+    risky, known = label(training).to_numpy()[rows], unseen.known[rows]
+    if recipe.cost_ratio is None:
+        cut_off = choose_cut_off(risky, known)
+    else:
+        cut_off = choose_cut_off_by_cost(risky, known, recipe.cost_ratio)
+    answers = fitted.answer(test)
+    return Fit(
+        recipe=recipe,
+        fitted=fitted,
+        cut_off=cut_off,
+        answers=answers,
+        segments=segment_figures(test, answers.known, cut_off),
+        segments_withheld=main_segments(segment_figures(test, answers.withheld, cut_off)),
+        out_of_fold=rank_out_of_fold(training, unseen),
+        rule=rank_by_rule(training),
+        costs=measure_costs(risky, known, recipe.cost_ratio),
+    )
+
+
+@dataclass(frozen=True)
+class TestFigures:
+    """The evaluation of the test set: of all loans, and of running ones where both classes are among them."""
+
+    __test__ = False  # it is no test
+
+    all: Evaluation
+    running: Evaluation | None
+
+    @property
+    def main(self) -> Evaluation:
+        """That of running loans, if possible."""
+        return self.all if self.running is None else self.running
+
+
+def evaluate_test_set(test: pd.DataFrame, fit: Fit) -> TestFigures:
+    """Evaluate a fit on the test set that it was measured on."""
+    risky, running, probability = label(test), is_running(test), fit.answers.known
+    of_running = None
+    if risky[running].nunique() > 1:
+        of_running = evaluate(risky[running], probability[running], fit.cut_off)
+    return TestFigures(evaluate(risky, probability, fit.cut_off), of_running)

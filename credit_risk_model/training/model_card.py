@@ -1,0 +1,284 @@
+"""The model card: what the model is for, how good it is, and where it must not be trusted."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from credit_risk_model import features
+from credit_risk_model.archive import Metadata, ModelRecord
+from credit_risk_model.training.cut_off import cost_table
+from credit_risk_model.training.figures import Evaluation, Metrics, Segments
+from credit_risk_model.training.former import Former
+from credit_risk_model.training.held_out import split_table
+from credit_risk_model.training.reports import SuiteReport
+from credit_risk_model.training.segments import INTERVAL_BELOW, RULE_ARREARS, segment_table
+
+LIMITS = """\
+- **The model says how a running loan stands now, not what will become of it.** Risky means: charged off, in default, or
+  16 days late or more. Whether a loan that pays in time will go bad can't be told from these fields better than from
+  the interest rate alone.
+- **It decides no applications.** `last_payment_amount` and `total_payments_to_date` exist only once a loan runs.
+- **It needs `instalments_due`.** Without it a young loan can't be told from one that stopped paying; such an answer
+  carries the caution `instalments_due_missing`, and the figures below show what it is worth.
+- **The loans' age is known in whole months here.** It may be one instalment more than was due on the day, so that one
+  instalment behind says little. Whoever knows the number to the day gets the better answer.
+- **A number outside the training ranges below is scored without evidence.** The answer then carries the caution
+  `outside_training_range`.
+- **Lending law** (adverse-action notices, fair lending, model risk management) is the user's to observe: no protected
+  attribute is an input, but no test for disparate impact was made here."""
+
+_NOT_POSSIBLE = "Not possible: the data has no issue date, or too few loans of a class."
+SYNTHETIC_WARNING = """\
+> **SYNTHETIC DATA. This model was trained on a made-up loan book and says nothing about any real loan.** Its figures
+> show only that the training runs. Train on real loans before you use it.
+"""
+
+
+@dataclass(frozen=True)
+class People:
+    """Who answers for a model.
+
+    Attributes:
+        owner: Who owns it; None where nobody was named.
+        approved_by: Who approved its use; None where nobody was named.
+    """
+
+    owner: str | None
+    approved_by: str | None
+
+
+def write_model_card(
+    metadata: Metadata,
+    *,
+    metrics: Metrics,
+    checks: Sequence[SuiteReport],
+    importance: pd.DataFrame,
+    people: People,
+    former: Former | None,
+) -> str:
+    """Write the card in Markdown.
+
+    Args:
+        metadata: The archive's metadata.
+        metrics: The figures in it.
+        checks: The reports of deepchecks' suites, in the order of the metadata's.
+        importance: What `evaluation.importance_table` returns.
+        people: Who answers for the model.
+        former: The archive that it follows; None where there is none, or none that can be compared.
+    """
+    parts = [
+        *_introduce(metadata, people),
+        *_describe_quality(metrics, former),
+        *_describe_cut_off(metadata, metrics),
+        "## Use and limits",
+        LIMITS,
+        f"Of the loans in the file {metrics.ended_share:.0%} had ended (paid, charged off or in default). "
+        f"The loans' age: {metadata.data.age}.",
+        *_describe_features(metadata, importance),
+        "### Decisions on the test set",
+        _figures(metrics.test),
+        *_describe_training(metadata),
+        "## Checks",
+        _table(_check_table(metadata.checks, checks)),
+        "Those that did not pass, with the reason why that is acceptable:",
+        _table(_failed_checks(checks)),
+        "## Made with",
+        ", ".join(f"{name} {version}" for name, version in metadata.libraries.items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _introduce(metadata: Metadata, people: People) -> list[str]:
+    data = metadata.data
+    return [
+        f"# Model card: credit risk model {metadata.model_version}",
+        SYNTHETIC_WARNING if data.kind == "synthetic" else "",
+        "LightGBM classifiers that predict whether a running loan is safe or risky: one for loans whose age is known, "
+        f"one for the others. Made {metadata.created_at} from `{data.file}` "
+        f"({data.rows:,} rows, SHA-256 `{data.sha256}`), seed {metadata.seed}.",
+        f"Owner: {people.owner or 'not named'}. Approved by: {people.approved_by or 'nobody yet'}.",
+    ]
+
+
+def _describe_quality(metrics: Metrics, former: Former | None) -> list[str]:
+    time, source = metrics.out_of_time, metrics.source_left_out
+    return [
+        "## How good it is",
+        "Running loans first: they are what the model is for. An ended loan's state is known to its owner.",
+        _headline(metrics),
+        "### By kind of loan",
+        f"On {metrics.test.rows:,} loans drawn at random, stratified, and used for nothing else; 95 % bootstrap "
+        f"intervals in brackets for less than {INTERVAL_BELOW:,} loans. The rule: {RULE_ARREARS} instalments or more "
+        "behind, and not repaid. Where the last column says no, use the rule.",
+        _table(segment_table(metrics.segments)),
+        "### With the age withheld",
+        _table(segment_table(metrics.age_withheld)),
+        "### Out of time",
+        _NOT_POSSIBLE
+        if time is None
+        else _apart(f"Trained until {time.trained_until}, tested from {time.tested_from}", time.segments),
+        "### With one source left out",
+        _NOT_POSSIBLE if source is None else _apart(f"Left out {source.left_out}", source.segments),
+        "### Other splits of the same loans",
+        _table(split_table(metrics.split_seeds)),
+        "### Baseline and former model",
+        f"{metrics.baseline.name}:",
+        _table(segment_table(metrics.baseline.test)),
+        _former(former),
+        "### What must hold",
+        _must_hold(metrics),
+    ]
+
+
+def _describe_cut_off(metadata: Metadata, metrics: Metrics) -> list[str]:
+    if metrics.cost_ratio is None:
+        rule = "the best F1 of the risky class"
+    else:
+        rule = f"the least cost, where a missed risky loan costs {metrics.cost_ratio:g} false alarms"
+    return [
+        "## The cut-off",
+        f"A loan is risky from {metadata.cut_off} on: {rule} on running loans of the training set, each predicted by "
+        "models that have not seen it. What others cost:",
+        _table(cost_table(metrics.cut_offs).iloc[4::5]),
+    ]
+
+
+def _describe_features(metadata: Metadata, importance: pd.DataFrame) -> list[str]:
+    parts = [
+        "## Features",
+        "The contract's bounds are what a request may hold; the training range is what a model has seen.",
+    ]
+    for name, record in metadata.models.items():
+        parts.append(f"### {name.replace('_', ' ').capitalize()}")
+        parts.append(_table(_feature_table(name, record, importance)))
+    return parts
+
+
+def _describe_training(metadata: Metadata) -> list[str]:
+    hyperparameters = {name: record.hyperparameters for name, record in metadata.models.items()}
+    cleaning = pd.DataFrame([record.model_dump() for record in metadata.cleaning])
+    return [
+        "## Data",
+        "Risky: charged off, in default, or late by 16 days or more. Safe: fully paid, current, issued or in grace. "
+        "Cleaning left:",
+        _table(cleaning.set_index("step")),
+        "## Hyper-parameters",
+        _table(pd.DataFrame(hyperparameters).rename_axis("name")),
+    ]
+
+
+def _headline(metrics: Metrics) -> str:
+    """Set running loans before all others, at random and apart, with and without the age."""
+    found = {
+        "random split": metrics.segments,
+        "random split, age withheld": metrics.age_withheld,
+        "out of time": {} if metrics.out_of_time is None else metrics.out_of_time.segments,
+        "one source left out": {} if metrics.source_left_out is None else metrics.source_left_out.segments,
+    }
+    rows = {
+        f"{loans} loans, {name}": figures[loans]
+        for loans in ("running", "all")
+        for name, figures in found.items()
+        if loans in figures
+    }
+    return _table(segment_table(rows))
+
+
+def _apart(words: str, segments: Segments) -> str:
+    return f"{words.capitalize()}:\n\n{_table(segment_table(segments))}"
+
+
+def _former(former: Former | None) -> str:
+    if former is None or not former.segments:
+        return "It follows no archive that it could be compared with."
+    return f"It follows {former.name}, which recorded of its own test set:\n\n{_table(segment_table(former.segments))}"
+
+
+def _must_hold(metrics: Metrics) -> str:
+    dollar, payers = metrics.dollar, metrics.perfect_payers
+    if dollar is None or payers is None:
+        return "Not measured: no loan's age is known."
+    return (
+        f"- A dollar or a cent more or less in either payment flips the decision of {dollar.flipped_share:.2%} of "
+        f"{dollar.loans:,} running loans. It moves the probability by at most "
+        f"{dollar.largest_change_quantile:.3f} for 99.9 % of them ({dollar.largest_change:.3f} for all).\n"
+        f"- Of {payers.loans:,} made-up loans that paid each instalment in time, at each month of both terms, with "
+        f"amounts and rates over the contract, {payers.called_risky} are called risky; their largest probability is "
+        f"{payers.largest_probability:.3f}.\n"
+        "- More instalments due never lower the risk before the term has run out, all else equal."
+    )
+
+
+def _figures(test: Evaluation) -> str:
+    ranking = {
+        "AUC": test.auc,
+        "Average precision": test.average_precision,
+        "KS": test.ks,
+        "Gini": test.gini,
+        "Brier score": test.brier,
+        "Expected calibration error": test.calibration_error,
+    }
+    decisions = pd.DataFrame(
+        {
+            f"at {found.threshold}": {
+                "risky precision": found.precision.risky,
+                "risky recall": found.recall.risky,
+                "risky F1": found.f1.risky,
+                "safe F1": found.f1.safe,
+                "accuracy": found.accuracy,
+                "macro F1": found.macro_f1,
+            }
+            for found in (test.at_half, test.at_cut_off)
+        }
+    )
+    return "\n\n".join(
+        (_table(pd.Series(ranking, name="value").rename_axis("figure").to_frame()), _table(decisions.rename_axis("")))
+    )
+
+
+def _feature_table(name: str, record: ModelRecord, importance: pd.DataFrame) -> pd.DataFrame:
+    (wanted,) = (wanted for wanted in features.FEATURE_SETS if wanted.name == name)
+    seen = {feature.name: feature for feature in record.features}
+    gain = importance["share_of_gain"].to_dict()
+    rows = {}
+    for feature in wanted.features:
+        found = seen[feature.name]
+        bounds = "" if feature.bounds is None else " to ".join(f"{bound:g}" for bound in feature.bounds)
+        rows[feature.name] = {
+            "meaning": feature.description,
+            "contract": f"{len(feature.levels)} levels" if feature.levels else bounds or "derived",
+            "in training": "" if found.minimum is None else f"{found.minimum:.6g} to {found.maximum:.6g}",
+            "share of gain": f"{gain[feature.name]:.4f}" if set(gain) == set(seen) else "",
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("feature")
+    return table if set(gain) == set(seen) else table.drop(columns="share of gain")
+
+
+def _check_table(names: Iterable[str], checks: Sequence[SuiteReport]) -> pd.DataFrame:
+    rows = {
+        name: {"passed": len(suite.passed), "not passed": len(suite.failed)}
+        for name, suite in zip(names, checks, strict=True)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("suite")
+
+
+def _failed_checks(checks: Sequence[SuiteReport]) -> pd.DataFrame:
+    rows = [(each.check, each.status, each.details, each.reason) for suite in checks for each in suite.failed]
+    return pd.DataFrame(rows, columns=["check", "status", "found", "reason"]).set_index("check")
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Lay a frame out as a Markdown table, the index first."""
+    lines = [[str(frame.index.name or ""), *map(str, frame.columns)], ["---"] * (frame.shape[1] + 1)]
+    lines += [[_cell(index), *map(_cell, row)] for index, row in zip(frame.index, frame.to_numpy(), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124  # NaN
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

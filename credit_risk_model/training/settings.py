@@ -1,0 +1,61 @@
+"""What a training may be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.loan_age import parse_as_of
+from credit_risk_model.training.search import Bounds
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training may be told.
+
+    Attributes:
+        data: A loan.csv, plain, `.gz` or `.zip`; None: the environment's LOAN_DATA, else `data/loan/loan.csv`, else a
+            synthetic loan book, which is made.
+        output: Archive to write; None: the next free number in the package's folder, or in `build/` where the data is
+            synthetic.
+        as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
+        replayed: Whether ended loans are added to the training set as they stood at earlier months.
+        cost_ratio: Cost of a missed risky loan in false alarms, by which the cut-off is chosen; None: by the best F1.
+        time_budget: Seconds for the search.
+        max_iter: Models that the search fits for each feature set; None: as many as the budget allows.
+        max_trees, max_leaves: The search's bounds: trees are what a prediction costs.
+        seed: Seed of the split, the replay, the search, the folds, the fit and the golden loans.
+        synthetic_rows: Loans to make up where there is no data.
+        search_log: File for the search's log.
+        owner, approved_by: Who owns the model and who approved its use, for the card.
+    """
+
+    data: Path | None = None
+    output: Path | None = None
+    as_of: str | None = None
+    replayed: bool = True
+    cost_ratio: float | None = None
+    time_budget: float = 1200
+    max_iter: int | None = None
+    max_trees: int = 100
+    max_leaves: int = 63
+    seed: int = 42
+    synthetic_rows: int = 100_000
+    search_log: Path = Path("build/search.log")
+    owner: str | None = None
+    approved_by: str | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """What bounds the search."""
+        return Bounds(self.time_budget, self.max_iter, self.max_trees, self.max_leaves)
+
+    def check(self) -> None:
+        """Refuse impossible settings, before the work.
+
+        Raises:
+            ConfigurationError: A setting is impossible.
+        """
+        self.bounds.check()
+        parse_as_of(self.as_of)
+        if self.cost_ratio is not None and not (isinstance(self.cost_ratio, int | float) and self.cost_ratio > 0):
+            raise ConfigurationError(f"cost_ratio is {self.cost_ratio!r}: set a number above 0, or leave it out.")
