@@ -20,7 +20,7 @@ from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, choose_age_source, parse_as_of, parse_month
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.training.synthetic import ADDRESS
+from credit_risk_model.training.synthetic.layout import ADDRESS
 
 LABEL = "loan_risk"
 STATUS = "loan_status"

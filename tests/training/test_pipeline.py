@@ -31,10 +31,10 @@ NOBODY = People(None, None)
 
 
 @pytest.fixture(scope="module")
-def finished(book_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, Path]:
+def finished(trainable_book_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, Path]:
     """A whole training of the small book, and its archive."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = Settings(data=book_path, output=folder / "1.zip", search_log=folder / "search.log", **SMALL)
+    settings = Settings(data=trainable_book_path, output=folder / "1.zip", search_log=folder / "search.log", **SMALL)
     training = Training(settings)
     return training, run(training)
 
@@ -98,14 +98,16 @@ def test_nothing_is_chosen_by_the_test_set(
         assert set(fitting.split(loans, seed).training.index) in seen
 
 
-def test_archive_says_what_it_was_made_from(finished: tuple[Training, Path], trained: Trained, book_path: Path) -> None:
+def test_archive_says_what_it_was_made_from(
+    finished: tuple[Training, Path], trained: Trained, trainable_book_path: Path
+) -> None:
     """The metadata holds data, seed, cleaning, ranges, cut-off, figures, checks and versions."""
     training, path = finished
     metadata = archive.read(path).metadata
     assert metadata.data.model_dump() == {
         "kind": "synthetic",
-        "file": book_path.name,
-        "sha256": archive.sha256(book_path.read_bytes()),
+        "file": trainable_book_path.name,
+        "sha256": archive.sha256(trainable_book_path.read_bytes()),
         "rows": 4000,
         "age": training.age,
     }
@@ -174,7 +176,7 @@ def test_synthetic_warning_is_for_synthetic_data_only(trained: Trained, tmp_path
     assert "SYNTHETIC" not in read_card(package(tmp_path / "1.zip", real))
 
 
-def test_reports_show_no_borrowers_row(finished: tuple[Training, Path], loans: pd.DataFrame) -> None:
+def test_reports_show_no_borrowers_row(finished: tuple[Training, Path]) -> None:
     """No page of the archive holds two amounts of the same loan, as the data has them, to the cent.
 
     One alone may be a quantile or an extreme of its column, which are aggregates.
@@ -182,7 +184,7 @@ def test_reports_show_no_borrowers_row(finished: tuple[Training, Path], loans: p
     with zipfile.ZipFile(finished[1]) as contents:
         texts = {name: contents.read(name).decode() for name in contents.namelist() if name.endswith((".html", ".md"))}
     assert len(texts) == 5
-    amounts = loans[["total_payments_to_date", "last_payment_amount"]]
+    amounts = finished[0].loans[["total_payments_to_date", "last_payment_amount"]]
     # Amounts with cents and three digits before them don't turn up by chance.
     telling = amounts[((amounts > 100) & (amounts * 10 % 1 > 0.05)).all(axis="columns")]
     telling = telling[telling.nunique(axis="columns") == 2].astype(str)
@@ -255,6 +257,15 @@ def test_step_that_was_left_out_is_named_by_the_one_that_needs_it(
         getattr(hasty, step)()
 
 
+def test_suites_share_the_columns_that_were_derived_once(
+    finished: tuple[Training, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite on the split derives nothing: it takes the rows of the table that the first suite was run on."""
+    again = StandIn(finished[0], "check_split")
+    monkeypatch.delattr(fitting, "derive_columns")
+    assert again.check_split().columns[-1] == "why that is acceptable"
+
+
 def test_training_writes_nothing_when_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no data, the synthetic book is made when the loans are read, not before."""
     monkeypatch.chdir(tmp_path)
@@ -291,9 +302,9 @@ def test_end_of_a_training_says_what_to_do(finished: tuple[Training, Path], trai
     assert summary.loc["AUC, running loans", "1.zip"] == round(trained.fit.segments["running"].auc or 0, 4)
 
 
-def test_loans_without_age_train_and_say_so(book_path: Path, tmp_path: Path) -> None:
+def test_loans_without_age_train_and_say_so(trainable_book_path: Path, tmp_path: Path) -> None:
     """A file that does not tell the loans' age gives an archive with the one model, and a card that says it."""
-    ageless = pd.read_csv(book_path, dtype=str, keep_default_na=False).drop(columns=["issue_d"])
+    ageless = pd.read_csv(trainable_book_path, dtype=str, keep_default_na=False).drop(columns=["issue_d"])
     ageless.to_csv(tmp_path / "loan.csv", index=False)
     settings = Settings(
         data=tmp_path / "loan.csv", output=tmp_path / "1.zip", search_log=tmp_path / "log", **{**SMALL, "max_iter": 1}
@@ -313,10 +324,10 @@ def test_cut_off_by_cost_is_lower_where_missing_is_dear(trained: Trained) -> Non
 
 
 @pytest.mark.parametrize("wrong", [{"cost_ratio": 0}, {"cost_ratio": "5"}, {"as_of": "soon"}, {"max_iter": 0}])
-def test_impossible_setting_is_refused_before_the_work(wrong: dict[str, Any], book_path: Path) -> None:
+def test_impossible_setting_is_refused_before_the_work(wrong: dict[str, Any], trainable_book_path: Path) -> None:
     """A setting that can't be is refused when the training is made."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        Training(Settings(data=book_path, **wrong))
+        Training(Settings(data=trainable_book_path, **wrong))
 
 
 def test_former_archive_that_can_not_be_compared_stops_nothing(

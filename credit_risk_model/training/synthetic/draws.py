@@ -1,0 +1,50 @@
+"""What all steps of making loans up share: how many at once, months, levels and amounts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Loans = dict[str, Array]
+
+CHUNK_ROWS = 10_000
+"""Loans made at once: few enough to keep memory flat, and the status shares are whole numbers of ten thousand."""
+
+
+def month_number(year: int, month: int) -> int:
+    """Number the months, so that they can be counted."""
+    return year * 12 + month - 1
+
+
+SNAPSHOT = month_number(2016, 1)
+MONTH_TEXTS = np.array(
+    [
+        f"{name}-{year}"
+        for year in range(1940, 2018)
+        for name in ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    ],
+    dtype=object,
+)
+
+
+def draw_levels(rng: np.random.Generator, shares: Mapping[str, float]) -> Array:
+    """Draw a chunk of levels, each for its share."""
+    weights = np.array(list(shares.values()))
+    levels: Array = np.array(list(shares), dtype=object)
+    return np.asarray(levels[rng.choice(weights.size, size=CHUNK_ROWS, p=weights / weights.sum())])
+
+
+def to_cents(amounts: Array) -> Array:
+    """Round amounts to cents."""
+    # The sum turns a negative zero, which would be written as "-0.0", into a plain one.
+    return np.asarray(np.round(amounts, 2) + 0.0)
+
+
+def month_texts(months: Array, missing: Array | None = None) -> Array:
+    """Write months as the file does: `Sep-2015`."""
+    texts: Array = MONTH_TEXTS[months - month_number(1940, 1)]
+    if missing is not None:
+        texts[missing] = np.nan
+    return texts
