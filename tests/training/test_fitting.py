@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,22 @@ def test_answers_with_and_without_age_are_those_of_two_predictions(fitted: fitti
         answers = fitted.answer(some)
         assert answers.known.tolist() == fitted.predict(some).tolist()
         assert answers.withheld.tolist() == fitted.predict(some, withhold_age=True).tolist()
+
+
+def test_columns_are_derived_once_for_both_answers(
+    fitted: fitting.Fitted, loans: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each model's columns of a table are derived once, for the answers with and without the age together."""
+    derived: list[str] = []
+    real = fitting.derive_columns
+
+    def count(table: pd.DataFrame, wanted: FeatureSet) -> dict[str, Any]:
+        derived.append(wanted.name)
+        return real(table, wanted)
+
+    monkeypatch.setattr(fitting, "derive_columns", count)
+    fitted.answer(loans)
+    assert sorted(derived) == [AGE_KNOWN.name, AGE_UNKNOWN.name]
 
 
 def test_each_model_says_what_it_saw(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
