@@ -24,7 +24,7 @@ def count_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = (limit for folder in _folders(cgroups, own) for limit in _limits_of(folder))
-    return max(1, min(allowed, *(ceil(limit) for limit in limits), allowed))
+    return min([allowed, *(ceil(limit) for limit in limits)])
 
 
 def _folders(cgroups: Path, own: Path) -> Iterator[Path]:

@@ -2,6 +2,6 @@
 
 import os
 
-# Before LightGBM's OpenMP library is loaded: by default its threads spin for so long while they wait for each other
-# that a fit takes several times as long when the cores are busy with other work; idle ones make no difference.
+# This must be set before LightGBM's OpenMP library is loaded. By default its threads spin for long while they wait for
+# each other. On busy cores a fit then takes several times as long. On idle cores it makes no difference.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -44,9 +44,9 @@ STEPS: tuple[tuple[str, _Filter], ...] = (
     ("derogatory public records at most 10", _at_most("derogatory_public_record_count", 10)),
     ("revolving line utilization at most 100 percent", _at_most("revolving_line_utilization_rate", 100)),
 )
-"""Each step's words and which rows it keeps; means and deviations are those of the rows that earlier steps left.
+"""Each step's name, and the rows that it keeps. Means and deviations are of the rows that earlier steps left.
 
-Where the contract allows null a missing value is kept: dropping such loans makes no figure better.
+A missing value is kept if the contract allows null: dropping such loans improves no figure.
 """
 
 ROWS_OF_KAGGLES_FILE = 887_379

@@ -17,7 +17,7 @@ COST_CUT_OFFS: Sequence[float] = tuple(step / 100 for step in range(1, 100))
 
 
 def choose_cut_off(risky: pd.Series | npt.NDArray[Any], probability: Probabilities) -> float:
-    """Choose the probability from which on a loan is called risky: the best F1 of the risky class.
+    """Choose the cut-off with the best F1 of the risky class.
 
     Args:
         risky: Labels, 1 = risky.
@@ -34,10 +34,10 @@ def choose_cut_off(risky: pd.Series | npt.NDArray[Any], probability: Probabiliti
 
 
 def choose_cut_off_by_cost(risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float) -> float:
-    """Choose the cut-off of the least cost, where missing a risky loan costs `cost_ratio` false alarms.
+    """Choose the cheapest cut-off, if a missed risky loan costs as much as `cost_ratio` false alarms.
 
     Returns:
-        One of `COST_CUT_OFFS`; the middle one where several cost the same.
+        One of `COST_CUT_OFFS`. If several cost the same, the middle one.
     """
     missed = np.array([np.sum(risky[probability < cut_off]) for cut_off in COST_CUT_OFFS])
     alarms = np.array([np.sum(1 - risky[probability >= cut_off]) for cut_off in COST_CUT_OFFS])

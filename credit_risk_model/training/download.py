@@ -1,8 +1,8 @@
 """Fetch Kaggle's loan.csv, whole or not at all: `python -m credit_risk_model.training.download`.
 
-It asks the address that Kaggle shows on a data set's page under "cURL", and needs nothing but Python. Kaggle's own
-client brings some thirty packages for one file, talks to no other server, and unpacks in place, so that a run that is
-broken off leaves half a file.
+It requests the address that Kaggle shows on a data set's page under "cURL", and needs only Python. Kaggle's own client
+brings some thirty packages for one file, and cannot use another server. It unpacks in place, so that an interrupted run
+leaves half a file.
 
 Environment: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or `kaggle.json` in KAGGLE_CONFIG_DIR (`~/.kaggle`).
 KAGGLE_API_ENDPOINT names another server, as in kagglehub.
@@ -42,7 +42,7 @@ def fetch(folder: Path) -> str:
 
     Raises:
         ConfigurationError: Credentials are missing or unusable.
-        DataError: Kaggle, the network or the disk did not play along; nothing is left.
+        DataError: Kaggle, the network or the disk failed. Nothing is left.
     """
     target = folder / LOANS
     try:

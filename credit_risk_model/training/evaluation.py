@@ -1,4 +1,4 @@
-"""How good a model is: figures, tables and plots from labels and probabilities; no borrower's row in any of them."""
+"""How good a model is: figures, tables and plots from labels and probabilities. None shows a borrower's row."""
 
 import lightgbm as lgb
 import numpy as np
@@ -124,7 +124,7 @@ def plot_curves(risky: pd.Series, probability: Probabilities, cut_off: float) ->
 
 
 def plot_calibration(risky: pd.Series, probability: Probabilities) -> Figure:
-    """Draw what happened against what was predicted, by tenths of the loans."""
+    """Draw the share that was risky against the mean probability, by tenths of the loans."""
     table = calibration_table(risky, probability)
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()

@@ -15,7 +15,7 @@ import pandas as pd
 from credit_risk_model.training.free_text import MAX_LEVELS, refuse_free_text, text_columns
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 
-# The library reports each use to its makers unless told not to.
+# The library reports each use to its makers unless this is set.
 os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "True"
 
 with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def profile_loans(loans: pd.DataFrame, descriptions: Mapping[str, str], title: s
 
 
 def _forget_values(statistics: dict[str, Any]) -> None:
-    """Take from a column's statistics the values that stand for single borrowers, so that nothing can render them."""
+    """Remove the values of single borrowers from a column's statistics, so that no page can show them."""
     if "first_rows" in statistics:
         statistics["first_rows"] = {}
     statistics["value_counts_index_sorted"] = pd.Series(dtype="int64")
@@ -76,7 +76,7 @@ def _forget_values(statistics: dict[str, Any]) -> None:
 
 
 def _drop_items(section: Renderable, names: set[str]) -> None:
-    """Take the now empty tables out of a section of the profile, at any depth."""
+    """Remove the tables that are now empty from a section of the profile, at any depth."""
     if isinstance(section, Container):
         section.content["items"] = [item for item in section.content["items"] if item.content.get("name") not in names]
     for part in section.content.values():

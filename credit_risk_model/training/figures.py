@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Figures(BaseModel):
-    """A record of figures. What could not be measured is either None or not set; not set, it is not stored."""
+    """A record of figures. What could not be measured is None, or not set. What is not set is not stored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -127,7 +127,7 @@ Segments = Mapping[str, SegmentFigures]
 
 
 class Baseline(_Figures):
-    """The figures of a model that nobody searched for."""
+    """The figures of a model with default hyper-parameters."""
 
     name: str
     out_of_fold: OutOfFoldFigures
@@ -149,7 +149,7 @@ class DollarFigures(_Figures):
 
     Attributes:
         loans: Running loans of known age.
-        flipped_share: Share of them of which a change flips the decision.
+        flipped_share: Share of those loans whose decision a change flips.
         largest_change_quantile: 99.9 % quantile of the largest change of a loan's probability.
     """
 

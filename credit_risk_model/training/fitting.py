@@ -1,4 +1,4 @@
-"""From cleaned loans to fitted models: the features' frames, the split, the replay and the fit."""
+"""From cleaned loans to fitted models: the models' columns, the split, and the fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ FIELDS = [feature.name for feature in CONTRACT_FEATURES]
 TEST_SHARE = 0.2
 FOLDS = 5
 _WITHHELD = 0.02
-"""Share of the training loans of which a value that may be null is withheld, so that a null has its own meaning."""
+"""Share of the training loans whose nullable values are withheld, so that the model learns what a null means."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def label(loans: pd.DataFrame) -> pd.Series:
 
 
 def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Say of each loan whether payments are still expected."""
+    """Return for each loan whether payments are still expected."""
     return ~loans[STATUS].isin(ENDED_STATUSES).to_numpy()
 
 
@@ -140,7 +140,7 @@ def split(loans: pd.DataFrame, seed: int) -> Split:
 
 
 def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
-    """Make an unfitted classifier that gives the same trees for the same seed and data, whatever the threads.
+    """Make an unfitted classifier. The same seed and data give the same trees, whatever the number of threads.
 
     The model of loans whose age is known keeps to the directions of its features. That of the others does not: without
     the age, few payments may mean a young loan.

@@ -1,4 +1,4 @@
-"""The gate: what a freshly trained model must hold before it is packaged."""
+"""The gate: the conditions that a new model must meet before it is packaged."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from credit_risk_model.training.figures import DollarFigures, OutOfFoldFigures, 
 
 AUC_NOISE = 0.003
 BRIER_NOISE = 0.0005
-"""What another seed changes in the same model's figures: so much a model may be behind another without being worse."""
+"""How much another seed changes a model's figures. A model that is behind by less than this is not worse."""
 NOISE_ROWS = 48_000
-"""Training loans of which that is so; of fewer it is more, with the root of their number."""
+"""The number of training loans that the noise was measured with. With fewer loans it grows as 1 / sqrt(loans)."""
 MAX_FLIPPED_SHARE = 0.001
-"""Share of running loans of which a dollar may flip the decision."""
+"""Largest share of running loans whose decision a dollar may flip."""
 MIN_CALIBRATION, MAX_CALIBRATION = 0.7, 1.4
-"""Mean probability out of time, as a multiple of the share that was risky."""
+"""Bounds of the mean probability out of time, divided by the share that was risky."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Evidence:
         dollar: What a dollar changes; None where no age is known.
         perfect_payers: What is said of perfect payers; None where no age is known.
         calibration: Mean probability out of time over the share that was risky; None where it can't be measured.
-        unexplained: Checks that failed without a reason why that is acceptable.
+        unexplained: Failed checks without a reason why the failure is acceptable.
     """
 
     rows: int

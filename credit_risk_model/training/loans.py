@@ -45,7 +45,7 @@ RISKY_STATUSES = (
 ENDED_STATUSES = tuple(
     status for status in SAFE_STATUSES + RISKY_STATUSES if status.endswith(("Paid", "Off", "Default"))
 )
-"""Of loans that nobody expects a payment of any more. All others are running."""
+"""Statuses of loans that no payment is expected of. All other loans are running."""
 
 NAMES = {feature.column: feature.name for feature in CONTRACT_FEATURES if feature.column} | {
     "installment": INSTALLMENT,
@@ -55,7 +55,7 @@ NAMES = {feature.column: feature.name for feature in CONTRACT_FEATURES if featur
 
 SOURCE = "source"
 _OPTIONAL = (ISSUED, SNAPSHOT, *DATES_OF_FILE, AGE, SOURCE)
-"""Taken where they are there: for the loans' age, for the test out of time and the one with a source left out."""
+"""Columns that a file may have: for the loans' age, the test out of time, and the one with a source left out."""
 _NUMBERS = [*(feature.column for feature in CONTRACT_FEATURES if feature.column and not feature.levels), "installment"]
 _MISSING = ["", "n/a", "NaN", "nan", "NA"]  # `NONE` is a home ownership, not a missing one
 _CURE = "Use Kaggle's loan.csv as `make data` fetches it."
@@ -115,13 +115,13 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
 
 
 def file_sha256(path: Path) -> str:
-    """Give the SHA-256 of the file as it lies there, packed or not."""
+    """Return the SHA-256 of the file as it is stored, compressed or not."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_synthetic(path: Path) -> bool:
-    """Tell whether the file's first loans are those of a synthetic loan book."""
+    """Return whether the file's first loans are those of a synthetic loan book."""
     with _open(path) as file:
         return ADDRESS.encode() in file.read(_LAST_LINE_BYTES)
 
@@ -161,7 +161,7 @@ def _read_header(path: Path, file: _Binary) -> list[str]:
 
 
 class _LastBytes(io.RawIOBase):
-    """Passes a stream through and keeps its end, to see whether the last line is whole."""
+    """Passes a stream through and keeps its end, which shows whether the last line is complete."""
 
     def __init__(self, file: _Binary) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ def _unparsable_number(path: Path) -> DataError:
 
 
 def _first_row(marked: pd.Series) -> int:
-    """Give the number of the first marked row, counted from 1."""
+    """Return the number of the first marked row, counted from 1."""
     return int(marked.to_numpy().argmax()) + int(marked.index[0]) + 1
 
 
@@ -295,7 +295,7 @@ def _first_days(months: pd.Series) -> pd.Series:
 
 
 def _risk(status: pd.Series) -> pd.Series:
-    """Give the label that each status decides, by the levels: there are ten of them, not one for each row."""
+    """Label loans by their status. There are ten levels of it, so that no row is looked at by itself."""
     safe_or_risky = [0 if level in SAFE_STATUSES else 1 for level in status.cat.categories]
     codes = np.array([*safe_or_risky, -1], dtype=np.int8)  # a missing status has the code -1: the last one here
     levels = pd.Index([CreditRisk.safe.value, CreditRisk.risky.value])

@@ -1,7 +1,7 @@
 """Run the notebook step by step: `python -m credit_risk_model.training.notebook NOTEBOOK OUTPUT -p name value ...`.
 
 Its kernel is this Python, whatever kernels the notebook, JUPYTER_PATH or the user's own folders name. The executed
-notebook is written once, at the end, whole or not at all: also when a cell fails, up to that cell.
+notebook is written once, at the end, whole or not at all. If a cell fails, it is written up to that cell.
 """
 
 import argparse
@@ -33,9 +33,11 @@ from credit_risk_model.whole_file import write_whole
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 BAR = "{desc}: {n_fmt} of {total_fmt} cells |{bar:30}| {elapsed}"
-_TOLD = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, CreditRiskError)}
-_TOLD.add("SystemExit")
-"""Exceptions whose message says all: no traceback is shown."""
+_SELF_EXPLANATORY = {
+    name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, CreditRiskError)
+}
+_SELF_EXPLANATORY.add("SystemExit")
+"""Exceptions whose message is enough: no traceback is shown."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -44,11 +46,11 @@ class NotebookError(CreditRiskError):
 
 
 class Interrupted(Exception):
-    """The run was told to end."""
+    """The run got a signal to end."""
 
 
 class _ThisPython(KernelSpecManager):
-    """Knows one kernel, this Python, whatever is asked for."""
+    """Knows only this Python's kernel, whichever is requested."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(**get_kernel_dict())
@@ -155,7 +157,7 @@ def _execute(notebook: NotebookNode, title: str, folder: Path) -> None:
     try:
         asyncio.run(client.run(folder))
     except CellExecutionError as error:
-        if error.ename in _TOLD:
+        if error.ename in _SELF_EXPLANATORY:
             raise NotebookError(f"{client.step}: {_in_one_line(error.evalue)}") from error
         raise
     except (RuntimeError, asyncio.CancelledError) as error:

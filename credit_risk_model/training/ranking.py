@@ -1,4 +1,4 @@
-"""How well probabilities rank loans, of which there must be enough of either class."""
+"""How well probabilities rank loans, if there are enough loans of both classes."""
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,14 @@ from credit_risk_model.training.figures import OutOfFoldFigures, Ranking, Rankin
 from credit_risk_model.training.fitting import Answers, Probabilities, is_running, label
 from credit_risk_model.training.segments import apply_rule
 
-FEWEST_OF_A_CLASS = 30
-"""Loans of either class below which an AUC says nothing."""
+MIN_LOANS_OF_A_CLASS = 30
+"""With fewer loans of a class an AUC says nothing."""
 
 
 def can_rank(loans: pd.DataFrame) -> bool:
-    """Say whether there are enough safe and enough risky loans to rank."""
+    """Return whether there are enough safe and enough risky loans to rank."""
     risky = int(label(loans).sum())
-    return min(risky, len(loans) - risky) >= FEWEST_OF_A_CLASS
+    return min(risky, len(loans) - risky) >= MIN_LOANS_OF_A_CLASS
 
 
 def rank(loans: pd.DataFrame, probability: Probabilities) -> Ranking:

@@ -1,4 +1,4 @@
-"""What the training's loans look like, for the service and the monitoring to compare later loans with."""
+"""A description of the training's loans, which service and monitoring compare later loans with."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from credit_risk_model.training.fitting import Answers, Probabilities, is_runnin
 
 MAX_BINS = 10
 MIN_SHARE = 0.05
-"""Least share of the reference's loans in a bin of a field or of the probability."""
+"""Smallest share of the reference's loans in a bin of a field or of the probability."""
 MIN_LOANS = 1000
-"""Fewer running loans are no reference: then it is of all loans."""
+"""With fewer running loans the reference is of all loans."""
 NEAR = 8.0
-"""A probability is near the cut-off where the odds of the two differ by less than this factor."""
+"""A probability is near the cut-off if the odds of the two differ by less than this factor."""
 
 
 def make_references(
@@ -25,7 +25,7 @@ def make_references(
     """Describe the training's loans, once with their age and once with it withheld.
 
     Args:
-        training: The training set, of which the fields are.
+        training: The training set, whose fields are described.
         test: The test set.
         answers: The fitted models' own probabilities of the test set: they are too sure of the loans that they were
             fitted on, and models fitted on a part of them answer otherwise.
@@ -87,8 +87,8 @@ def _cut_field(loans: pd.DataFrame, field: Feature) -> Bins | None:
 def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = False) -> Bins | None:
     """Cut numbers into at most `MAX_BINS` bins, none of less than `MIN_SHARE`; None where that leaves one bin.
 
-    A value that is a bin's worth by itself gets one of its own where what lies below it suffices for another. Nulls
-    count to the lowest bin, unless there are enough of them for their own, the last.
+    A frequent value gets a bin of its own, if the values below it are enough for a bin, too. Nulls count to the lowest
+    bin. If there are enough of them, they have a bin of their own, the last one.
     """
     known = values[~np.isnan(values)]
     distinct, counts = np.unique(known, return_counts=True)
@@ -113,7 +113,10 @@ def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = 
 
 
 def cut_levels(field: Feature, values: pd.Series) -> Bins | None:
-    """Give each level of `MIN_SHARE` or more its bin; the others and null share one, and with the least where few."""
+    """Make a bin for each level with a share of `MIN_SHARE` or more.
+
+    The other levels and null share the last bin. If that is too small, it is merged with the smallest other one.
+    """
     counts = values.value_counts(dropna=True).reindex(field.levels, fill_value=0)
     least = MIN_SHARE * len(values)
     common = counts[counts >= least].sort_values(ascending=False, kind="stable")

@@ -1,8 +1,8 @@
-"""Ended loans as they must have stood at earlier months: running loans of every age, from any file of ended ones.
+"""Replay: ended loans as they stood at earlier months, which makes running loans of every age.
 
-A file of loans that have nearly all ended has hardly any young loan, so that a model of it does not learn how a loan
-looks that pays in time. Each ended loan is therefore added again as it stood at months drawn evenly over its term, not
-past its snapshot. Training sets alone are replayed, never what a model is tested on.
+Most files hold hardly any young loan. A model of such a file does not learn what a loan looks like that is paid in
+time. So each ended loan is added again, as it stood at months that are drawn evenly over its term up to its snapshot.
+Only training sets are replayed, never test sets.
 """
 
 from typing import Final
@@ -16,10 +16,10 @@ from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, STATUS
 
 TIMES = 2
-"""How often each ended loan is added; a third time changed no figure."""
+"""How often each ended loan is added. A third time changed no figure."""
 
 _NOT_YET_DUE: Final = 1 / 3
-"""Share of loans of which the month's instalment is not due yet on the snapshot's day."""
+"""Share of loans whose instalment of the month is not due yet on the snapshot's day."""
 _GRACE_OR_LATE = 1
 """Instalments missed with which a loan is in grace, or 16 to 30 days late."""
 _LATE_SHARE: Final = 0.4
@@ -37,7 +37,7 @@ many instalments were paid, so it is not replayed.
 _LARGE_PAYMENT: Final = 1.5
 """In instalments: a last payment above it paid the rest of the loan early."""
 _ROUNDING = 0.02
-"""Of an instalment: less than that is missing of a whole one by rounding."""
+"""Largest share of an instalment that rounding takes away."""
 
 
 def replay(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:

@@ -43,7 +43,7 @@ from credit_risk_model.training.free_text import refuse_free_text, text_columns
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 from credit_risk_model.training.loans import LABEL
 
-# Progress bars are deepchecks' INFO messages.
+# deepchecks shows progress bars as INFO messages.
 set_verbosity(logging.WARNING)
 
 Status = Literal["passed", "failed", "warning", "error"]
@@ -55,7 +55,7 @@ _STATUSES: dict[ConditionCategory, Status] = {
     ConditionCategory.ERROR: "error",
 }
 
-_MOST_POINTS = 500
+_MAX_POINTS = 500
 
 _AGGREGATE_DISPLAYS = (
     checks.BoostingOverfit,
@@ -114,7 +114,7 @@ ACCEPTED_FAILURES = {
     ("Weak Segments Performance - Train Dataset", "error"): "On the training set the check finds too few errors to fit "
     "its own error model to.",
 }
-"""Checks with the status that they are known to have on LendingClub's loans, and why that is acceptable."""
+"""Outcomes that are known of LendingClub's loans, by check and status, and why each is acceptable."""
 NOT_KNOWN = "Not known: look into it."
 
 _WITHHELD = "Not displayed: the details are borrowers' rows or values, and this report holds aggregates only."
@@ -138,7 +138,7 @@ class CheckOutcome:
 
     @property
     def reason(self) -> str:
-        """Why the condition may not pass, where that is known of this check with this status."""
+        """Why it is acceptable that the condition did not pass, if that is known of this check and status."""
         return ACCEPTED_FAILURES.get((self.check, self.status), NOT_KNOWN)
 
     def store(self) -> dict[str, str]:
@@ -173,7 +173,7 @@ class SuiteReport:
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """The failed conditions of which nobody said why that is acceptable."""
+        """The failed conditions without a reason why the failure is acceptable."""
         return tuple(
             f"{outcome.check} ({outcome.status}: {outcome.details})"
             for outcome in self.failed
@@ -202,7 +202,7 @@ def check_data_integrity(loans: pd.DataFrame, categorical: Sequence[str]) -> Sui
     Raises:
         DataError: A column that is not a number has more levels than a category has.
     """
-    # The outlier check otherwise gives up on a slow machine, by the clock.
+    # By default the outlier check stops after some seconds, so that its outcome depends on the machine.
     suite = suites.data_integrity(timeout=0)
     for check in suite.checks.values():
         if isinstance(check, checks.OutlierSampleDetection):
@@ -274,11 +274,11 @@ def _withhold_rows(result: CheckResult | CheckFailure) -> None:
 
 
 def _thin_curves(result: CheckResult | CheckFailure) -> None:
-    """Leave few enough points of a curve that none stands for a loan: the ROC curve has one for nearly each score."""
+    """Thin out curves, so that no point stands for a single loan. A ROC curve has a point for nearly each score."""
     for figure in getattr(result, "display", []):
         for trace in figure.data if isinstance(figure, Figure) else ():
-            if trace.type == "scatter" and len(trace.x) > _MOST_POINTS:
-                kept = np.linspace(0, len(trace.x) - 1, _MOST_POINTS).astype(int)
+            if trace.type == "scatter" and len(trace.x) > _MAX_POINTS:
+                kept = np.linspace(0, len(trace.x) - 1, _MAX_POINTS).astype(int)
                 trace.x, trace.y = np.asarray(trace.x)[kept], np.asarray(trace.y)[kept]
 
 

@@ -1,4 +1,4 @@
-"""The search for hyper-parameters, on what users feel: how running loans are ranked that were issued later."""
+"""The search for hyper-parameters. A model is judged by how it ranks running loans that were issued later."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ from credit_risk_model.training.fitting import (
 from credit_risk_model.training.loans import ISSUE_MONTH
 from credit_risk_model.training.ranking import can_rank
 
-# It advises on the costs of trials, which are of no account here.
+# It warns of the costs of trials, which do not matter here.
 logging.getLogger("flaml.tune.searcher.blendsearch").setLevel(logging.WARNING)
 
 _LATER_SHARE = 0.2
@@ -179,7 +179,7 @@ def _judge(loans: pd.DataFrame, wanted: FeatureSet, *, ranked: bool) -> _Judge:
 def _search_one(wanted: FeatureSet, folds: list[_Fold], bounds: Bounds, seed: int, log: Path) -> Hyperparameters:
     seconds = bounds.time_budget * _SHARE_OF_BUDGET[wanted.name]
     name = wanted.name.replace("_", " ")
-    # In a notebook each drawing is kept: one a minute will do.
+    # A notebook keeps every update of the bar, so one a minute is enough there.
     interval = 0.1 if sys.stderr.isatty() else 60.0
     with (
         log.open("a", encoding="utf-8") as lines,
@@ -202,7 +202,7 @@ def _search_one(wanted: FeatureSet, folds: list[_Fold], bounds: Bounds, seed: in
             config=_space(bounds),
             metric="loss",
             mode="min",
-            # No cost of a trial, which is time: a search of so many models is then the same on every machine.
+            # Without a cost, which would be time, the search is the same on every machine.
             search_alg=CFO(
                 metric="loss", mode="min", space=_space(bounds), points_to_evaluate=[start], seed=seed, cost_attr=None
             ),

@@ -1,4 +1,4 @@
-"""How good a model is on each kind of loan, with intervals, beside the arrears rule that needs no model."""
+"""How good a model is on each kind of loan, beside the arrears rule, which needs no model."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from credit_risk_model.training.fitting import Probabilities, is_running, label
 from credit_risk_model.training.loans import ISSUE_MONTH, STATUS
 
 RULE_ARREARS = 1.5
-"""Instalments behind from which on the rule calls a loan risky that is not repaid."""
+"""The rule calls a loan risky that is this many instalments behind or more, and not repaid."""
 INTERVAL_BELOW = 2000
-"""Loans of a segment below which its figures come with intervals: larger ones are sure to the second digit."""
+"""Segments with fewer loans come with intervals. The figures of larger ones are sure to the second digit."""
 _RESAMPLES = 400
 _INTERVAL = (0.025, 0.975)
 

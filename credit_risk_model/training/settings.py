@@ -1,4 +1,4 @@
-"""What a training may be told."""
+"""The settings of a training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from credit_risk_model.training.search import Bounds
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training may be told.
+    """The settings of a training.
 
     Attributes:
         data: A loan.csv, plain, `.gz` or `.zip`; None: the environment's LOAN_DATA, else `data/loan/loan.csv`, else a

@@ -1,4 +1,4 @@
-"""What must hold whatever a model was trained on: a dollar decides nothing, and who pays in time is safe."""
+"""What must hold for every model: a dollar decides nothing, and who pays in time is safe."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -32,7 +32,7 @@ _BORROWERS: tuple[dict[str, Any], ...] = (
     {"annual_income": 150000, "debt_to_income_ratio": 2.0, "employment_length": "10+ years", "home_ownership": "OWN"},
     {"debt_to_income_ratio": None, "employment_length": None, "revolving_line_utilization_rate": None},
 )
-"""What a perfect payer's application may say: the example's, all that raises the risk, little of it, nothing."""
+"""Applications of perfect payers: the example, all that raises the risk, little of it, nulls."""
 
 
 def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> DollarFigures:

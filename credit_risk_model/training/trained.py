@@ -54,7 +54,7 @@ class Reports:
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """The failed checks of which nobody said why that is acceptable."""
+        """The failed checks without a reason why the failure is acceptable."""
         return tuple(check for suite in self.suites for check in suite.unexplained)
 
     def store(self) -> dict[str, dict[str, Any]]:
