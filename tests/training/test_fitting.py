@@ -11,7 +11,7 @@ import pytest
 from conftest import HYPERPARAMETERS, ROOT
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, FEATURE_SETS, FeatureSet
+from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, FEATURE_SETS, FeatureSet, derive_columns
 from credit_risk_model.training import fitting
 from credit_risk_model.training.replay import replay
 
@@ -116,11 +116,10 @@ def test_columns_are_derived_once_for_both_answers(
 ) -> None:
     """Each model's columns of a table are derived once, for the answers with and without the age together."""
     derived: list[str] = []
-    real = fitting.derive_columns
 
     def count(table: pd.DataFrame, wanted: FeatureSet) -> dict[str, Any]:
         derived.append(wanted.name)
-        return real(table, wanted)
+        return derive_columns(table, wanted)
 
     monkeypatch.setattr(fitting, "derive_columns", count)
     fitted.answer(loans)
