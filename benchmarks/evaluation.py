@@ -274,13 +274,13 @@ def _fit(drawn: fitting.Split, trees: int, leaves: int, rate: float, seed: int) 
     chosen = {**shipped, "n_estimators": trees, "num_leaves": leaves, "learning_rate": rate}
     # The same trees with any number of threads; there is a process for each core already.
     chosen["n_jobs"] = 1
-    data = fitting.training_data(drawn.training, features.AGE_KNOWN, seed, replayed=True)
+    data = fitting.make_training_data(drawn.training, features.AGE_KNOWN, seed, replayed=True)
     return data.fit(features.AGE_KNOWN, chosen, seed).booster_
 
 
 def _aucs(model: lightgbm.Booster, drawn: fitting.Split, counts: Sequence[int]) -> dict[int, float]:
     """Give the test AUC of the model's first trees, for each number of them; every tree is walked once."""
-    frame, risky = fitting.feature_frame(drawn.test, features.AGE_KNOWN), fitting.label(drawn.test)
+    frame, risky = fitting.make_feature_frame(drawn.test, features.AGE_KNOWN), fitting.label(drawn.test)
     score = np.zeros(len(drawn.test))
     found = {}
     for start, end in itertools.pairwise((0, *counts)):

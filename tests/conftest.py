@@ -169,8 +169,8 @@ def archive_contents(
     loans: pd.DataFrame, fitted: fitting.Fitted, book_path: Path
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """What `archive.write` is given for the small models: metadata and files."""
-    files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>") | packaging.model_files(fitted, seed=3)
-    records = packaging.model_records(fitted, HYPERPARAMETERS)
+    files = dict.fromkeys(archive.CONTENTS[1:], b"<p>nothing here</p>") | packaging.make_model_files(fitted, seed=3)
+    records = packaging.make_model_records(fitted, HYPERPARAMETERS)
     references = make_references(loans, loans, fitted.answer(loans), cut_off=0.3)
     metadata = {
         "model_version": "test",

@@ -18,7 +18,7 @@ from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training.fitting import Fitted, fit
-from credit_risk_model.training.packaging import model_files, predict_requests
+from credit_risk_model.training.packaging import make_model_files, predict_requests
 
 Contents = tuple[dict[str, Any], dict[str, bytes]]
 
@@ -66,7 +66,7 @@ def test_archive_of_loans_without_age_has_one_model(
     metadata, files = archive_contents
     ageless = fit(loans.assign(instalments_due=float("nan")), HYPERPARAMETERS, seed=1)
     records = {"age_unknown": metadata["models"]["age_unknown"]}
-    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | model_files(ageless, seed=3))
+    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | make_model_files(ageless, seed=3))
     found = archive.read(tmp_path / "1.zip")
     assert found.with_age is None
     assert [found.evaluate(golden.loan) for golden in found.golden] == [

@@ -8,13 +8,13 @@ import pytest
 
 from credit_risk_model import booster, features
 from credit_risk_model.errors import ModelArchiveError
-from credit_risk_model.training.fitting import Fitted, feature_frame
+from credit_risk_model.training.fitting import Fitted, make_feature_frame
 
 
 @pytest.fixture(scope="module")
 def rows(loans: pd.DataFrame) -> list[list[float]]:
     """500 loans as the model's rows."""
-    frame = feature_frame(loans, features.AGE_UNKNOWN).head(500)
+    frame = make_feature_frame(loans, features.AGE_UNKNOWN).head(500)
     codes = {name: frame[name].cat.codes.where(frame[name].notna()) for name in features.AGE_UNKNOWN.categories}
     return frame.assign(**codes).to_numpy(float).tolist()
 
@@ -56,7 +56,7 @@ def test_text_that_is_no_model_is_refused() -> None:
 
 def test_model_of_many_classes_is_refused(loans: pd.DataFrame) -> None:
     """A model with an output for each of several classes is no binary classifier."""
-    frame = feature_frame(loans, features.AGE_UNKNOWN)
+    frame = make_feature_frame(loans, features.AGE_UNKNOWN)
     model = lgb.LGBMClassifier(n_estimators=1, verbose=-1).fit(frame, frame["employment_length"].cat.codes % 3)
     with pytest.raises(ModelArchiveError, match="3 outputs: a binary classifier has one"):
         booster.Booster(model.booster_.model_to_string())

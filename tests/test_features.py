@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from credit_risk_model import features
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
-from credit_risk_model.training.fitting import feature_frame
-from credit_risk_model.training.golden import golden_loans
+from credit_risk_model.training.fitting import make_feature_frame
+from credit_risk_model.training.golden import make_golden_loans
 from credit_risk_model.training.packaging import to_frame
 
 
@@ -104,7 +104,7 @@ def test_a_dollar_is_less_than_a_step() -> None:
 @given(loan=valid_loans(age=True))
 def test_loan_and_table_give_the_same_bits(wanted: features.FeatureSet, loan: CreditRiskModelInput) -> None:
     """The row of any valid loan equals its line in a table, to the last bit, levels by their codes."""
-    table = feature_frame(to_frame([loan]), wanted)
+    table = make_feature_frame(to_frame([loan]), wanted)
     for name in wanted.categories:
         table[name] = table[name].cat.codes.where(table[name].notna())
     assert table.columns.tolist() == list(wanted.names)
@@ -136,8 +136,8 @@ def test_arithmetic_of_a_valid_loan_is_finite(loan: CreditRiskModelInput) -> Non
 @pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: wanted.name)
 def test_many_loans_give_the_same_bits_as_each(wanted: features.FeatureSet) -> None:
     """Vectorised arithmetic over a table does not differ from that of single loans."""
-    loans = [loan for loan in golden_loans(seed=5) if loan.instalments_due is not None]
-    table = feature_frame(to_frame(loans), wanted)[[feature.name for feature in wanted.derived]]
+    loans = [loan for loan in make_golden_loans(seed=5) if loan.instalments_due is not None]
+    table = make_feature_frame(to_frame(loans), wanted)[[feature.name for feature in wanted.derived]]
     rows = [wanted.encode_loan(loan)[len(wanted.contract) :] for loan in loans]
     np.testing.assert_array_equal(table.to_numpy(dtype=float), rows)
 

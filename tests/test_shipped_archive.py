@@ -24,7 +24,7 @@ from credit_risk_model.schemas import (
 )
 from credit_risk_model.training import fitting
 from credit_risk_model.training.archived_models import ArchivedModels
-from credit_risk_model.training.loans import file_sha256
+from credit_risk_model.training.loans import hash_file
 from credit_risk_model.training.pipeline import Settings, Training
 from credit_risk_model.training.segments import segment_figures
 
@@ -146,7 +146,7 @@ def test_card_leads_with_running_loans(shipped: archive.Archive) -> None:
 def test_recorded_figures_are_measured_anew(shipped: archive.Archive) -> None:
     """On the file of the shipped training, where it is at hand, the archive ranks the test set as it records."""
     path = Path(os.environ.get("LOAN_DATA", ""))
-    if not (ROOT / path).is_file() or file_sha256(ROOT / path) != shipped.metadata.data.sha256:
+    if not (ROOT / path).is_file() or hash_file(ROOT / path) != shipped.metadata.data.sha256:
         pytest.skip("LOAN_DATA does not name the file of the shipped training")
     training = Training(Settings(data=ROOT / path))
     training.read()

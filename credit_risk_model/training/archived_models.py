@@ -5,7 +5,7 @@ import pandas as pd
 
 from credit_risk_model.archive import Archive
 from credit_risk_model.features import AGE
-from credit_risk_model.training.fitting import Answers, Probabilities, feature_frame
+from credit_risk_model.training.fitting import Answers, Probabilities, make_feature_frame
 
 
 class ArchivedModels:
@@ -21,7 +21,7 @@ class ArchivedModels:
         answers = np.empty(len(loans))
         for model, rows in zip(models, (known, ~known), strict=True):
             if model is not None and rows.any():
-                frame = feature_frame(loans[rows], model.features)
+                frame = make_feature_frame(loans[rows], model.features)
                 codes = {name: frame[name].cat.codes.where(frame[name].notna()) for name in model.features.categories}
                 matrix = np.ascontiguousarray(frame.assign(**codes).to_numpy(dtype=float))
                 answers[rows] = model.booster.predict_rows(matrix.data)

@@ -74,7 +74,7 @@ class Fitted:
         answers = np.empty(len(loans))
         for model, wanted, rows in ((self.with_age, AGE_KNOWN, known), (self.without_age, AGE_UNKNOWN, ~known)):
             if rows.any():
-                answers[rows] = probabilities(model, feature_frame(loans[rows], wanted))
+                answers[rows] = probabilities(model, make_feature_frame(loans[rows], wanted))
         return answers
 
     def answer(self, loans: pd.DataFrame) -> "Answers":
@@ -84,7 +84,7 @@ class Fitted:
         if self.with_age is None or not rows.any():
             return Answers(withheld, withheld)
         known = withheld.copy()
-        known[rows] = probabilities(self.with_age, feature_frame(loans[rows], AGE_KNOWN))
+        known[rows] = probabilities(self.with_age, make_feature_frame(loans[rows], AGE_KNOWN))
         return Answers(known, withheld)
 
 
@@ -101,7 +101,7 @@ class Answers:
     withheld: Probabilities
 
 
-def feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
+def make_feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
     """Make a model's columns of cleaned loans, in the order of the set's features."""
     columns = loans[[feature.name for feature in wanted.contract]]
     return columns.assign(**derive_columns(loans, wanted))
@@ -117,11 +117,11 @@ def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return ~loans[STATUS].isin(ENDED_STATUSES).to_numpy()
 
 
-def label_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
+def make_labelled_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
     """Make a model's columns and labels of the loans that it answers, by the loans' index."""
     if wanted is AGE_KNOWN:
         loans = loans[loans[AGE].notna()]
-    return feature_frame(loans, wanted).assign(**{LABEL: label(loans)})
+    return make_feature_frame(loans, wanted).assign(**{LABEL: label(loans)})
 
 
 def split(loans: pd.DataFrame, seed: int) -> Split:
@@ -186,7 +186,7 @@ class TrainingData:
         return tuple(records)
 
 
-def training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
+def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
     """Make what a model is fitted on.
 
     Args:
@@ -205,7 +205,7 @@ def training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replaye
             loans = pd.concat([loans, again], ignore_index=True)
             # All replays of a loan count as much as the loan itself.
             weight = np.concatenate([weight, np.full(len(again), 1 / TIMES)])
-    frame = feature_frame(loans, wanted)
+    frame = make_feature_frame(loans, wanted)
     rng = np.random.default_rng(seed)
     for feature in wanted.contract:
         if feature.nullable:
@@ -227,7 +227,7 @@ def fit(
     models, seen = {}, {}
     for wanted in (AGE_KNOWN, AGE_UNKNOWN):
         if wanted is AGE_UNKNOWN or loans[AGE].notna().any():
-            data = training_data(loans, wanted, seed, replayed=replayed)
+            data = make_training_data(loans, wanted, seed, replayed=replayed)
             models[wanted] = data.fit(wanted, hyperparameters[wanted.name], seed)
             seen[wanted.name] = data.describe_features(wanted)
     return Fitted(models.get(AGE_KNOWN), models[AGE_UNKNOWN], seen)

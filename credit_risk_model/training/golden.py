@@ -9,7 +9,7 @@ _RANDOM_LOANS = 45
 _WITHOUT_AGE, _NOT_KNOWN = 1 / 3, 1 / 10
 
 
-def golden_loans(seed: int) -> list[CreditRiskModelInput]:
+def make_golden_loans(seed: int) -> list[CreditRiskModelInput]:
     """Make loans from the contract alone, so that none of them is a borrower's.
 
     Returns:

@@ -114,7 +114,7 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
     return LoanBook(pd.DataFrame({name: loans[name] for name in order}, copy=False), age)
 
 
-def file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of the file as it is stored, compressed or not."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from credit_risk_model.training.evaluation import importance_table
 from credit_risk_model.training.fitting import FIELDS, Fitted, Hyperparameters, Probabilities
 from credit_risk_model.training.former import Former
 from credit_risk_model.training.gate import Verdict
-from credit_risk_model.training.golden import golden_loans
+from credit_risk_model.training.golden import make_golden_loans
 from credit_risk_model.training.model_card import People, write_model_card
 from credit_risk_model.training.trained import Trained
 
@@ -29,9 +29,9 @@ _RECORDED_THREADS = 2
 """What a model's text says of the threads that it was fitted with: their number changes no tree, and so no byte."""
 
 
-def model_files(fitted: Fitted, seed: int) -> dict[str, bytes]:
+def make_model_files(fitted: Fitted, seed: int) -> dict[str, bytes]:
     """Write the models, and made-up loans with the models' own probabilities; by the archive's file names."""
-    golden = golden_loans(seed)
+    golden = make_golden_loans(seed)
     buffer = io.BytesIO()
     joblib.dump({AGE_KNOWN.name: fitted.with_age, AGE_UNKNOWN.name: fitted.without_age}, buffer)
     return {
@@ -76,7 +76,7 @@ def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
     return frame
 
 
-def model_records(fitted: Fitted, hyperparameters: Mapping[str, Hyperparameters]) -> dict[str, ModelRecord]:
+def make_model_records(fitted: Fitted, hyperparameters: Mapping[str, Hyperparameters]) -> dict[str, ModelRecord]:
     """Record each model's hyper-parameters, its features and what it saw of them."""
     return {
         name: ModelRecord(features=features, hyperparameters=hyperparameters[name])
@@ -120,7 +120,7 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
         seed=fit.recipe.seed,
         cut_off=fit.cut_off,
-        models=model_records(fit.fitted, fit.recipe.hyperparameters),
+        models=make_model_records(fit.fitted, fit.recipe.hyperparameters),
         metrics=metrics.store(),
         cleaning=trained.cleaning,
         checks=reports.store(),
@@ -136,6 +136,6 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
         people=people,
         former=former,
     )
-    files = {**reports.files, **model_files(fit.fitted, fit.recipe.seed), archive.CARD: card.encode()}
+    files = {**reports.files, **make_model_files(fit.fitted, fit.recipe.seed), archive.CARD: card.encode()}
     archive.write(output, metadata.model_dump(exclude={"format", "files"}), files)
     return Packaged(output, former)

@@ -112,7 +112,7 @@ class Training(FinalFitViews):
 
     def check_data(self) -> pd.DataFrame:
         """Run deepchecks' data integrity suite; returns the conditions that did not pass."""
-        labelled = self._labelled.keep(fitting.label_frame(self.loans, self._clean.get().main_features))
+        labelled = self._labelled.keep(fitting.make_labelled_frame(self.loans, self._clean.get().main_features))
         return self._integrity.keep(reports.check_data_integrity(labelled, self._categories())).table()
 
     def draw_test_set(self) -> pd.DataFrame:

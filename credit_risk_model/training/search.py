@@ -22,11 +22,11 @@ from credit_risk_model.training.fitting import (
     TEST_SHARE,
     Hyperparameters,
     TrainingData,
-    feature_frame,
     is_running,
     label,
+    make_feature_frame,
+    make_training_data,
     probabilities,
-    training_data,
 )
 from credit_risk_model.training.loans import ISSUE_MONTH
 from credit_risk_model.training.ranking import can_rank
@@ -148,7 +148,7 @@ def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool
     else:
         pairs[0] = (others, drawn, True)
     return [
-        _Fold(training_data(fitted_on, wanted, seed, replayed=replayed), _judge(judged, wanted, ranked=ranked))
+        _Fold(make_training_data(fitted_on, wanted, seed, replayed=replayed), _judge(judged, wanted, ranked=ranked))
         for fitted_on, judged, ranked in pairs
     ]
 
@@ -163,7 +163,7 @@ def split_by_time(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | No
 
 
 def _judge(loans: pd.DataFrame, wanted: FeatureSet, *, ranked: bool) -> _Judge:
-    frame, risky = feature_frame(loans, wanted), label(loans).to_numpy()
+    frame, risky = make_feature_frame(loans, wanted), label(loans).to_numpy()
     running = is_running(loans)
     if not can_rank(loans[running]):
         running = np.ones(len(loans), dtype=bool)

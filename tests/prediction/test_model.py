@@ -15,7 +15,7 @@ from credit_risk_model.errors import ConfigurationError, ModelArchiveError
 from credit_risk_model.prediction.model import CreditRiskModel
 from credit_risk_model.schemas import EXAMPLE_LOAN, Caution, CreditRiskModelInput, CreditRiskModelOutput
 from credit_risk_model.training.fitting import fit
-from credit_risk_model.training.packaging import model_files
+from credit_risk_model.training.packaging import make_model_files
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_age_that_an_archive_can_not_use_is_said(
     metadata, files = archive_contents
     ageless = fit(loans.assign(instalments_due=float("nan")), HYPERPARAMETERS, seed=1)
     records = {"age_unknown": metadata["models"]["age_unknown"]}
-    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | model_files(ageless, seed=3))
+    archive.write(tmp_path / "1.zip", {**metadata, "models": records}, files | make_model_files(ageless, seed=3))
     model = CreditRiskModel(archive=str(tmp_path / "1.zip"))
     known = model.predict(CreditRiskModelInput.model_validate(loan))
     unknown = model.predict(CreditRiskModelInput.model_validate(loan | {"instalments_due": None}))

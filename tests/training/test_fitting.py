@@ -45,7 +45,7 @@ def test_split_is_a_stratified_fifth_by_seed(loans: pd.DataFrame, drawn: fitting
 @pytest.mark.parametrize("wanted", FEATURE_SETS, ids=lambda wanted: wanted.name)
 def test_frame_has_the_features_in_order(wanted: FeatureSet, loans: pd.DataFrame) -> None:
     """A model's columns are its features, categories as pandas categories."""
-    frame = fitting.feature_frame(loans, wanted)
+    frame = fitting.make_feature_frame(loans, wanted)
     assert frame.columns.tolist() == list(wanted.names)
     assert frame.select_dtypes("category").columns.tolist() == list(wanted.categories)
 
@@ -92,7 +92,7 @@ def test_loans_are_answered_by_what_is_known_of_them(fitted: fitting.Fitted, loa
     mixed.loc[mixed.index[::2], AGE] = np.nan
     known = mixed[AGE].notna().to_numpy()
     expected = {
-        wanted: fitting.probabilities(model, fitting.feature_frame(mixed, wanted))
+        wanted: fitting.probabilities(model, fitting.make_feature_frame(mixed, wanted))
         for wanted, model in ((AGE_KNOWN, fitted.with_age), (AGE_UNKNOWN, fitted.without_age))
     }
     answers = fitted.predict(mixed)
@@ -141,7 +141,7 @@ def test_columns_for_the_reports_are_of_the_loans_that_the_model_answers(loans: 
     """The reports' table has the model's columns and the label, of loans with an age where the model needs one."""
     mixed = loans.head(40).copy()
     mixed.loc[mixed.index[::4], AGE] = np.nan
-    with_age, without = (fitting.label_frame(mixed, wanted) for wanted in (AGE_KNOWN, AGE_UNKNOWN))
+    with_age, without = (fitting.make_labelled_frame(mixed, wanted) for wanted in (AGE_KNOWN, AGE_UNKNOWN))
     assert (len(with_age), len(without)) == (30, 40)
     assert with_age.columns.tolist() == [*AGE_KNOWN.names, "loan_risk"]
     assert without["loan_risk"].tolist() == fitting.label(mixed).tolist()
@@ -162,18 +162,18 @@ def test_loans_without_any_age_train_the_one_model(loans: pd.DataFrame) -> None:
 
 def test_replays_of_a_loan_weigh_as_much_as_the_loan(loans: pd.DataFrame) -> None:
     """The loans of the file weigh 1 each, and so do all replays of one loan together."""
-    data = fitting.training_data(loans, AGE_KNOWN, seed=1, replayed=True)
+    data = fitting.make_training_data(loans, AGE_KNOWN, seed=1, replayed=True)
     again = len(replay(loans, seed=1))
     assert len(data.frame) == len(loans) + again
     assert data.weight.tolist() == [1.0] * len(loans) + [0.5] * again
-    assert len(fitting.training_data(loans, AGE_KNOWN, seed=1, replayed=False).frame) == len(loans)
-    assert len(fitting.training_data(loans, AGE_UNKNOWN, seed=1, replayed=True).frame) == len(loans)
+    assert len(fitting.make_training_data(loans, AGE_KNOWN, seed=1, replayed=False).frame) == len(loans)
+    assert len(fitting.make_training_data(loans, AGE_UNKNOWN, seed=1, replayed=True).frame) == len(loans)
 
 
 def test_values_that_may_be_null_are_withheld_from_some_loans(loans: pd.DataFrame) -> None:
     """A few training loans lack each of the nullable values, so that a null has a meaning; no other value is lost."""
     complete = loans.dropna(subset=["employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"])
-    frame = fitting.training_data(complete, AGE_UNKNOWN, seed=1, replayed=False).frame
+    frame = fitting.make_training_data(complete, AGE_UNKNOWN, seed=1, replayed=False).frame
     missing = frame.isna().mean()
     for field in ("employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"):
         assert 0.005 < missing.pop(field) < 0.05

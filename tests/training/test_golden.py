@@ -1,10 +1,10 @@
 from credit_risk_model.schemas import EXAMPLE_LOAN
-from credit_risk_model.training.golden import golden_loans
+from credit_risk_model.training.golden import make_golden_loans
 
 
 def test_golden_loans_are_made_from_the_contract() -> None:
     """A few dozen valid loans: the example, the one at all lower bounds, the one at all upper bounds, and others."""
-    loans = [loan.model_dump(mode="json") for loan in golden_loans(seed=1)]
+    loans = [loan.model_dump(mode="json") for loan in make_golden_loans(seed=1)]
     assert loans[0] == EXAMPLE_LOAN
     assert (loans[1]["loan_amount"], loans[1]["term"], loans[1]["instalments_due"]) == (500, " 36 months", 0)
     assert (loans[2]["loan_amount"], loans[2]["term"], loans[2]["instalments_due"]) == (35000, " 60 months", 60)
@@ -17,5 +17,5 @@ def test_golden_loans_are_made_from_the_contract() -> None:
 
 def test_golden_loans_follow_the_seed() -> None:
     """The same seed makes the same loans, another seed others."""
-    assert golden_loans(seed=1) == golden_loans(seed=1)
-    assert golden_loans(seed=1)[3:] != golden_loans(seed=2)[3:]
+    assert make_golden_loans(seed=1) == make_golden_loans(seed=1)
+    assert make_golden_loans(seed=1)[3:] != make_golden_loans(seed=2)[3:]

@@ -138,7 +138,7 @@ def test_archive_does_not_depend_on_the_machines_cores(
     monkeypatch.setattr(fitting, "count_cores", lambda: 3)
     recipe = trained.fit.recipe
     again = fitting.fit(trained.split.training, recipe.hyperparameters, recipe.seed)
-    files, others = (packaging.model_files(fitted, seed=1) for fitted in (trained.fit.fitted, again))
+    files, others = (packaging.make_model_files(fitted, seed=1) for fitted in (trained.fit.fitted, again))
     for name in (archive.MODEL, archive.MODEL_WITHOUT_AGE, archive.GOLDEN):
         assert files[name] == others[name]
 
