@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from benchmarks import report
 from benchmarks.processes import ROOT
 from credit_risk_model import archive
+from credit_risk_model.cores import count_cores
 from credit_risk_model.features import AGE_KNOWN
 from credit_risk_model.tables.checking import check
 from credit_risk_model.training.cleaning import clean

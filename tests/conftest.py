@@ -142,14 +142,6 @@ def book_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trainable_book_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic book of 4,000 loans whose checks all pass the gate: in so few, many books fail one by chance."""
-    path = tmp_path_factory.mktemp("trainable_book") / "loan.csv"
-    write_synthetic_loan_book(path, rows=4000, seed=8)
-    return path
-
-
-@pytest.fixture(scope="session")
 def loans(book_path: Path) -> pd.DataFrame:
     """The cleaned loans of the book."""
     return clean(read_loans(book_path).loans).loans

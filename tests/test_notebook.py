@@ -19,10 +19,10 @@ def committed() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_notebook_runs_from_a_clean_kernel(trainable_book_path: Path, tmp_path: Path) -> None:
+def test_notebook_runs_from_a_clean_kernel(book_path: Path, tmp_path: Path) -> None:
     """Run top to bottom on a small synthetic book, it writes an archive that the service reads."""
     output = tmp_path / "9.zip"
-    parameters = {"data": trainable_book_path, "output": output, "max_iter": 1, "max_trees": 40, "max_leaves": 31}
+    parameters = {"data": book_path, "output": output, "max_iter": 1, "max_trees": 40, "max_leaves": 31}
     options = [part for name, value in parameters.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "credit_risk_model.training.notebook", str(NOTEBOOK), str(tmp_path / "run.ipynb")]
     done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)

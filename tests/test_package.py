@@ -26,14 +26,14 @@ def test_examples_run() -> None:
 
 
 def test_example_of_the_readme_runs() -> None:
-    """The README's lines of Python score and explain a frame."""
+    """The README's lines of Python score a frame, and the model that they load explains it."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     program = f"""
 import pandas
 from credit_risk_model.schemas import EXAMPLE_LOAN
 frame = pandas.DataFrame([EXAMPLE_LOAN])
 {example}
-print(list(scores), list(reasons))
+print(list(scores), list(model.explain(frame)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == (

@@ -94,17 +94,6 @@ def test_scoring_command_scores(tmp_path: Path) -> None:
     assert [score["risk_probability"] for score in scores] == [pytest.approx(EXAMPLE_ANSWER["risk_probability"])] * 3
 
 
-def test_python_lines_score() -> None:
-    """The README's lines of Python score a frame that is named `frame`, as the service does."""
-    (lines,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    found = {"frame": pd.DataFrame([EXAMPLE_LOAN])}
-    exec(lines, found)  # noqa: S102  # our own text
-    scores = found["scores"].to_dict("records")
-    assert rounded([scores[0]["credit_risk"], scores[0]["risk_probability"]]) == rounded(
-        [EXAMPLE_ANSWER["credit_risk"], EXAMPLE_ANSWER["risk_probability"]]
-    )
-
-
 @pytest.mark.parametrize("command", sorted({*commands_of(README)} - {"make run"}))
 def test_every_command_is_tried(command: str) -> None:
     """Each command of the README is tried, or known to the Makefile with its settings, or named with what tries it."""

@@ -286,11 +286,10 @@ def test_shards_give_the_bytes_of_one_run(
     assert (tmp_path / "joined.rejects.csv").read_bytes() == (tmp_path / "whole.rejects.csv").read_bytes()
 
 
-def test_the_readmes_shards_are_joined(book: Path, archive_path: Path, tmp_path: Path) -> None:
-    """The README's commands, as they are written there, score eight shards and join them, each row once."""
-    lines = re.findall(
-        r"^\$ python -m (credit_risk_model\.scoring.*part.*)$", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
+def test_the_docs_shards_are_joined(book: Path, archive_path: Path, tmp_path: Path) -> None:
+    """The docs' commands, as they are written there, score eight shards and join them, each row once."""
+    page = (ROOT / "docs" / "how-to" / "score-files.md").read_text()
+    lines = re.findall(r"^\$ python -m (credit_risk_model\.scoring.*part.*)$", page, re.MULTILINE)
     (tmp_path / "loans.parquet").symlink_to(book / "loans.parquet")
     program = "\n".join(f"{shlex.quote(sys.executable)} -m {line}" for line in lines)
     assert "--shard 1/8" in program

@@ -92,7 +92,7 @@ def test_no_right_to_write_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(writing.os, "open", refuse)
+    monkeypatch.setattr("os.open", refuse)
 
     def write() -> None:
         with whole_files(tmp_path / "scores.csv"):
@@ -115,7 +115,7 @@ def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, m
         if len(calls) == failing + 1:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
 
     def write() -> None:
         with whole_files(*paths) as files:

@@ -21,6 +21,7 @@ from credit_risk_model.training.former import find_former
 from credit_risk_model.training.kept import Kept
 from credit_risk_model.training.model_card import People
 from credit_risk_model.training.pipeline import Settings, Training, run
+from credit_risk_model.training.reports import CheckOutcome
 from credit_risk_model.training.trained import Trained
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +32,10 @@ NOBODY = People(None, None)
 
 
 @pytest.fixture(scope="module")
-def finished(trainable_book_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, Path]:
+def finished(book_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, Path]:
     """A whole training of the small book, and its archive."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = Settings(data=trainable_book_path, output=folder / "1.zip", search_log=folder / "search.log", **SMALL)
+    settings = Settings(data=book_path, output=folder / "1.zip", search_log=folder / "search.log", **SMALL)
     training = Training(settings)
     return training, run(training)
 
@@ -98,16 +99,14 @@ def test_nothing_is_chosen_by_the_test_set(
         assert set(fitting.split(loans, seed).training.index) in seen
 
 
-def test_archive_says_what_it_was_made_from(
-    finished: tuple[Training, Path], trained: Trained, trainable_book_path: Path
-) -> None:
+def test_archive_says_what_it_was_made_from(finished: tuple[Training, Path], trained: Trained, book_path: Path) -> None:
     """The metadata holds data, seed, cleaning, ranges, cut-off, figures, checks and versions."""
     training, path = finished
     metadata = archive.read(path).metadata
     assert metadata.data.model_dump() == {
         "kind": "synthetic",
-        "file": trainable_book_path.name,
-        "sha256": archive.sha256(trainable_book_path.read_bytes()),
+        "file": book_path.name,
+        "sha256": archive.sha256(book_path.read_bytes()),
         "rows": 4000,
         "age": training.age,
     }
@@ -172,7 +171,13 @@ def test_card_names_owner_approver_and_former_model(
 
 def test_synthetic_warning_is_for_synthetic_data_only(trained: Trained, tmp_path: Path) -> None:
     """A card of real loans does not warn of synthetic ones."""
-    real = dataclasses.replace(trained, data=trained.data.model_copy(update={"kind": "loans"}))
+    passed = {
+        name: dataclasses.replace(suite, outcomes=suite.passed)
+        for name in ("integrity", "split", "model")
+        for suite in (getattr(trained.reports, name),)
+    }
+    data = trained.data.model_copy(update={"kind": "loans"})
+    real = dataclasses.replace(trained, data=data, reports=dataclasses.replace(trained.reports, **passed))
     assert "SYNTHETIC" not in read_card(package(tmp_path / "1.zip", real))
 
 
@@ -302,9 +307,9 @@ def test_end_of_a_training_says_what_to_do(finished: tuple[Training, Path], trai
     assert summary.loc["AUC, running loans", "1.zip"] == round(trained.fit.segments["running"].auc or 0, 4)
 
 
-def test_loans_without_age_train_and_say_so(trainable_book_path: Path, tmp_path: Path) -> None:
+def test_loans_without_age_train_and_say_so(book_path: Path, tmp_path: Path) -> None:
     """A file that does not tell the loans' age gives an archive with the one model, and a card that says it."""
-    ageless = pd.read_csv(trainable_book_path, dtype=str, keep_default_na=False).drop(columns=["issue_d"])
+    ageless = pd.read_csv(book_path, dtype=str, keep_default_na=False).drop(columns=["issue_d"])
     ageless.to_csv(tmp_path / "loan.csv", index=False)
     settings = Settings(
         data=tmp_path / "loan.csv", output=tmp_path / "1.zip", search_log=tmp_path / "log", **{**SMALL, "max_iter": 1}
@@ -324,10 +329,10 @@ def test_cut_off_by_cost_is_lower_where_missing_is_dear(trained: Trained) -> Non
 
 
 @pytest.mark.parametrize("wrong", [{"cost_ratio": 0}, {"cost_ratio": "5"}, {"as_of": "soon"}, {"max_iter": 0}])
-def test_impossible_setting_is_refused_before_the_work(wrong: dict[str, Any], trainable_book_path: Path) -> None:
+def test_impossible_setting_is_refused_before_the_work(wrong: dict[str, Any], book_path: Path) -> None:
     """A setting that can't be is refused when the training is made."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        Training(Settings(data=trainable_book_path, **wrong))
+        Training(Settings(data=book_path, **wrong))
 
 
 def test_former_archive_that_can_not_be_compared_stops_nothing(
@@ -337,6 +342,19 @@ def test_former_archive_that_can_not_be_compared_stops_nothing(
     (tmp_path / "1.zip").write_bytes(b"damaged")
     assert package(tmp_path / "2.zip", trained) == tmp_path / "2.zip"
     assert "can't be compared with 1.zip" in caplog.text
+
+
+def test_failed_checks_refuse_models_of_real_loans_only(trained: Trained) -> None:
+    """Made-up loans correlate as they were made: what fails there without a reason is shown, and refuses nothing."""
+    failed = CheckOutcome("data_integrity", "Feature Label Correlation", "PPS", "failed", "0.88")
+    reports = dataclasses.replace(
+        trained.reports, integrity=dataclasses.replace(trained.reports.integrity, outcomes=(failed,))
+    )
+    assert reports.unexplained
+    made_up = dataclasses.replace(trained, reports=reports)
+    assert made_up.gather_evidence(None).unexplained == ()
+    real = dataclasses.replace(made_up, data=trained.data.model_copy(update={"kind": "loans"}))
+    assert real.gather_evidence(None).unexplained == reports.unexplained
 
 
 def test_missing_data_is_an_error_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
