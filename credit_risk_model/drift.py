@@ -107,17 +107,20 @@ class Bins(_Record):
         """Count an array of values by bin: numbers, codes of levels, NaN where the value is null."""
         import numpy as np  # noqa: PLC0415  # whoever has an array has NumPy, the service has neither
 
-        missing = np.isnan(values)
-        known = values[~missing]
+        missing = np.count_nonzero(np.isnan(values))
         if self.levels:
-            places = np.array([self.place_known(float(code)) for code in range(len(_FIELDS[self.feature].levels))])
-            places = places[known.astype(int)]
+            by_code = np.bincount(values[~np.isnan(values)].astype(np.intp)).tolist()
+            counts = [0] * len(self.shares)
+            for code, count in enumerate(by_code):
+                counts[self.place_known(float(code))] += count
         else:
-            places = np.searchsorted(self.edges, known, side="left")
-        counts: list[int] = np.bincount(places, minlength=len(self.shares)).tolist()
+            # Comparing with each of the few edges is ten times as fast as finding the place of each value.
+            above = [len(values) - missing, *(np.count_nonzero(values > edge) for edge in self.edges), 0]
+            counts = [more - fewer for more, fewer in pairwise(above)]
+            counts += [0] * (len(self.shares) - len(counts))
         if self.missing is not None:
-            counts[self.missing] += int(missing.sum())
-        return counts
+            counts[self.missing] += missing
+        return [int(count) for count in counts]
 
 
 def _name_levels(levels: Sequence[str]) -> str:
@@ -163,6 +166,18 @@ class Counted:
     def mean(self) -> float:
         """Their mean probability."""
         return self.total / self.loans
+
+    def __add__(self, other: "Counted") -> "Counted":
+        """Count both's loans together; both are in the bins of one reference, and of the same features."""
+        counts = [
+            None if ours is None or theirs is None else [one + two for one, two in zip(ours, theirs, strict=True)]
+            for ours, theirs in zip(self.counts, other.counts, strict=True)
+        ]
+        return Counted(counts, self.total + other.total, self.loans + other.loans)
+
+
+Counts = dict[str, Counted]
+"""By age, `known` or `unknown`."""
 
 
 class LoanCount:
@@ -233,6 +248,30 @@ class Finding:
     def drifted(self) -> bool:
         """Whether the loans are others than the reference's."""
         return self.judged and self.statistic > self.threshold
+
+    def describe(self, age: str) -> dict[str, Any]:
+        """Describe it as JSON and pages have it, with the age of the loans: `known` or `unknown`."""
+        return {
+            "feature": self.feature,
+            "age": age,
+            "loans": self.loans,
+            "psi": self.psi,
+            "statistic": self.statistic,
+            "threshold": self.threshold,
+            "drifted": self.drifted if self.judged else "too few loans",
+        }
+
+
+def compare(
+    references: Sequence[Reference], counts: Counts, against: Counts | None = None
+) -> list[tuple[Reference, list[Finding]]]:
+    """Judge counts by the archive's references, or against others; only ages of which there are loans."""
+    compared = []
+    for reference in references:
+        counted, others = counts.get(reference.age), None if against is None else against.get(reference.age)
+        if counted and counted.loans and (against is None or (others and others.loans)):
+            compared.append((reference, judge(reference, counted, others)))
+    return compared
 
 
 def judge(reference: Reference, counted: Counted, against: Counted | None = None, z: float = Z) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 from credit_risk_model import archive as archives
 from credit_risk_model import decisions
 from credit_risk_model.decisions import DecisionLogError
+from credit_risk_model.drift import Counts, compare
 from credit_risk_model.errors import CreditRiskError, ModelArchiveError
 from credit_risk_model.monitoring import drift, outcomes, replay
 from credit_risk_model.monitoring.page import page
@@ -38,13 +39,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
     def add(name: str, run: Any, words: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words)
-        scores = ", or a file of scores (.parquet, .csv)" if name == "drift" else ""
+        scores = ", or a file of loans or of scores" if name == "drift" else ""
         command.add_argument("log", type=Path, help=f"the decision log, as `decisions.file` names it{scores}")
         command.set_defaults(run=run)
         return command
 
-    one = add("drift", find_drift, "Compare answered loans with those of the training, or of another file.")
-    one.add_argument("--against", type=Path, help="another log or file of scores; without it the archive's reference")
+    one = add("drift", find_drift, "Compare loans with those of the training, or of another file.")
+    one.add_argument("--against", type=Path, help="another log or file; without it the archive's reference")
+    one.add_argument(
+        "--as-of", help="month in which a file's loans were recorded, as 2016-01, if the file does not say it"
+    )
     one.add_argument("--archive", type=Path, help="the archive; by default the package's own with the highest number")
     one.add_argument("--html", type=Path, help="page to write")
     one = add("verify", verify, "Check that no line of a decision log was changed, lost or added.")
@@ -90,20 +94,20 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def find_drift(options: argparse.Namespace) -> int:
-    """Judge the loans of a log or of a file of scores."""
+    """Judge the loans of a log, or of a file of loans or of scores."""
     archive = archives.read(options.archive or archives.newest())
     if not archive.metadata.reference:
         raise ModelArchiveError("The archive has no reference to compare with: train again (`make train`).")
 
-    def count(path: Path) -> drift.Counts:
-        if path.suffix in drift.TABLES:
-            return drift.count_scores(path, archive)
+    def count(path: Path) -> Counts:
+        if drift.is_table(path):
+            return drift.count_table(path, archive, options.as_of)
         return drift.count_log(decisions.records(_files(path)), archive)
 
     counts = count(options.log)
     against = None if options.against is None else count(options.against)
-    compared = drift.compare(archive, counts, against)
-    rows = [drift.row(reference.age, finding) for reference, findings in compared for finding in findings]
+    compared = compare(archive.metadata.reference, counts, against)
+    rows = [finding.describe(reference.age) for reference, findings in compared for finding in findings]
     drifted = [finding for _, findings in compared for finding in findings if finding.drifted]
     if not rows:
         raise DecisionLogError(f"{options.log}: there are no loans to compare.")

@@ -7,14 +7,13 @@ from typing import Any
 
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
-from credit_risk_model.drift import SCORE, ZONE, Counted, Finding, LoanCount, Reference, judge, smoothed_shares
-from credit_risk_model.errors import DataError
+from credit_risk_model.drift import SCORE, ZONE, Counted, Counts, LoanCount, Reference, smoothed_shares
+from credit_risk_model.errors import DataError, MissingPackageError
 from credit_risk_model.schemas import Caution, CreditRiskModelInput
 
 TABLES = (".parquet", ".csv")
 _COLUMNS = [SCORE, "cautions"]
-Counts = dict[str, Counted]
-"""By age, `known` or `unknown`."""
+_BEGINNINGS_OF_LOGS = (b"", b"{")
 
 
 def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
@@ -33,13 +32,40 @@ def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
     return {age: count.read() for age, count in counts.items()}
 
 
-def count_scores(path: Path, archive: Archive) -> Counts:
-    """Count the loans of a file of scores; it holds nothing of them but the probability.
+def is_table(path: Path) -> bool:
+    """Say whether this is a file or a folder of loans or of scores; a log is lines of JSON."""
+    if path.suffix in TABLES or path.is_dir():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(1) not in _BEGINNINGS_OF_LOGS
+
+
+def count_table(path: Path, archive: Archive, as_of: str | None = None) -> Counts:
+    """Count the loans of a file of scores by their probability, those of a file of loans by their fields, too.
+
+    Args:
+        path: Scores as the scoring writes them, or loans that it reads: they are scored on the way, in flat memory.
+        archive: What they are scored by, and whose bins they are counted into.
+        as_of: Month in which the loans were recorded, as 2016-01, for files that do not say it.
 
     Raises:
-        DataError: The file can't be read, or holds no scores.
+        DataError: The file can't be read, or holds neither.
+        ConfigurationError: `as_of` is no month.
+        MissingPackageError: What scores files is not installed.
     """
-    import numpy as np  # noqa: PLC0415  # of the packages that score files
+    try:
+        from credit_risk_model.scoring.counting import count_file  # noqa: PLC0415  # a log needs none of it
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"Tables of loans need the package {error.name}: pip install 'credit-risk-model[scoring]'."
+        ) from None
+    return _count_scores(path, archive) if _holds_scores(path) else count_file(path, archive, as_of)
+
+
+def _count_scores(path: Path, archive: Archive) -> Counts:
+    import numpy as np  # noqa: PLC0415
 
     table = _read_scores(path)
     probability = table[SCORE].to_numpy()
@@ -60,12 +86,21 @@ def count_scores(path: Path, archive: Archive) -> Counts:
     return counts
 
 
-def _read_scores(path: Path) -> Any:
+def _holds_scores(path: Path) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv, parquet  # noqa: PLC0415
+
     try:
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow import csv, parquet  # noqa: PLC0415
-    except ImportError:
-        raise DataError("To read scores, install what scores files: pip install -r scoring_requirements.txt.") from None
+        schema = csv.open_csv(path).schema if path.suffix == ".csv" else parquet.read_schema(path)
+    except (OSError, pa.ArrowException):  # whoever reads loans says what is wrong
+        return False
+    return SCORE in schema.names
+
+
+def _read_scores(path: Path) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv, parquet  # noqa: PLC0415
+
     try:
         if path.suffix == ".parquet":
             table = parquet.read_table(path, columns=_COLUMNS)
@@ -77,28 +112,6 @@ def _read_scores(path: Path) -> Any:
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DataError(f"{path.name}: holds no scores ({str(error).splitlines()[0][:200]}).") from None
     return table
-
-
-def compare(archive: Archive, counts: Counts, against: Counts | None) -> list[tuple[Reference, list[Finding]]]:
-    """Judge counts by the archive's references, or against others; only ages of which there are loans."""
-    return [
-        (reference, judge(reference, counts[reference.age], None if against is None else against[reference.age]))
-        for reference in archive.metadata.reference
-        if counts[reference.age].loans and (against is None or against[reference.age].loans)
-    ]
-
-
-def row(age: str, finding: Finding) -> dict[str, Any]:
-    """Describe what was found of a feature."""
-    return {
-        "feature": finding.feature,
-        "age": age,
-        "loans": finding.loans,
-        "psi": finding.psi,
-        "statistic": finding.statistic,
-        "threshold": finding.threshold,
-        "drifted": finding.drifted if finding.judged else "too few loans",
-    }
 
 
 def draw(reference: Reference, counted: Counted, against: Counted | None) -> str:

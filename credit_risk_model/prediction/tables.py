@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from credit_risk_model.archive import Archive, LoadedModel
+from credit_risk_model.drift import SCORE, ZONE, Counted, Counts
 from credit_risk_model.features import AGE
 from credit_risk_model.schemas import Caution
 from credit_risk_model.tables.checking import CheckedLoans, Mask
@@ -65,3 +66,21 @@ def count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
         for caution in found:
             total[caution.value] += count
     return total
+
+
+def count_loans(archive: Archive, checked: CheckedLoans, probability: Array) -> Counts:
+    """Count the good loans into the bins of the archive's references, those whose age is known and the others apart."""
+    columns = {**checked.columns, SCORE: probability, ZONE: probability}
+    known = ~np.isnan(checked.columns[AGE]) & (archive.with_age is not None)
+    counts: Counts = {}
+    for reference in archive.metadata.reference:
+        chosen = known if reference.age == "known" else ~known
+        rows = slice(None) if chosen.all() else chosen
+        found = [bins.count_values(columns[bins.feature][rows]) for bins in reference.bins]
+        counts[reference.age] = Counted(found, float(probability[rows].sum()), int(chosen.sum()))
+    return counts
+
+
+def add_counts(counts: Counts, more: Counts) -> Counts:
+    """Add up what `count_loans` counted of two tables; nothing was counted of the first where it is empty."""
+    return {age: counts[age] + counted if age in counts else counted for age, counted in more.items()}

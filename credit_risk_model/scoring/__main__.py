@@ -16,17 +16,17 @@ from tqdm import tqdm
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.scoring.run import REJECTS, Settings, score
 from credit_risk_model.scoring.source import Shard
+from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
 from credit_risk_model.tables.scale import FACTORS
 
 logger = logging.getLogger(__name__)
 
 FAILED = 1
-REJECTS = 3
-"""Exit code where rows were rejected and nobody said how many may be; all others were scored. 2 is argparse's."""
 SIGNALLED = 128
+_SECONDS_BETWEEN_LINES = 30
 
 
 class _Interrupted(BaseException):
@@ -40,7 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Score a file; give the exit code."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    begin = time.monotonic()
     progress = _Progress()
     try:
         with _interruptible(), progress:
@@ -55,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except CreditRiskError as error:
         logger.error("%s", error)
         return FAILED
-    _report(summary, options, time.monotonic() - begin)
-    return REJECTS if summary.rejected and options.max_rejects is None else 0
+    _report(summary)
+    return summary.exit_code
 
 
 @contextmanager
@@ -75,13 +74,13 @@ def _interrupt(number: int, _: object) -> NoReturn:
     raise _Interrupted(number)
 
 
-def _report(summary: Summary, options: argparse.Namespace, seconds: float) -> None:
+def _report(summary: Summary) -> None:
     logger.info(
         "%s: %s rows in %.1f s (%s rows/s), %s scored by model version %s, %s rejected.",
-        options.output.name,
+        summary.output,
         f"{summary.rows:,}",
-        seconds,
-        f"{summary.rows / seconds:,.0f}",
+        summary.seconds,
+        f"{summary.rows / summary.seconds:,.0f}",
         f"{summary.scored:,}",
         summary.model_version,
         f"{summary.rejected:,}",
@@ -104,7 +103,7 @@ def _known_levels(reason: str) -> str:
 
 
 class _Progress:
-    """A bar with rows a second and the time that is left, on a terminal only."""
+    """Rows a second and the time that is left: a bar on a terminal, a line now and then in a log."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -112,6 +111,7 @@ class _Progress:
     def __enter__(self) -> None:
         """Draw the bar."""
         self._bar = tqdm(unit="rows", unit_scale=True, disable=None, leave=False)
+        self._begin = self._told = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
@@ -121,6 +121,16 @@ class _Progress:
         self.rows += rows
         self._bar.total = round(self.rows / done)
         self._bar.update(rows)
+        now = time.monotonic()
+        if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES and done < 1:
+            self._told, seconds = now, now - self._begin
+            logger.info(
+                "%s rows (%.0f %%), %s rows/s, %.0f s left.",
+                f"{self.rows:,}",
+                100 * done,
+                f"{self.rows / seconds:,.0f}",
+                seconds / done - seconds,
+            )
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -143,6 +153,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--rejects", type=Path, help="CSV file for rows that break the contract (default: by the output)"
+    )
+    parser.add_argument(
+        "--summary", type=Path, help="JSON file to write: what the run counted, with drift, model, time"
     )
     parser.add_argument(
         "--max-rejects",

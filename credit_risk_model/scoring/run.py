@@ -1,6 +1,7 @@
 """Scoring a file: chunks are read in order, scored on all cores, and written in order."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,20 +13,32 @@ import pyarrow.compute as pc
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.cores import count_cores
+from credit_risk_model.drift import Counts
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off, valid_digest
-from credit_risk_model.prediction.tables import CAUTION_TEXTS, count_cautions, largest_in_training, predict_table
+from credit_risk_model.prediction.tables import (
+    CAUTION_TEXTS,
+    add_counts,
+    count_cautions,
+    count_loans,
+    largest_in_training,
+    predict_table,
+)
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.served import choose_archive
 from credit_risk_model.scoring.source import Shard, Source, Task
+from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)
+
+REJECTS = 3
+"""Exit code where rows were rejected and nobody said how many may be; all others were scored. 2 is argparse's."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class Settings:
         source: CSV (plain or gzip) or Parquet, or a folder of such files, in Kaggle's columns or the contract's.
         output: Scores to write, `.parquet` or `.csv`.
         rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
+        summary: JSON file of what the run did; None for none.
         ids: Columns of the source to write before each score; without any, the row's number.
         max_rejects: How many such rows are tolerated; None for all.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
@@ -49,6 +63,7 @@ class Settings:
     source: Path
     output: Path
     rejects: Path | None = None
+    summary: Path | None = None
     ids: tuple[str, ...] = ()
     max_rejects: int | None = None
     as_of: str | None = None
@@ -63,48 +78,10 @@ class Settings:
         """Where the rows go that break the contract."""
         return self.rejects or self.output.with_suffix(".rejects.csv")
 
-
-@dataclass
-class Summary:
-    """What a run did.
-
-    Attributes:
-        model_version: The model that answered.
-        age: Where the loans' age was taken from, in words.
-        notes: What is unusual in the way that the file is written, in words.
-        lines_before: How many lines come before its header.
-        scored, rejected, skipped: Numbers of rows; what was skipped is no loan.
-        reasons: How many rows each reason for a rejection holds for.
-        cautions: How many scored rows each caution holds for.
-        converted: How many values were converted, by field and what was done.
-    """
-
-    model_version: str
-    age: str
-    notes: tuple[str, ...]
-    lines_before: int
-    scored: int = 0
-    rejected: int = 0
-    skipped: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    cautions: Counter[str] = field(default_factory=Counter)
-    converted: Counter[str] = field(default_factory=Counter)
-
     @property
-    def rows(self) -> int:
-        """All rows that were read."""
-        return self.scored + self.rejected + self.skipped
-
-    @property
-    def read_otherwise(self) -> str:
-        """What was not read as it stands, in words; empty where all was."""
-        lines = {"before the header": self.lines_before, "without a loan": self.skipped}
-        parts = {
-            "read": self.notes,
-            "skipped": [f"{count:,} line{'s' * (count > 1)} {which}" for which, count in lines.items() if count],
-            "converted": [f"{what} ({count:,})" for what, count in sorted(self.converted.items())],
-        }
-        return "; ".join(f"{what}: {', '.join(found)}" for what, found in parts.items() if found)
+    def paths(self) -> list[Path]:
+        """All files to write, the scores last."""
+        return [self.rejects_path, *([] if self.summary is None else [self.summary]), self.output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +96,7 @@ class _Scored:
         reasons: How many rows each reason holds for.
         cautions: How many scored rows each caution holds for.
         converted: How many values were converted.
+        counts: The scored rows by the bins of the archive's references.
         small: How many values may be in another unit, as `count_small_values` counts them.
         done: Share of the work that is done with it.
     """
@@ -130,6 +108,7 @@ class _Scored:
     reasons: Counter[str]
     cautions: Counter[str]
     converted: Counter[str]
+    counts: Counts
     small: Counter[tuple[str, str]]
     done: float
 
@@ -147,6 +126,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         ConfigurationError: A setting is impossible.
         ModelArchiveError: The archive can't be trusted.
     """
+    begin = time.monotonic()
     _check(settings)
     choice = choose_archive(settings.archive)
     archive = archives.read(choice.path, valid_digest(choice.sha256))
@@ -172,10 +152,22 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
         shards=shard.count,
     )
     small: Counter[tuple[str, str]] = Counter()
-    summary = Summary(archive.metadata.model_version, source.age, source.notes, source.lines_before)
-    # The scores get their name last: where they are, the rejects are, too.
+    summary = Summary(
+        source=settings.source.name,
+        output=settings.output.name,
+        shard=f"{shard.number}/{shard.count}",
+        archive=choice.path.name,
+        archive_sha256=archive.sha256,
+        model_version=archive.metadata.model_version,
+        cut_off=cut_off,
+        age=source.age,
+        notes=source.notes,
+        lines_before=source.lines_before,
+        references=archive.metadata.reference,
+    )
+    # The scores get their name last: where they are, the other files are, too.
     with (
-        whole_files(settings.rejects_path, settings.output) as (rejects_file, file),
+        whole_files(*settings.paths) as (rejects_file, *summary_files, file),
         open_scores(file, settings.output, run.added_to(scorer.schema)) as scores,
     ):
         rejects = Rejects(rejects_file, source.ids.names, header=shard.number == 1)
@@ -187,6 +179,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             summary.reasons += scored.reasons
             summary.cautions += scored.cautions
             summary.converted += scored.converted
+            summary.counts = add_counts(summary.counts, scored.counts)
             _refuse_too_many(settings, summary)
             small += scored.small
             rejects.write({first_row + place: told for place, told in scored.rejected.items()})
@@ -194,14 +187,19 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
         refuse_wrong_scales(settings.source.name, small, settings.accepted_scales, "--accept-scale {}")
+        summary.seconds = time.monotonic() - begin
+        summary.exit_code = REJECTS if summary.rejected and settings.max_rejects is None else 0
+        for summary_file in summary_files:
+            summary_file.write(summary.to_json())
     return summary
 
 
 def _check(settings: Settings) -> None:
     check_output(settings.output)
-    if len({path.resolve() for path in (settings.source, settings.output, settings.rejects_path)}) < 3:
-        raise ConfigurationError("The source, the output and the rejects are the same file: name three.")
-    if any(settings.source.resolve() in path.resolve().parents for path in (settings.output, settings.rejects_path)):
+    paths = [settings.source, *settings.paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigurationError("Source, output, rejects and summary must be different files: name each its own.")
+    if any(settings.source.resolve() in path.resolve().parents for path in settings.paths):
         raise ConfigurationError(
             f"{settings.source.name}: the scores would lie among the loans, and be read as such. Choose another folder."
         )
@@ -294,6 +292,7 @@ class _Scorer:
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
             converted=chunk.converted + checked.converted,
+            counts=count_loans(self._archive, checked, probability),
             small=count_small_values(checked.columns, self._largest),
             done=task.done,
         )

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from credit_risk_model import archive, decisions
 from credit_risk_model.decisions import Chain
+from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG, main
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import fitting
@@ -132,13 +133,53 @@ def test_scores_are_compared_by_their_probability(
     assert {row["age"] for row in found["features"]} == {"unknown"}
 
 
+def write_loans(answers: Answered, path: Path) -> Path:
+    """Write loans as a lender has them: CSV, plain or gzip, or Parquet."""
+    frame = pd.DataFrame([loan.model_dump(mode="json") for loan, _ in answers])
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, row_group_size=300)
+    else:
+        frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("name", ["loans.parquet", "loans.csv", "loans.csv.gz", "loans.txt"])
+def test_loans_are_compared_field_by_field(
+    name: str,
+    *,
+    run: Callable[..., Any],
+    write_log: Callable[[str, Answered], Path],
+    answered: Answered,
+    archive_path: Path,
+    tmp_path: Path,
+) -> None:
+    """Of a file of loans the same is found as of a log of their answers, and a drifted field is named."""
+    doubled = [loan.model_copy(update={"loan_amount": min(loan.loan_amount * 2, 35000)}) for loan, _ in answered]
+    loans = [loan.model_copy(update={"instalments_due": None}) for loan in doubled[:400]] + doubled[400:]
+    model = archive.read(archive_path)
+    asked = [(loan, model.evaluate(loan)) for loan in loans]
+    found = run(write_loans(asked, tmp_path / "loans" / name), status=FOUND_WRONG)
+    of_log = run(write_log("log.jsonl", asked), status=FOUND_WRONG)
+    for row, expected in zip(found["features"], of_log["features"], strict=True):
+        assert row == pytest.approx(expected), row["feature"]
+    assert {(row["age"], row["loans"]) for row in found["features"]} == {("known", 600), ("unknown", 400)}
+    assert "loan_amount" in drifted(found)
+    assert run(tmp_path / "loans", status=FOUND_WRONG) == found  # as a folder of one part
+    assert drifted(run(tmp_path / "loans" / name, "--against", tmp_path / "loans", status=0)) == set()
+
+
 def test_what_can_not_be_compared_is_told(run: Callable[..., Any], write_log: Any, tmp_path: Path) -> None:
-    """A file without scores, a log without decisions and one that isn't there end in a line that says so."""
+    """A file with neither loans nor scores, one without any, and one that isn't there end in a line that says so."""
     (tmp_path / "loans.csv").write_text("loan_amnt\n1000\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
-    assert "loans.csv: holds no scores" in run(tmp_path / "loans.csv", status=FAILED)
-    assert "broken.parquet: holds no scores" in run(tmp_path / "broken.parquet", status=FAILED)
-    assert "missing.csv: holds no scores" in run(tmp_path / "missing.csv", status=FAILED)
+    (tmp_path / "scores.csv").write_text("risk_probability\n0.5\n")
+    (tmp_path / "empty.csv").write_text(",".join(feature.name for feature in CONTRACT_FEATURES) + "\n")
+    assert "loans.csv: no column" in run(tmp_path / "loans.csv", status=FAILED)
+    assert "broken.parquet: damaged" in run(tmp_path / "broken.parquet", status=FAILED)
+    assert "missing.csv: no such file" in run(tmp_path / "missing.csv", status=FAILED)
+    assert "scores.csv: holds no scores" in run(tmp_path / "scores.csv", status=FAILED)
+    assert "there are no loans to compare" in run(tmp_path / "empty.csv", status=FAILED)
     assert "there are no loans to compare" in run(write_log("empty.jsonl", []), status=FAILED)
     assert "there is no such decision log" in run(tmp_path / "none.jsonl", status=FAILED)
 
