@@ -30,6 +30,7 @@ FLOORS = {
     "training": 6,
     "scoring": 7,
     "service": 7,
+    "command": 9,
 }
 """A module may import from lower floors only, and within its own folder."""
 

@@ -22,9 +22,9 @@ FOUND_WRONG = 3
 _MOST_TOLD = 20
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.monitoring") -> int:
     """Run a command; give the exit code."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     try:
         code: int = options.run(options)
     except CreditRiskError as error:
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m credit_risk_model.monitoring", description=__doc__)
+def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, words: str) -> argparse.ArgumentParser:

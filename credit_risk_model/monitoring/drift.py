@@ -57,9 +57,9 @@ def count_table(path: Path, archive: Archive, as_of: str | None = None) -> Count
     """
     try:
         from credit_risk_model.scoring.counting import count_file  # noqa: PLC0415  # a log needs none of it
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError:
         raise MissingPackageError(
-            f"Tables of loans need the package {error.name}: pip install 'credit-risk-model[scoring]'."
+            f"{path.name}: a table, which needs what scores files: pip install 'credit-risk-model[scoring]'."
         ) from None
     return _count_scores(path, archive) if _holds_scores(path) else count_file(path, archive, as_of)
 

@@ -36,9 +36,9 @@ class _Interrupted(BaseException):
         self.number = number
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.scoring") -> int:
     """Score a file; give the exit code."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     progress = _Progress()
     try:
@@ -133,9 +133,9 @@ class _Progress:
             )
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m credit_risk_model.scoring",
+        prog=prog,
         description="Score a file of loans on all cores. The columns may have Kaggle's names or the contract's.",
         epilog=f"Exit codes: 0 all is scored; {FAILED} an error, nothing is written; 2 a wrong option; {REJECTS} rows "
         "were rejected, the others are scored (0 where --max-rejects allows them); 128 + the signal's number where one "

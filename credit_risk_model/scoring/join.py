@@ -68,11 +68,9 @@ def _join_scores(parts: Sequence[Path], output: Path) -> None:
                 scores.write(file.read_row_group(group))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.scoring.join") -> int:
     """Join from the command line; give the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m credit_risk_model.scoring.join", description="Put the scores of all shards into one file."
-    )
+    parser = argparse.ArgumentParser(prog=prog, description="Put the scores of all shards into one file.")
     parser.add_argument(
         "parts", type=Path, nargs="+", help="all shards' scores in Parquet; or their rejects in CSV, in order"
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 from credit_risk_model.errors import ConfigurationError
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.service") -> None:
     """Start the service as the command line says, and serve until the process is told to end."""
     parser = argparse.ArgumentParser(
-        prog="python -m credit_risk_model.service",
+        prog=prog,
         description="Serve the models of a YAML file over HTTP. SIGTERM drains: requests on open connections are still "
         "answered, and the process ends when none come any more.",
     )
@@ -29,9 +29,8 @@ def main() -> None:
     parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate, for TLS")
     parser.add_argument("--ssl-keyfile", metavar="FILE", help="its key")
     parser.add_argument("--workers", type=int, default=1, help="must be 1: run more processes to have more")
-    arguments = parser.parse_args()
     try:
-        serve(arguments)
+        serve(parser.parse_args(arguments))
     except ConfigurationError as error:
         sys.exit(_format_fault(f"The service can't start: {error}"))
 

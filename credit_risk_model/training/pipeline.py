@@ -281,12 +281,10 @@ def run(training: Training) -> Path:
     return path
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.training.pipeline") -> None:
     """Train from the command line; the settings' names are the options'."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(
-        prog="python -m credit_risk_model.training.pipeline", description="Train, validate and package the model."
-    )
+    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and package the model.")
     parser.add_argument("--data", type=Path, help="a loan.csv, plain, .gz or .zip (default: LOAN_DATA, or data/loan)")
     parser.add_argument("--output", type=Path, help="archive to write (default: the next free number)")
     parser.add_argument(
