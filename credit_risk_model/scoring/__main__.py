@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.scoring.places import to_place
 from credit_risk_model.scoring.run import REJECTS, Settings, score
 from credit_risk_model.scoring.source import Shard
 from credit_risk_model.scoring.summary import Summary
@@ -141,8 +141,8 @@ def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "were rejected, the others are scored (0 where --max-rejects allows them); 128 + the signal's number where one "
         "ended it.",
     )
-    parser.add_argument("source", type=Path, help="CSV, plain or gzip, or Parquet, or a folder of such files")
-    parser.add_argument("--output", type=Path, required=True, help="scores to write: a name in .parquet or .csv")
+    parser.add_argument("source", type=to_place, help="CSV, plain or gzip, or Parquet, or a folder of such files")
+    parser.add_argument("--output", type=to_place, required=True, help="scores to write: a name in .parquet or .csv")
     parser.add_argument(
         "--id",
         dest="ids",
@@ -152,10 +152,10 @@ def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         help="column to write before each score, may be given several times (default: the row's number)",
     )
     parser.add_argument(
-        "--rejects", type=Path, help="CSV file for rows that break the contract (default: by the output)"
+        "--rejects", type=to_place, help="CSV file for rows that break the contract (default: by the output)"
     )
     parser.add_argument(
-        "--summary", type=Path, help="JSON file to write: what the run counted, with drift, model, time"
+        "--summary", type=to_place, help="JSON file to write: what the run counted, with drift, model, time"
     )
     parser.add_argument(
         "--max-rejects",

@@ -1,17 +1,16 @@
 """How the loans of a file lie in the bins of an archive's references, without a file of scores."""
 
-from pathlib import Path
-
 from credit_risk_model.archive import Archive
 from credit_risk_model.drift import Counts
 from credit_risk_model.prediction.tables import add_counts, count_loans, predict_table
+from credit_risk_model.scoring.places import Place
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.source import Task
 from credit_risk_model.tables.checking import check
 from credit_risk_model.tables.threads import cores, map_in_order
 
 
-def count_file(path: Path, archive: Archive, as_of: str | None = None) -> Counts:
+def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
     """Score a file's loans on all cores, and count them and their probabilities; rows that break the contract are not.
 
     Raises:
@@ -24,6 +23,6 @@ def count_file(path: Path, archive: Archive, as_of: str | None = None) -> Counts
         return count_loans(archive, checked, predict_table(archive, checked)[0])
 
     threads, counts = cores(), Counts()
-    for more in map_in_order(count, open_source(path, as_of=as_of, threads=threads).tasks(), threads):
+    for more in map_in_order(count, open_source(place, as_of=as_of, threads=threads).tasks(), threads):
         counts = add_counts(counts, more)
     return counts

@@ -4,13 +4,13 @@ import gzip
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, cast
 
 import pyarrow as pa
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.scoring.dialect import find_dialect
+from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.scoring.records import find_end_of_records
 from credit_risk_model.scoring.source import READ_ERRORS, unreadable
 
@@ -29,33 +29,33 @@ class CsvFile:
     """A CSV file.
 
     Attributes:
-        path: Where it is.
+        name: Its name.
         packed: Whether it can only be read from its beginning.
         bytes: Its size.
         dialect: How it is written.
         notes: What is unusual in that, in words.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, stored: StoredFile) -> None:
         """Find out how a file is written.
 
         Raises:
             DataError: It has no header, or can't be read.
         """
-        self.path, self.bytes = path, path.stat().st_size
+        self._stored, self.name, self.bytes = stored, stored.name, stored.size
         self._is_gzip = self._is_utf_16 = False
         try:
-            with path.open("rb") as raw:
+            with stored.open() as raw:
                 self._is_gzip = raw.read(len(_GZIP)) == _GZIP
             with self._open() as (_, file):
                 self._is_utf_16 = file.read(2) in _UTF_16
             with self._open() as (_, file):
                 sample = file.read(_SAMPLE_BYTES)
         except READ_ERRORS as error:
-            raise unreadable(path, error) from None
+            raise unreadable(stored.name, error) from None
         self.packed = self._is_gzip or self._is_utf_16
         self._ending = b"\n" if b"\n" in sample or b"\r" not in sample else b"\r"
-        self.dialect = find_dialect(path.name, sample.split(self._ending))
+        self.dialect = find_dialect(stored.name, sample.split(self._ending))
         self.notes = (
             *self.dialect.notes,
             *(["UTF-16"] if self._is_utf_16 else []),
@@ -78,12 +78,12 @@ class CsvFile:
                 for block in self._cut(file):
                     yield block, raw.tell()
         except READ_ERRORS as error:
-            raise unreadable(self.path, error) from None
+            raise unreadable(self.name, error) from None
 
     @contextmanager
     def _open(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         """Open the file; give it as it lies there, and as the bytes of a plain text in UTF-8."""
-        with self.path.open("rb") as raw:
+        with self._stored.open() as raw:
             file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self._is_gzip else cast(IO[bytes], raw)
             if self._is_utf_16:
                 text = pa.transcoding_input_stream(pa.PythonFile(file, mode="r"), "utf-16", "utf-8")
@@ -102,11 +102,9 @@ class CsvFile:
             end, opened = find_end_of_records(data, self.dialect.separator, self._ending)
             if opened is not None and (not following or len(data) - end > _LONGEST_RECORD):
                 line = lines + data.count(self._ending, 0, opened) + 1
-                raise DataError(
-                    f"{self.path.name}: line {line}: a quote is opened that is not closed. Close or drop it."
-                )
+                raise DataError(f"{self.name}: line {line}: a quote is opened that is not closed. Close or drop it.")
             if len(data) - end > _LONGEST_RECORD:
-                raise DataError(f"{self.path.name}: not a CSV file: a line has more than {_LONGEST_RECORD:,} bytes.")
+                raise DataError(f"{self.name}: not a CSV file: a line has more than {_LONGEST_RECORD:,} bytes.")
             if not following:
                 yield data
                 return

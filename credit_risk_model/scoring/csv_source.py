@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.scoring.csv_file import CsvFile, to_utf_8
 from credit_risk_model.scoring.dialect import Dialect
+from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.scoring.source import Chunk, Shard, Source, Task
 from credit_risk_model.tables.columns import PERCENT_SIGN, find_columns, find_layout
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
@@ -37,8 +37,8 @@ class CsvSource(Source):
 
     def __init__(
         self,
-        path: Path,
-        parts: Sequence[Path],
+        name: str,
+        parts: Sequence[StoredFile],
         ids: tuple[str, ...],
         shard: Shard,
         *,
@@ -46,18 +46,18 @@ class CsvSource(Source):
         threads: int,
     ) -> None:
         """Open files, as `open_source` does."""
-        self._path, self._threads = path, threads
+        self._name, self._threads = name, threads
         self._files = [CsvFile(part) for part in parts]
         self._with_percent_sign: set[str] = set()  # of fields that are read as text from the beginning
         self._header = self._files[0].dialect.header
         for file in self._files:
             if file.dialect.header != self._header:
-                raise DataError(f"{path.name}: the columns of {file.path.name} are not those of {parts[0].name}.")
+                raise DataError(f"{name}: the columns of {file.name} are not those of {parts[0].name}.")
         self.notes = tuple(dict.fromkeys(note for file in self._files for note in file.notes))
         self.lines_before = sum(file.dialect.lines_before for file in self._files)
-        columns = find_columns(path.name, self._header, ids)
+        columns = find_columns(name, self._header, ids)
         self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
-        self.ids = pa.schema([(name, pa.string()) for name in ids])
+        self.ids = pa.schema([(column, pa.string()) for column in ids])
         self.rows_before, self.files, self.pieces = 0, parts, len(parts)
         if len(parts) > 1:
             self._own = shard.of(len(parts))
@@ -68,7 +68,7 @@ class CsvSource(Source):
             self._own = range(1 << 62)
         else:
             raise ConfigurationError(
-                f"{path.name}: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet."
+                f"{name}: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet."
             )
 
     def tasks(self) -> Iterator[Task]:
@@ -106,7 +106,7 @@ class CsvSource(Source):
             chunk = self._parse(dialect, text, kinds | dict.fromkeys(numeric, _LEVELS), columns)
         found = {name: one_array(chunk.table[name]) for name in kinds}
         if is_damaged and any(_is_damaged(found[name]) for name in self.ids.names):
-            raise DataError(f"{self._path.name}: an id is not in UTF-8. Write the file in that encoding.")
+            raise DataError(f"{self._name}: an id is not in UTF-8. Write the file in that encoding.")
         if dialect.decimal_point == ",":
             found |= {name: _with_points(found[name]) for name in numeric if is_text(found[name].type)}
         table, converted = self._layout.to_loans(found)

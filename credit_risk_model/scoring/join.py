@@ -9,20 +9,20 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, CreditRiskError, DataError
+from credit_risk_model.scoring.places import Place, StoredFile, name_of, suffix_of, to_place
 from credit_risk_model.scoring.provenance import read_run, sort_parts
 from credit_risk_model.scoring.writing import check_output, open_scores, whole_files
 
 logger = logging.getLogger(__name__)
 
 
-def join(parts: Sequence[Path], output: Path) -> None:
+def join(parts: Sequence[Place], output: Place) -> None:
     """Write the shards' scores, or their rejects, as one file, whole or not at all.
 
     Args:
@@ -36,7 +36,7 @@ def join(parts: Sequence[Path], output: Path) -> None:
     """
     check_output(output)
     try:
-        if all(part.suffix == ".csv" for part in parts):
+        if all(suffix_of(part) == ".csv" for part in parts):
             _join_rejects(parts, output)
         else:
             _join_scores(parts, output)
@@ -44,37 +44,38 @@ def join(parts: Sequence[Path], output: Path) -> None:
         raise DataError(f"A part can't be read ({type(error).__name__}). Score its shard again.") from None
 
 
-def _join_rejects(parts: Sequence[Path], output: Path) -> None:
-    if output.suffix != ".csv":
-        raise ConfigurationError(f"{output.name}: rejects are joined into a name that ends in .csv.")
+def _join_rejects(parts: Sequence[Place], output: Place) -> None:
+    if suffix_of(output) != ".csv":
+        raise ConfigurationError(f"{name_of(output)}: rejects are joined into a name that ends in .csv.")
     with whole_files(output) as (whole,):
         for part in parts:
-            with part.open("rb") as file:
+            with StoredFile.at(part).open() as file:
                 shutil.copyfileobj(file, cast(IO[bytes], whole))
 
 
-def _join_scores(parts: Sequence[Path], output: Path) -> None:
-    schemas = [pq.read_schema(part) for part in parts]
-    runs = [read_run(part, schema) for part, schema in zip(parts, schemas, strict=True)]
-    for part, schema in zip(parts, schemas, strict=True):
+def _join_scores(parts: Sequence[Place], output: Place) -> None:
+    files = [StoredFile.at(part) for part in parts]
+    schemas = [pq.read_schema(file.path, filesystem=file.filesystem) for file in files]
+    runs = [read_run(file.name, schema) for file, schema in zip(files, schemas, strict=True)]
+    for file, schema in zip(files, schemas, strict=True):
         if not schema.equals(schemas[0]):
-            raise DataError(f"{part.name}: its columns are not those of {parts[0].name}.")
-    ordered = sort_parts(list(zip(parts, runs, strict=True)))
+            raise DataError(f"{file.name}: its columns are not those of {files[0].name}.")
+    ordered = sort_parts(list(zip(files, runs, strict=True)))
     schema = runs[0].model_copy(update={"shard": 1, "shards": 1}).added_to(schemas[0])
     with whole_files(output) as (whole,), open_scores(whole, output, schema) as scores:
-        for part in ordered:
-            file = pq.ParquetFile(part)
-            for group in range(file.num_row_groups):
-                scores.write(file.read_row_group(group))
+        for file in ordered:
+            part = pq.ParquetFile(file.path, filesystem=file.filesystem)
+            for group in range(part.num_row_groups):
+                scores.write(part.read_row_group(group))
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.scoring.join") -> int:
     """Join from the command line; give the exit code."""
     parser = argparse.ArgumentParser(prog=prog, description="Put the scores of all shards into one file.")
     parser.add_argument(
-        "parts", type=Path, nargs="+", help="all shards' scores in Parquet; or their rejects in CSV, in order"
+        "parts", type=to_place, nargs="+", help="all shards' scores in Parquet; or their rejects in CSV, in order"
     )
-    parser.add_argument("--output", type=Path, required=True, help="what to write: a name in .parquet or .csv")
+    parser.add_argument("--output", type=to_place, required=True, help="what to write: a name in .parquet or .csv")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:

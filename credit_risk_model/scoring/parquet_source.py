@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.scoring.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
 from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import is_text
@@ -37,18 +37,20 @@ class Part:
     """One of a folder's files.
 
     Attributes:
-        path: Where it is.
+        file: The file.
         keys: Columns that its folders' names give, with their value for all its rows.
     """
 
-    path: Path
+    file: StoredFile
     keys: Mapping[str, Any]
 
 
-def find_parts(folder: Path, files: Sequence[Path]) -> list[Part]:
+def find_parts(folder: StoredFile, files: Sequence[StoredFile]) -> list[Part]:
     """Find the columns that Hive's folders `name=value` give to a folder's Parquet files."""
-    paths = [str(file) for file in files]
-    dataset = ds.dataset(paths, format="parquet", partitioning="hive", partition_base_dir=str(folder))
+    paths = [file.path for file in files]
+    dataset = ds.dataset(
+        paths, filesystem=folder.filesystem, format="parquet", partitioning="hive", partition_base_dir=folder.path
+    )
     keys = {each.path: ds.get_partition_keys(each.partition_expression) for each in dataset.get_fragments()}
     types = {name: dataset.schema.field(name).type for found in keys.values() for name in found}
     return [
@@ -61,26 +63,26 @@ class ParquetSource(Source):
     """Parquet files; a shard takes whole row groups."""
 
     def __init__(
-        self, path: Path, parts: Sequence[Part], ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int
+        self, name: str, parts: Sequence[Part], ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int
     ) -> None:
         """Open files, as `open_source` does."""
-        self._path, self._parts, self._threads = path, parts, threads
-        schema = pq.read_schema(parts[0].path)
+        self._name, self._parts, self._threads = name, parts, threads
+        schema = pq.read_schema(parts[0].file.path, filesystem=parts[0].file.filesystem)
         names = [*schema.names, *parts[0].keys]
         header = plain_names(names)
         self._types = dict(zip(header, [*schema.types, *(key.type for key in parts[0].keys.values())], strict=True))
         self._names = dict(zip(header, names, strict=True))
-        columns = find_columns(path.name, header, ids, self._type_of)
+        columns = find_columns(name, header, ids, self._type_of)
         self._layout = find_layout(columns, header, ids, self._find_latest, as_of)
         self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
         self._texts = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]
-        for name in self._layout.months:
-            check_months(path.name, name, self._type_of(name))
-            if is_text(self._type_of(name)) and name not in ids:
-                self._texts.append(self._columns[name])
-        self.ids = pa.schema([pa.field(name, self._id_type(name)) for name in ids])
+        for month in self._layout.months:
+            check_months(name, month, self._type_of(month))
+            if is_text(self._type_of(month)) and month not in ids:
+                self._texts.append(self._columns[month])
+        self.ids = pa.schema([pa.field(column, self._id_type(column)) for column in ids])
         groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
-        self.files, self.pieces = [part.path for part in parts], len(groups)
+        self.files, self.pieces = [part.file for part in parts], len(groups)
         own = shard.of(self.pieces)
         self.rows_before = sum(rows for _, _, rows in groups[: own.start])
         self._own = groups[own.start : own.stop]
@@ -94,7 +96,7 @@ class ParquetSource(Source):
             return pa.string()
         if not any(is_kind(kind) for is_kind in _KINDS_OF_IDS):
             raise DataError(
-                f"{self._path.name}: column {column} is of type {kind}, which can't be an id: text, numbers, dates or "
+                f"{self._name}: column {column} is of type {kind}, which can't be an id: text, numbers, dates or "
                 "times are needed."
             )
         return kind
@@ -102,9 +104,9 @@ class ParquetSource(Source):
     def _groups_of(self, part: Part) -> Iterator[tuple[int, int]]:
         """Number a part's row groups, and count the rows of each."""
         try:
-            metadata = pq.read_metadata(part.path)
+            metadata = pq.read_metadata(part.file.path, filesystem=part.file.filesystem)
         except READ_ERRORS as error:
-            raise unreadable(part.path, error) from None
+            raise unreadable(part.file.name, error) from None
         schema = metadata.schema.to_arrow_schema()
         types = dict(zip(schema.names, schema.types, strict=True)) | {name: key.type for name, key in part.keys.items()}
         for name, column in self._columns.items():
@@ -112,8 +114,8 @@ class ParquetSource(Source):
             # A column without a value has no type where pandas wrote it.
             if kind != expected and not (kind == pa.null() and name not in self._layout.ids):
                 raise DataError(
-                    f"{self._path.name}: column {column} of {part.path.name} is {kind or 'not there'}, "
-                    f"in {self._parts[0].path.name} it is {expected}. Write all parts alike."
+                    f"{self._name}: column {column} of {part.file.name} is {kind or 'not there'}, "
+                    f"in {self._parts[0].file.name} it is {expected}. Write all parts alike."
                 )
         for group in range(metadata.num_row_groups):
             yield group, metadata.row_group(group).num_rows
@@ -121,13 +123,19 @@ class ParquetSource(Source):
     def _open(self, part: Part, texts: list[str]) -> pq.ParquetFile:
         # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
         texts = [name for name in texts if name not in part.keys]
-        return pq.ParquetFile(part.path, read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(
+            part.file.path,
+            filesystem=part.file.filesystem,
+            read_dictionary=texts,
+            pre_buffer=False,
+            buffer_size=1 << 20,
+        )
 
     def _type_of(self, column: str) -> pa.DataType:
         return self._types[column]
 
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
-        check_months(self._path.name, name, self._type_of(name))
+        check_months(self._name, name, self._type_of(name))
         column = self._names[name]
         for part in self._parts:
             if column in part.keys:
@@ -151,7 +159,7 @@ class ParquetSource(Source):
                     done += batch.num_rows
                     yield Task(partial(self._chunk, part, batch), done / total)
             except READ_ERRORS as error:
-                raise unreadable(part.path, error) from None
+                raise unreadable(part.file.name, error) from None
 
     def _chunk(self, part: Part, batch: pa.RecordBatch) -> Chunk:
         found = {

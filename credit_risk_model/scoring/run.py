@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +24,7 @@ from credit_risk_model.prediction.tables import (
     predict_table,
 )
 from credit_risk_model.schemas import CreditRisk
+from credit_risk_model.scoring.places import Place, identify, name_of, on_this_machine, suffix_of, with_suffix
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.served import choose_archive
@@ -60,10 +60,10 @@ class Settings:
         accepted_scales: Fields whose values are scored although they seem to be in another unit.
     """
 
-    source: Path
-    output: Path
-    rejects: Path | None = None
-    summary: Path | None = None
+    source: Place
+    output: Place
+    rejects: Place | None = None
+    summary: Place | None = None
     ids: tuple[str, ...] = ()
     max_rejects: int | None = None
     as_of: str | None = None
@@ -74,12 +74,12 @@ class Settings:
     accepted_scales: tuple[str, ...] = ()
 
     @property
-    def rejects_path(self) -> Path:
+    def rejects_path(self) -> Place:
         """Where the rows go that break the contract."""
-        return self.rejects or self.output.with_suffix(".rejects.csv")
+        return self.rejects or with_suffix(self.output, ".rejects.csv")
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[Place]:
         """All files to write, the scores last."""
         return [self.rejects_path, *([] if self.summary is None else [self.summary]), self.output]
 
@@ -129,13 +129,14 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     begin = time.monotonic()
     _check(settings)
     choice = choose_archive(settings.archive)
-    archive = archives.read(choice.path, valid_digest(choice.sha256))
+    with on_this_machine(choice.path) as path:
+        archive = archives.read(path, valid_digest(choice.sha256))
     cut_offs = (settings.cut_off, choice.cut_off, archive.metadata.cut_off)
     cut_off = valid_cut_off(next(each for each in cut_offs if each is not None))
     logger.info(
         "Model version %s from %s, %s. Risky from %g on.",
         archive.metadata.model_version,
-        choice.path.name,
+        name_of(choice.path),
         choice.reason,
         cut_off,
     )
@@ -144,7 +145,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     scorer = _Scorer(archive, cut_off, source.ids)
     shard = settings.shard
     run = Run(
-        source=settings.source.name,
+        source=name_of(settings.source),
         fingerprint=fingerprint(source.files),
         archive=archive.sha256,
         cut_off=cut_off,
@@ -153,10 +154,10 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     )
     small: Counter[tuple[str, str]] = Counter()
     summary = Summary(
-        source=settings.source.name,
-        output=settings.output.name,
+        source=name_of(settings.source),
+        output=name_of(settings.output),
         shard=f"{shard.number}/{shard.count}",
-        archive=choice.path.name,
+        archive=name_of(choice.path),
         archive_sha256=archive.sha256,
         model_version=archive.metadata.model_version,
         cut_off=cut_off,
@@ -186,7 +187,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             if len(scored.places):
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
-        refuse_wrong_scales(settings.source.name, small, settings.accepted_scales, "--accept-scale {}")
+        refuse_wrong_scales(name_of(settings.source), small, settings.accepted_scales, "--accept-scale {}")
         summary.seconds = time.monotonic() - begin
         summary.exit_code = REJECTS if summary.rejected and settings.max_rejects is None else 0
         for summary_file in summary_files:
@@ -197,19 +198,20 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
 def _check(settings: Settings) -> None:
     check_output(settings.output)
     paths = [settings.source, *settings.paths]
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({identify(path) for path in paths}) < len(paths):
         raise ConfigurationError("Source, output, rejects and summary must be different files: name each its own.")
-    if any(settings.source.resolve() in path.resolve().parents for path in settings.paths):
+    if any(identify(path).startswith(f"{identify(settings.source)}/") for path in settings.paths):
         raise ConfigurationError(
-            f"{settings.source.name}: the scores would lie among the loans, and be read as such. Choose another folder."
+            f"{name_of(settings.source)}: the scores would lie among the loans, and be read as such. Choose another "
+            "folder."
         )
     if not 1 <= settings.shard.number <= settings.shard.count:
         raise ConfigurationError(
             f"shard {settings.shard.number}/{settings.shard.count}: shards are counted from 1 to their number."
         )
-    if settings.shard.count > 1 and settings.output.suffix == ".csv":
+    if settings.shard.count > 1 and suffix_of(settings.output) == ".csv":
         raise ConfigurationError(
-            f"{settings.output.name}: a shard's scores are written as Parquet, which says of which run they are. "
+            f"{name_of(settings.output)}: a shard's scores are written as Parquet, which says of which run they are. "
             "Name an output that ends in .parquet; the join writes CSV."
         )
     if settings.threads < 1:
@@ -218,7 +220,7 @@ def _check(settings: Settings) -> None:
 
 def _warn_of_idle_shards(settings: Settings, source: Source) -> None:
     """Say before the run where shards do less than they could, with the cure."""
-    name, shards = settings.source.name, settings.shard.count
+    name, shards = name_of(settings.source), settings.shard.count
     if source.pieces < shards:
         logger.warning(
             "%s has pieces for %d of %d shards: the others have nothing to do. Write Parquet with more, smaller row "
@@ -239,7 +241,7 @@ def _refuse_too_many(settings: Settings, summary: Summary) -> None:
     if settings.max_rejects is not None and summary.rejected > settings.max_rejects:
         ((reason, _),) = summary.reasons.most_common(1)
         raise DataError(
-            f"{settings.source.name}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
+            f"{name_of(settings.source)}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
             f"contract, most of them by {reason}. Nothing was written: mend them, or tolerate more."
         )
 

@@ -9,6 +9,7 @@ import yaml
 
 from credit_risk_model import archive as archives
 from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.scoring.places import Place, to_place
 
 _ROOT = Path(archives.__file__).parents[1]
 _SERVED = "credit_risk_model.prediction.model.CreditRiskModel"
@@ -25,7 +26,7 @@ class Choice:
         reason: Why it is this one, in words.
     """
 
-    path: Path
+    path: Place
     sha256: str | None
     cut_off: float | None
     reason: str
@@ -41,7 +42,7 @@ def choose_archive(named: str | None) -> Choice:
         ModelArchiveError: There is no archive.
     """
     if named is not None:
-        return Choice(Path(named), None, None, "as named")
+        return Choice(to_place(named), None, None, "as named")
     variable = os.environ.get("REST_CONFIG")
     configuration = Path(variable) if variable else _ROOT / "configuration" / "rest_configuration.yaml"
     if not variable and not configuration.exists():

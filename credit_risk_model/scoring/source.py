@@ -3,13 +3,14 @@
 Where a file is cut depends on the file alone, so that shards see the chunks that a single run sees.
 """
 
+import os
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.loan_age import SNAPSHOT
+from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.tables.ages import find_latest
 from credit_risk_model.tables.columns import Layout
 from credit_risk_model.tables.threads import map_in_order
@@ -90,13 +92,13 @@ class Source(ABC):
     """
 
     ids: pa.Schema
-    files: Sequence[Path]
+    files: Sequence[StoredFile]
     pieces: int
     is_read_from_its_beginning: bool = False
     notes: tuple[str, ...] = ()
     lines_before: int = 0
     rows_before: int
-    _path: Path
+    _name: str
     _layout: Layout
     _threads: int
 
@@ -121,9 +123,11 @@ class Source(ABC):
             return next(months, None) if name == SNAPSHOT else max(months, default=None)
 
 
-def unreadable(path: Path, error: BaseException) -> DataError:
-    """Make an error of what went wrong when a file was read."""
-    if isinstance(error, OSError) and error.strerror:
-        return DataError(f"{path.name}: can't be read ({error.strerror}).")
+def unreadable(name: str, error: BaseException) -> DataError:
+    """Make an error of what went wrong when a file of this name was read."""
+    if isinstance(error, OSError) and error.errno:
+        return DataError(f"{name}: can't be read ({os.strerror(error.errno)}).")
+    if isinstance(error, OSError) and (found := re.match(r".*\bAWS Error (\w+) during", str(error), re.DOTALL)):
+        return DataError(f"{name}: can't be read ({found[1]}).")
     # Arrow's own words may quote a value.
-    return DataError(f"{path.name}: damaged, truncated, or not what its first bytes say. Fetch or write it again.")
+    return DataError(f"{name}: damaged, truncated, or not what its first bytes say. Fetch or write it again.")

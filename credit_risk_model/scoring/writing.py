@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from tempfile import NamedTemporaryFile
+from typing import IO, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.scoring.places import Place, check_bucket, name_of, suffix_of, upload
 from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")
@@ -35,71 +37,117 @@ class OutputFile:
 
     closed = False
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        """Write to `file` what is to be at `path`."""
-        self._file, self._path = file, path
+    def __init__(self, file: IO[bytes], place: Place) -> None:
+        """Write to `file` what is to be at `place`."""
+        self._file, self._place = file, place
 
     def write(self, content: bytes) -> int:
         """Write some more."""
-        with _telling_errors(self._path):
+        with _telling_errors(self._place):
             return self._file.write(content)
 
     def flush(self) -> None:
         """Hand on what is buffered."""
-        with _telling_errors(self._path):
+        with _telling_errors(self._place):
             self._file.flush()
 
 
+class _UnfinishedLocal:
+    """A file of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _telling_errors(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._file = UnfinishedFile(path)
+        self.output = OutputFile(self._file.stream, path)
+
+    def finish(self) -> None:
+        """See that all of it is on the disk."""
+        with _telling_errors(self._path):
+            self._file.finish()
+
+    def publish(self) -> None:
+        """Give it its name."""
+        with _telling_errors(self._path):
+            self._file.publish()
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with contextlib.suppress(OSError):  # what is buffered can't be written either
+            self._file.discard()
+
+
+class _UnfinishedUpload:
+    """A file that lies on this machine until it is whole, and is uploaded then."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        check_bucket(place)
+        self._file = NamedTemporaryFile()  # noqa: SIM115  # it lives until it is published or discarded
+        self.output = OutputFile(cast(IO[bytes], self._file), place)
+
+    def finish(self) -> None:
+        """See that all of it can be read."""
+        self.output.flush()
+
+    def publish(self) -> None:
+        """Upload it."""
+        with _telling_errors(self._place):
+            upload(Path(self._file.name), self._place)
+        self._file.close()
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
 @contextmanager
-def whole_files(*paths: Path) -> Iterator[tuple[OutputFile, ...]]:
+def whole_files(*places: Place) -> Iterator[tuple[OutputFile, ...]]:
     """Give files to write to that get their names once all are written, and leave nothing behind otherwise.
 
     Raises:
         DataError: One can't be written, for one because the disk is full, or a folder has its name.
     """
-    unfinished: list[tuple[UnfinishedFile, Path]] = []
+    unfinished: list[_UnfinishedLocal | _UnfinishedUpload] = []
     try:
-        for path in paths:
-            with _telling_errors(path):
-                if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-                unfinished.append((UnfinishedFile(path), path))
-        outputs = tuple(OutputFile(file.stream, path) for file, path in unfinished)
-        yield outputs
-        for file, path in unfinished:
-            with _telling_errors(path):
-                file.finish()
-        for file, path in unfinished:
-            with _telling_errors(path):
-                file.publish()
+        for place in places:
+            unfinished.append(_UnfinishedLocal(place) if isinstance(place, Path) else _UnfinishedUpload(place))
+        yield tuple(file.output for file in unfinished)
+        for file in unfinished:
+            file.finish()
+        for file in unfinished:
+            file.publish()
     except BaseException:
-        for file, _ in unfinished:
-            with contextlib.suppress(OSError):  # what is buffered can't be written either
-                file.discard()
+        for file in unfinished:
+            file.discard()
         raise
 
 
 @contextmanager
-def _telling_errors(path: Path) -> Iterator[None]:
+def _telling_errors(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
         raise DataError(
-            f"{path.name}: can't be written ({error.strerror or error}). Nothing was written: make room, or choose "
-            "another folder, and run the same command again."
+            f"{name_of(place)}: can't be written ({reason}). Nothing was written: make room, or choose another folder, "
+            "and run the same command again."
         ) from None
 
 
 @contextmanager
-def open_scores(file: OutputFile, path: Path, schema: pa.Schema) -> Iterator[ScoreWriter]:
+def open_scores(file: OutputFile, place: Place, schema: pa.Schema) -> Iterator[ScoreWriter]:
     """Begin a file of scores, Parquet or CSV by its name.
 
     Args:
         file: What `whole_files` gives.
-        path: Its name.
+        place: Where it is to be.
         schema: Its columns, and what a Parquet file carries besides.
     """
-    writer = _CsvScores(file, schema) if path.suffix == ".csv" else _ParquetScores(file, schema)
+    writer = _CsvScores(file, schema) if suffix_of(place) == ".csv" else _ParquetScores(file, schema)
     try:
         yield writer
     except BaseException:
@@ -109,10 +157,10 @@ def open_scores(file: OutputFile, path: Path, schema: pa.Schema) -> Iterator[Sco
     writer.close()
 
 
-def check_output(path: Path) -> None:
+def check_output(place: Place) -> None:
     """Refuse a name that tells no format."""
-    if path.suffix not in SUFFIXES:
-        raise ConfigurationError(f"{path.name}: name an output that ends in {' or '.join(SUFFIXES)}.")
+    if suffix_of(place) not in SUFFIXES:
+        raise ConfigurationError(f"{name_of(place)}: name an output that ends in {' or '.join(SUFFIXES)}.")
 
 
 class _ParquetScores:

@@ -8,6 +8,7 @@ import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
 
@@ -238,7 +239,7 @@ def test_file_of_the_same_name_has_another_fingerprint(tmp_path: Path) -> None:
     found = []
     for content in (b"a" * 200_000, b"a" * 200_000, b"a" * 199_999 + b"b", b"b" + b"a" * 199_999, b"a" * 199_999):
         path.write_bytes(content)
-        found.append(fingerprint([path]))
+        found.append(fingerprint([StoredFile.at(path)]))
     assert found[0] == found[1]
     assert len(set(found)) == 4
 

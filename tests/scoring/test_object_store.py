@@ -1,0 +1,221 @@
+"""Loans, scores and archives in an object store: a real one, on this machine."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
+
+from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
+from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.places import StoredFile, identify, name_of, upload, with_suffix
+from credit_risk_model.scoring.run import Settings, score
+from credit_risk_model.scoring.source import Shard
+
+ROOT = Path(__file__).parents[2]
+WriteLoans = Callable[..., Path]
+RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
+_PART_BYTES = 10 << 20  # what Arrow uploads at once
+
+
+class Store:
+    """A bucket of an S3 server.
+
+    Attributes:
+        endpoint: Where the server listens.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._files = S3FileSystem(
+            endpoint_override=endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
+        )
+        self._files.create_dir("bank")
+
+    def uri(self, path: str) -> str:
+        """The URI of an object."""
+        return f"s3://bank/{path}?endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
+
+    def put(self, path: Path, name: str) -> str:
+        """Put a file or a folder there, and give its URI."""
+        copy_files(str(path), f"bank/{name}", LocalFileSystem(), self._files)
+        return self.uri(name)
+
+    def read(self, path: str) -> bytes:
+        """An object's bytes."""
+        return bytes(self._files.open_input_file(f"bank/{path}").read())
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each object that can be seen."""
+        found = self._files.get_file_info(FileSelector("bank", recursive=True))
+        return {file.path.removeprefix("bank/"): file.size for file in found if file.type == FileType.File}
+
+    def empty(self) -> None:
+        """Delete all objects."""
+        self._files.delete_dir_contents("bank")
+
+    def is_uploading(self) -> bool:
+        """Whether parts are there of an object that is not complete."""
+        with urllib.request.urlopen(f"http://{self.endpoint}/bank?uploads") as answer:
+            return b"<Upload>" in answer.read()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    """An S3 server with a bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "any")
+        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        moto.start()
+        host, port = moto.get_host_and_port()
+        yield Store(f"{host}:{port}")
+        moto.stop()
+
+
+@pytest.fixture
+def store(server: Store) -> Store:
+    """The server with an empty bucket."""
+    server.empty()
+    return server
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_store_holds_the_bytes_that_a_folder_would(
+    suffix: str, *, store: Store, write_loans: WriteLoans, run_scoring: RunScoring, archive_path: Path, tmp_path: Path
+) -> None:
+    """Loans and archive of a bucket are scored into it: scores, rejects and summary are those of local files."""
+    source = write_loans(f"loans.{suffix}", 50_000, term={7: "soon", 40_000: "late"})
+    local = tmp_path / f"scores.{suffix}"
+    summary = tmp_path / "summary.json"
+    assert run_scoring(source, "--output", local, "--id", "id", "--summary", summary).returncode == 3
+    uri, archive = store.put(source, f"in/{source.name}"), store.put(archive_path, "models/1.zip")
+    done = run_scoring(
+        uri, "--output", store.uri(f"out/{local.name}"), "--id", "id", "--summary", store.uri("out/summary.json"),
+        "--archive", archive,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert store.read(f"out/{local.name}") == local.read_bytes()
+    assert store.read("out/scores.rejects.csv") == (tmp_path / "scores.rejects.csv").read_bytes()
+    told, expected = json.loads(store.read("out/summary.json")), json.loads(summary.read_bytes())
+    assert told | {"seconds": 0} == expected | {"seconds": 0}
+    assert not store.is_uploading()
+
+
+def test_folder_in_a_store_is_read_in_shards_and_joined(
+    store: Store, write_loans: WriteLoans, archive_path: Path, tmp_path: Path
+) -> None:
+    """Parts in Hive's folders of a bucket are scored in shards; the join gives what one run of local files gives."""
+    folder = tmp_path / "loans"
+    for number in (1, 2):
+        part = folder / f"day={number}" / "part.parquet"
+        part.parent.mkdir(parents=True)
+        shutil.move(write_loans("part.parquet", 1000 * number), part)
+        (part.parent / "_SUCCESS").touch()
+    uri, archive = store.put(folder, "loans"), str(archive_path)
+    score(Settings(folder, tmp_path / "whole.csv", ids=("day", "id"), archive=archive))
+    parts = [store.uri(f"part-{number}.parquet") for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        score(Settings(uri, part, ids=("day", "id"), archive=archive, shard=Shard(number, 2)))
+    join(parts[::-1], store.uri("joined.csv"))
+    assert store.read("joined.csv") == (tmp_path / "whole.csv").read_bytes()
+    join([with_suffix(part, ".rejects.csv") for part in parts], store.uri("joined.rejects.csv"))
+    assert store.read("joined.rejects.csv") == (tmp_path / "whole.rejects.csv").read_bytes()
+
+
+def test_failed_run_leaves_the_store_as_it_was(store: Store, write_loans: WriteLoans, archive_path: Path) -> None:
+    """Where too many rows are rejected, no object is written, and an earlier run's stays."""
+    source = write_loans("loans.csv", 100, term={99: "soon"})
+    former = store.put(write_loans("former.csv", 1), "scores.csv")
+    before = store.read("scores.csv")
+    with pytest.raises(DataError, match="more than 0 of the first"):
+        score(Settings(source, former, archive=str(archive_path), max_rejects=0))
+    assert store.sizes() == {"scores.csv": len(before)}
+    assert store.read("scores.csv") == before
+    assert not store.is_uploading()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_part_of_an_object_is_never_seen(number: signal.Signals, store: Store, tmp_path: Path) -> None:
+    """A process that ends while it uploads has left no object, or all of it."""
+    path, size = tmp_path / "large", 30 * _PART_BYTES + 1
+    with path.open("wb") as file:
+        file.truncate(size)
+    program = f"""
+from pathlib import Path
+from credit_risk_model.scoring.places import upload
+upload(Path({str(path)!r}), {store.uri("large")!r})
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not store.is_uploading():
+        assert process.poll() is None
+    assert store.sizes() == {}
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert store.sizes() in ([{}] if number == signal.SIGKILL else [{}, {"large": size}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"source": "s3://bank/none.csv"}, DataError, r"none\.csv: no such file"),
+        ({"source": "s3://nobank/none.csv"}, DataError, r"none\.csv: no such file"),
+        ({"output": "s3://nobank/scores.csv"}, ConfigurationError, "nobank: no such bucket"),
+        ({"output": "s3://bank/scores.txt"}, ConfigurationError, r"scores\.txt: name an output that ends in"),
+        ({"output": "ftp://bank/scores.csv"}, ConfigurationError, r"ftp://bank/scores\.rejects\.csv: can't be reached"),
+        ({"archive": "s3://bank/9.zip"}, ModelArchiveError, r"9\.zip: can't be fetched"),
+    ],
+)
+def test_what_is_not_there_is_told(
+    changes: dict[str, str],
+    error: type[Exception],
+    words: str,
+    *,
+    store: Store,
+    write_loans: WriteLoans,
+    tmp_path: Path,
+) -> None:
+    """A missing object, bucket or store is one line, and nothing is written."""
+    asked: dict[str, Any] = {"source": write_loans("loans.csv", 3), "output": tmp_path / "scores.csv"}
+    query = store.uri("").partition("?")[2]
+    asked |= {name: f"{uri}?{query}" if uri.startswith("s3:") else uri for name, uri in changes.items()}
+    with pytest.raises(error, match=words):
+        score(Settings(**asked))
+    assert [path.name for path in tmp_path.iterdir()] == ["loans.csv"]
+    assert store.sizes() == {}
+
+
+def test_scores_among_the_loans_are_refused(store: Store) -> None:
+    """A bucket's folder is not scored into itself, nor an object into itself."""
+    with pytest.raises(ConfigurationError, match="loans: the scores would lie among the loans"):
+        score(Settings(store.uri("loans"), store.uri("loans/scores.csv")))
+    with pytest.raises(ConfigurationError, match="must be different files"):
+        score(Settings(store.uri("loans.csv"), "s3://bank/loans.csv"))
+
+
+def test_elsewhere_a_file_gets_its_name_last(tmp_path: Path) -> None:
+    """Where files are seen while they are written, another name is used until they are whole."""
+    (tmp_path / "scores.csv").write_text("new")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scores.csv").write_text("former")
+    upload(tmp_path / "scores.csv", f"file://{tmp_path}/out/scores.csv")
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"scores.csv": "new"}
+
+
+def test_a_uri_is_named_without_what_else_it_says() -> None:
+    """Names, suffixes and comparisons leave out keys and settings of a URI."""
+    uri = "s3://key:secret@bank/in/loans.csv?scheme=http"
+    assert name_of(uri) == "loans.csv"
+    assert with_suffix(uri, ".rejects.csv") == "s3://key:secret@bank/in/loans.rejects.csv?scheme=http"
+    assert identify(uri) == identify("s3://bank/in/loans.csv")
+    with pytest.raises(ConfigurationError) as refused:
+        StoredFile.at("ftp://key:secret@bank/loans.csv")
+    assert "secret" not in str(refused.value)
