@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +17,7 @@ from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, co
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
 from credit_risk_model.scoring.join import join
-from credit_risk_model.scoring.places import StoredFile, identify, name_of, upload, with_suffix
+from credit_risk_model.scoring.places import StoredFile, check_bucket, identify, name_of, upload, with_suffix
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.scoring.source import Shard
 
@@ -191,6 +192,17 @@ def test_what_is_not_there_is_told(
         score(Settings(**asked))
     assert [path.name for path in tmp_path.iterdir()] == ["loans.csv"]
     assert store.sizes() == {}
+
+
+def test_store_that_does_not_answer_is_told(store: Store, tmp_path: Path) -> None:
+    """Where nobody listens, the loans can't be read and the scores can't be written, in one line each."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        endpoint = f"127.0.0.1:{closed.getsockname()[1]}"
+    uri = store.uri("scores.csv").replace(store.endpoint, endpoint)
+    with pytest.raises(DataError, match=r"^scores\.csv: can't be read \(NETWORK_CONNECTION\)\.$"):
+        score(Settings(uri, tmp_path / "scores.csv"))
+    with pytest.raises(ConfigurationError, match=r"^bank: can't be reached \(.*NETWORK_CONNECTION.*\)\.$"):
+        check_bucket(uri)
 
 
 def test_scores_among_the_loans_are_refused(store: Store) -> None:
