@@ -1,13 +1,14 @@
 """How the loans of a file lie in the bins of an archive's references, without a file of scores."""
 
 from credit_risk_model.archive import Archive
+from credit_risk_model.cores import count_cores
 from credit_risk_model.drift import Counts
 from credit_risk_model.prediction.tables import add_counts, count_loans, predict_table
 from credit_risk_model.scoring.places import Place
 from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.source import Task
 from credit_risk_model.tables.checking import check
-from credit_risk_model.tables.threads import cores, map_in_order
+from credit_risk_model.tables.threads import map_in_order
 
 
 def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
@@ -22,7 +23,7 @@ def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Coun
         checked = check(task.parse().table)
         return count_loans(archive, checked, predict_table(archive, checked)[0])
 
-    threads, counts = cores(), Counts()
+    threads, counts = count_cores(), Counts()
     for more in map_in_order(count, open_source(place, as_of=as_of, threads=threads).tasks(), threads):
         counts = add_counts(counts, more)
     return counts
