@@ -164,14 +164,14 @@ def test_archive_that_is_not_the_pinned_one_is_refused_unread(
         path = tmp_path / "1.zip"
         path.write_bytes(content)
         with monkeypatch.context() as patch:
-            patch.delattr(archive.zipfile, "ZipFile")
+            patch.delattr("zipfile.ZipFile")
             with pytest.raises(ModelArchiveError, match=rf"SHA-256 is {archive.sha256(content)}.* pins {'0' * 64}"):
                 read(path, "0" * 64)
 
 
 def test_file_larger_than_any_archive_is_refused(archive_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that no archive is as large as is not read to its end."""
-    monkeypatch.setattr(archive, "_LARGEST", 1000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1000)
     with pytest.raises(ModelArchiveError, match=r"1\.zip: larger than 1,000 bytes"):
         archive.read(archive_path)
 
@@ -256,7 +256,7 @@ def test_bomb_that_lies_about_its_size_is_refused(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that unpacks to more than it states is refused, and no more of it is unpacked than it states."""
-    monkeypatch.setattr(archive, "_LARGEST", 1_000_000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1_000_000)
     bomb = b"\0" * 200_000_000
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: bomb}))
     size = len(bomb).to_bytes(4, "little")
@@ -285,7 +285,7 @@ def test_bomb_is_refused_before_it_is_unpacked(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file larger than any real one is refused by its stated size."""
-    monkeypatch.setattr(archive, "_LARGEST", 1_000_000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1_000_000)
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: b"0" * 1_000_001}))
     with pytest.raises(ModelArchiveError, match="unpacked larger than 1,000,000 bytes"):
         archive.read(path)
@@ -498,7 +498,7 @@ def test_service_does_not_unpickle_a_poisoned_estimator(
 
 def test_newest_archive_has_the_highest_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers are compared as numbers, other names don't count, and the next one is free."""
-    monkeypatch.setattr(archive, "MODEL_FILES", tmp_path)
+    monkeypatch.setattr("credit_risk_model.archive.format.MODEL_FILES", tmp_path)
     assert archive.next_free(tmp_path) == tmp_path / "1.zip"
     with pytest.raises(ModelArchiveError, match="make train"):
         archive.newest()

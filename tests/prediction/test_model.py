@@ -137,5 +137,5 @@ def test_newest_archive_is_the_default(archive_path: Path, tmp_path: Path, monke
     """Without an argument the package's own archive with the highest number is served."""
     (tmp_path / "9.zip").write_bytes(archive.newest().read_bytes())
     (tmp_path / "10.zip").write_bytes(archive_path.read_bytes())
-    monkeypatch.setattr(archive, "MODEL_FILES", tmp_path)
+    monkeypatch.setattr("credit_risk_model.archive.format.MODEL_FILES", tmp_path)
     assert CreditRiskModel().archive.sha256 == archive.sha256(archive_path.read_bytes())

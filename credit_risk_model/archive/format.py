@@ -1,0 +1,164 @@
+"""What an archive holds: its files, its metadata and its golden loans, by the format's number."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from credit_risk_model import features
+from credit_risk_model.drift import Reference
+from credit_risk_model.errors import ModelArchiveError
+from credit_risk_model.schemas import CreditRiskModelInput
+
+MODEL = "model.txt"
+MODEL_WITHOUT_AGE = "model_without_age.txt"
+ESTIMATOR = "model.joblib"
+METADATA = "metadata.json"
+GOLDEN = "golden.json"
+CARD = "model_card.md"
+EXPLORATION_REPORT = "data_exploration_report.html"
+INTEGRITY_REPORT = "deepchecks_data_integrity_results.html"
+SPLIT_REPORT = "deepchecks_train_test_results.html"
+MODEL_REPORT = "deepchecks_model_evaluation_results.html"
+
+CONTENTS = (
+    METADATA,
+    MODEL,
+    MODEL_WITHOUT_AGE,
+    GOLDEN,
+    CARD,
+    ESTIMATOR,
+    EXPLORATION_REPORT,
+    INTEGRITY_REPORT,
+    SPLIT_REPORT,
+    MODEL_REPORT,
+)
+"""Every file of an archive, in the order in which they are written."""
+
+MODELS = {features.AGE_KNOWN.name: MODEL, features.AGE_UNKNOWN.name: MODEL_WITHOUT_AGE}
+"""The file of each feature set's model; that of `AGE_KNOWN` is empty where the loans of the training had no age."""
+
+MODEL_FILES = Path(__file__).parents[1] / "model_files"
+FORMAT = 3
+FORMATS = (2, FORMAT)
+"""What can be read: an archive of format 2 has no reference for drift."""
+GOLDEN_TOLERANCE = 1e-12
+"""Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class FeatureRecord(_Record):
+    """A feature as the model saw it in training."""
+
+    name: str
+    levels: tuple[str, ...] = Field(description="Category levels in the order of their codes; empty for a number.")
+    minimum: float | None = Field(
+        description="Smallest value in training; None for a category, or where none is known."
+    )
+    maximum: float | None = Field(description="Largest value in training; None for a category, or where none is known.")
+
+
+class ModelRecord(_Record):
+    """One of the archive's two models."""
+
+    features: tuple[FeatureRecord, ...]
+    hyperparameters: dict[str, int | float | str | bool]
+
+
+class CleaningRecord(_Record):
+    """What a cleaning step left."""
+
+    step: str
+    rows: int = Field(ge=0)
+
+
+class DataRecord(_Record):
+    """What the model was trained on."""
+
+    kind: Literal["loans", "synthetic"]
+    file: str = Field(description="The file's name, without its folder.")
+    sha256: str
+    rows: int = Field(ge=1, description="Rows of the file.")
+    age: str = Field(description="What the loans' age was computed from.")
+
+
+class Metadata(_Record):
+    """`metadata.json`: what a reader must know of the model, and what its files must look like."""
+
+    format: Literal[2, 3]
+    model_version: str = Field(min_length=1)
+    created_at: str = Field(description="ISO 8601, UTC.")
+    libraries: dict[str, str] = Field(description="Versions of the packages that made the model.")
+    seed: int
+    cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
+    models: dict[str, ModelRecord] = Field(
+        description="By feature set; `age_known` is missing where the loans of the training had no age."
+    )
+    metrics: dict[str, Any] = Field(description="Final figures.")
+    cleaning: tuple[CleaningRecord, ...]
+    checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
+    data: DataRecord
+    reference: tuple[Reference, ...] = Field(
+        default=(), max_length=2, description="What the training's loans looked like, with and without their age."
+    )
+    files: dict[str, str] = Field(description="SHA-256 of every other file, by name.")
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Self:
+        if len({reference.age for reference in self.reference}) < len(self.reference):
+            raise ValueError("two references are of the same age")
+        return self
+
+
+class GoldenLoan(_Record):
+    """A made-up loan with the probability that the fitted model gave it."""
+
+    loan: CreditRiskModelInput
+    risk_probability: Annotated[float, Field(ge=0, le=1)]
+
+
+GOLDEN_LOANS = TypeAdapter(Annotated[tuple[GoldenLoan, ...], Field(min_length=1)])
+
+
+def newest() -> Path:
+    """Find the package's own archive with the highest number.
+
+    Raises:
+        ModelArchiveError: There is none.
+    """
+    numbers = _numbers(MODEL_FILES)
+    if not numbers:
+        raise ModelArchiveError(f"No model archive (<number>.zip) in the folder {MODEL_FILES.name}. Run `make train`.")
+    return MODEL_FILES / f"{max(numbers)}.zip"
+
+
+def next_free(folder: Path = MODEL_FILES) -> Path:
+    """Name the archive that the next training writes: one above the highest number in the folder."""
+    return folder / f"{max(_numbers(folder), default=0) + 1}.zip"
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.zip") if re.fullmatch(r"[1-9]\d*", path.stem)]
+
+
+def sha256(content: bytes) -> str:
+    """Give the SHA-256 digest in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def golden_json(loans: list[CreditRiskModelInput], probabilities: list[float]) -> bytes:
+    """Write made-up loans and the fitted model's own probabilities as `golden.json`."""
+    pairs = zip(loans, probabilities, strict=True)
+    golden = tuple(GoldenLoan(loan=loan, risk_probability=probability) for loan, probability in pairs)
+    return GOLDEN_LOANS.dump_json(golden, indent=1)
+
+
+def first_error(error: ValidationError) -> str:
+    """Return where the first error is, and what it is."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

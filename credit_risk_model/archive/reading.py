@@ -1,0 +1,292 @@
+"""Reading an archive: verified, and tried on its golden loans before it is used."""
+
+import io
+import json
+import stat
+import threading
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from pydantic import ValidationError
+
+from credit_risk_model import features
+from credit_risk_model.archive.format import (
+    CONTENTS,
+    FORMATS,
+    GOLDEN,
+    GOLDEN_LOANS,
+    GOLDEN_TOLERANCE,
+    METADATA,
+    MODEL,
+    MODEL_WITHOUT_AGE,
+    MODELS,
+    GoldenLoan,
+    Metadata,
+    ModelRecord,
+    first_error,
+    sha256,
+)
+from credit_risk_model.archive.loaded import Archive, LoadedModel
+from credit_risk_model.booster import CURE, Booster
+from credit_risk_model.errors import ModelArchiveError
+from credit_risk_model.trees import check_trees
+from credit_risk_model.trial import try_models
+
+_ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
+"""What is read of an archive that is pinned."""
+
+_LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
+_LARGEST_METADATA = 10_000_000
+
+
+def read(path: Path, pinned: str | None = None) -> Archive:
+    """Read an archive, verify it, and reproduce the trained model's answers.
+
+    Args:
+        path: The archive.
+        pinned: SHA-256 of the archive that is meant, in hexadecimal; any other is refused before it is parsed. It
+            vouches for every byte: what no answer comes from, the reports and the estimator, then stays packed, and
+            no child process tries the models first, which are most of the time to read.
+
+    Raises:
+        ModelArchiveError: It is missing, not the one that is meant, damaged, of an unknown format or at odds with the
+            contract, LightGBM crashes on it, or this process does not reproduce the golden loans' probabilities.
+    """
+    content = _load(path)
+    return verify(path, content, _check_pin(path, content, pinned), trusted=pinned is not None)
+
+
+_shared: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def read_shared(path: Path, pinned: str | None = None) -> Archive:
+    """Read an archive as `read` does, or give the one that this process has read already and still uses.
+
+    The file's content decides, not its name: one that was replaced is read anew.
+
+    Raises:
+        ModelArchiveError: As from `read`.
+    """
+    with _shared_lock:
+        content = _load(path)
+        digest = _check_pin(path, content, pinned)
+        archive = _shared.get(digest)
+        if archive is None:
+            archive = _shared[digest] = verify(path, content, digest, trusted=pinned is not None)
+        return archive
+
+
+def _load(path: Path) -> bytes:
+    """Give the file's content; all that follows is about these very bytes, whatever becomes of the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
+    except OSError as error:
+        raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
+    if len(content) > _LARGEST:
+        raise ModelArchiveError(f"{path.name}: larger than {_LARGEST:,} bytes. {CURE}")
+    return content
+
+
+def _check_pin(path: Path, content: bytes, pinned: str | None) -> str:
+    """Give the content's digest, if it is the one that is pinned."""
+    digest = sha256(content)
+    if pinned is not None and digest != pinned.lower():
+        raise ModelArchiveError(
+            f"{path.name}: its SHA-256 is {digest}, the configuration pins {pinned[:64]}. "
+            "Restore the archive that is meant, or pin this one if you trust it."
+        )
+    return digest
+
+
+def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive:
+    """Verify an archive's bytes, and reproduce the trained model's answers.
+
+    Args:
+        path: Names it in errors.
+        content: All of it.
+        digest: Its SHA-256, in hexadecimal.
+        trusted: Whether it is pinned: what no answer comes from then stays packed, and no child process tries it.
+
+    Raises:
+        ModelArchiveError: As from `read`.
+    """
+    wanted = _ANSWERED_FROM if trusted else CONTENTS
+    contents = _unpack(path, content, wanted)
+    metadata = _parse_metadata(path, contents[METADATA])
+    if set(metadata.files) != set(CONTENTS) - {METADATA}:
+        raise ModelArchiveError(f"{path.name}: {METADATA} names files that are not there. {CURE}")
+    for name in wanted:
+        if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
+            raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {CURE}")
+    present = [wanted for wanted in features.FEATURE_SETS if _check_model(path, metadata, wanted, contents)]
+    if features.AGE_UNKNOWN not in present:
+        raise ModelArchiveError(f"{path.name}: {METADATA} has no model for loans of unknown age. {CURE}")
+    golden = _parse_golden(path, contents[GOLDEN])
+    texts = [contents[MODELS[wanted.name]].decode(errors="replace") for wanted in present]
+    try:
+        if not trusted:
+            try_models([(text, _encode(wanted, golden)) for wanted, text in zip(present, texts, strict=True)])
+        models = {
+            wanted.name: _load_model(metadata.models[wanted.name], wanted, text)
+            for wanted, text in zip(present, texts, strict=True)
+        }
+        archive = Archive(
+            digest, metadata, models.get(features.AGE_KNOWN.name), models[features.AGE_UNKNOWN.name], golden
+        )
+        answers = [archive.evaluate(example.loan) for example in golden]
+    except ModelArchiveError as error:
+        raise ModelArchiveError(f"{path.name}: {error}") from None
+    _compare(path, golden, answers)
+    return archive
+
+
+def _check_model(path: Path, metadata: Metadata, wanted: features.FeatureSet, contents: Mapping[str, bytes]) -> bool:
+    """Check the text of a feature set's model before LightGBM parses it; False where the archive has none."""
+    record, name = metadata.models.get(wanted.name), MODELS[wanted.name]
+    if record is None:
+        if contents[name]:
+            raise ModelArchiveError(f"{path.name}: {METADATA} does not describe {name}. {CURE}")
+        return False
+    _check_features(path, record, wanted, name, contents[name])
+    try:
+        check_trees(contents[name], len(wanted.features))
+    except ModelArchiveError as error:
+        raise ModelArchiveError(f"{path.name}: {name} {error}. {CURE}") from None
+    return True
+
+
+def _encode(wanted: features.FeatureSet, golden: Sequence[GoldenLoan]) -> list[tuple[float, ...]]:
+    """Turn the golden loans that a feature set's model can answer into its rows."""
+    loans = [example.loan for example in golden]
+    return [
+        wanted.encode_loan(loan) for loan in loans if wanted is features.AGE_UNKNOWN or loan.instalments_due is not None
+    ]
+
+
+def _load_model(record: ModelRecord, wanted: features.FeatureSet, text: str) -> LoadedModel:
+    return LoadedModel(
+        wanted,
+        Booster(text),
+        tuple(-inf if feature.minimum is None else feature.minimum for feature in record.features),
+        tuple(inf if feature.maximum is None else feature.maximum for feature in record.features),
+    )
+
+
+def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, bytes]:
+    """Take the wanted files out of the zip, and refuse whatever is not a plain archive of just the expected ones."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if sorted(names) != sorted(CONTENTS):
+                _check_format_of_foreign(path, archive, names)
+                wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
+                raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {CURE}")
+            if sum(entry.file_size for entry in entries) > _LARGEST:
+                raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {CURE}")
+            for entry in entries:
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {CURE}")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} is packed in an unknown way. {CURE}")
+            return {entry.filename: _read_entry(archive, entry) for entry in entries if entry.filename in wanted}
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
+        # What zipfile raises for damage: its own error, the decompressor's, a bad offset, an encryption or
+        # compression flag that is not set by `write`.
+        raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {CURE}") from None
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Unpack a file; `ZipFile.read` would unpack all of one that states less than it has before it noticed."""
+    with archive.open(entry) as file:
+        return file.read(entry.file_size + 1)
+
+
+def _check_format_of_foreign(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
+    """Refuse an archive of another format by its number, where it holds other files and its metadata can be read."""
+    if names.count(METADATA) == 1:
+        entry = archive.getinfo(METADATA)
+        if entry.file_size <= _LARGEST_METADATA and entry.compress_type == zipfile.ZIP_DEFLATED:
+            _check_format(path, _read_entry(archive, entry))
+
+
+def _check_format(path: Path, metadata: bytes) -> None:
+    try:
+        version = json.loads(metadata)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {CURE}") from None
+    if version not in FORMATS:
+        raise ModelArchiveError(
+            f"{path.name}: its format is {str(version)[:20]!r}, this release reads {' and '.join(map(str, FORMATS))}. "
+            "Train again (`make train`), or use the release that packaged it."
+        )
+
+
+def _parse_metadata(path: Path, content: bytes) -> Metadata:
+    _check_format(path, content)
+    try:
+        return Metadata.model_validate_json(content)
+    except ValidationError as error:
+        raise ModelArchiveError(f"{path.name}: {METADATA} is not valid: {first_error(error)}. {CURE}") from None
+
+
+def _parse_golden(path: Path, content: bytes) -> tuple[GoldenLoan, ...]:
+    try:
+        return GOLDEN_LOANS.validate_json(content)
+    except ValidationError as error:
+        raise ModelArchiveError(f"{path.name}: {GOLDEN} is not valid: {first_error(error)}. {CURE}") from None
+
+
+def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet, file: str, model: bytes) -> None:
+    """Compare a set's features and levels with those in the metadata and in the model itself."""
+    expected = {feature.name: feature.levels for feature in wanted.features}
+    recorded = {feature.name: feature.levels for feature in record.features}
+    if len(recorded) != len(record.features):
+        raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice. {CURE}")
+    cure = "The archive is of another contract: use the release that packaged it, or train again."
+    if list(recorded) != list(expected):
+        wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
+        raise ModelArchiveError(f"{path.name}: its features differ from the contract's in {', '.join(wrong)}. {cure}")
+    for name, levels in expected.items():
+        if recorded[name] != levels:
+            raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
+    # Lines of LightGBM's text format: the columns' names, what is predicted, and pandas' category levels by column.
+    if _line(model, b"feature_names=").split(" ") != list(expected):
+        raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
+    if _line(model, b"objective=").split(" ")[0] != "binary":
+        raise ModelArchiveError(f"{path.name}: {file} is no binary classifier. {cure}")
+    expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
+    if _line(model, b"pandas_categorical:") != expected_levels:
+        raise ModelArchiveError(f"{path.name}: the category levels of {file} are not the contract's. {cure}")
+
+
+def _line(model: bytes, start: bytes) -> str:
+    """Give the rest of the line that starts so; empty where none does."""
+    return model.partition(b"\n" + start)[2].partition(b"\n")[0].decode(errors="replace")
+
+
+def _compare(path: Path, golden: Sequence[GoldenLoan], answers: Sequence[float]) -> None:
+    """Compare this process's answers: one that gets past here answers as the trained model did."""
+    for number, (example, probability) in enumerate(zip(golden, answers, strict=True)):
+        if not abs(probability - example.risk_probability) <= GOLDEN_TOLERANCE:
+            raise ModelArchiveError(
+                f"{path.name}: golden loan {number} gets {probability!r} here, the trained model gave "
+                f"{example.risk_probability!r}. {CURE}"
+            )
