@@ -6,6 +6,7 @@ the same statistic.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -31,6 +32,7 @@ MIN_LOANS_FOR_MEAN = 2000
 MIN_EXPECTED = 20
 """Loans that the reference expects in the smallest bin; with fewer the statistic has another distribution."""
 
+_COUNTED_TOGETHER = 128  # a quarter of a millisecond
 _MAX_NAMED = 3  # levels in a bin's name
 _FIELDS = {feature.name: feature for feature in CONTRACT_FEATURES}
 
@@ -192,30 +194,46 @@ class LoanCount:
         self.reference = reference
         self._counts = [[0] * len(bins.shares) for bins in reference.bins]
         self._total = 0.0
-        of_loan = [bins.feature for bins in reference.bins if bins.feature in _FIELDS]
-        self._places = [bins.place_known for bins in reference.bins]
-        self._scores = len(reference.bins) - len(of_loan)
-        self._get = attrgetter(*(f"{name}.code" if _FIELDS[name].levels else name for name in of_loan))
-        self._of_loan = of_loan
+        self._of_loan = [bins.feature for bins in reference.bins if bins.feature in _FIELDS]
+        self._get = attrgetter(*(f"{name}.code" if _FIELDS[name].levels else name for name in self._of_loan))
+        self._waiting: list[tuple[CreditRiskModelInput, float]] = []
         self._lock = Lock()
 
     def add(self, loan: CreditRiskModelInput, probability: float) -> None:
-        """Count a loan."""
-        scores = (probability,) * self._scores
-        try:
-            found = [place(value) for place, value in zip(self._places, self._get(loan) + scores, strict=True)]
-        except (AttributeError, TypeError):  # a null has no code, and lies nowhere
-            values = [_value(loan, name) for name in self._of_loan]
-            pairs = zip(self.reference.bins, (*values, *scores), strict=True)
-            found = [bins.place(value) for bins, value in pairs]
+        """Count a loan, together with some others: between the requests of a service one by one costs three times."""
         with self._lock:
-            self._total += probability
-            for counts, place in zip(self._counts, found, strict=True):
-                counts[place] += 1
+            self._waiting.append((loan, probability))
+            if len(self._waiting) >= _COUNTED_TOGETHER:
+                self._count()
+
+    def _count(self) -> None:
+        """Count what waits; called with the lock held."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        loans, probabilities = zip(*waiting, strict=True)
+        fields = zip(*map(self._read_fields, loans), strict=True)
+        scores = [probabilities] * (len(self._counts) - len(self._of_loan))
+        for bins, counts, values in zip(self.reference.bins, self._counts, [*fields, *scores], strict=True):
+            try:
+                found = Counter(map(bins.place_known, values))
+            except (KeyError, TypeError):  # a null lies nowhere
+                found = Counter(map(bins.place, values))
+            for place, number in found.items():
+                counts[place] += number
+        self._total += sum(probabilities)
+
+    def _read_fields(self, loan: CreditRiskModelInput) -> tuple[float | None, ...]:
+        try:
+            found: tuple[float | None, ...] = self._get(loan)
+        except AttributeError:  # a null has no code
+            found = tuple(_value(loan, name) for name in self._of_loan)
+        return found
 
     def read(self) -> Counted:
         """Read what is counted, as it stands together."""
         with self._lock:
+            self._count()
             return Counted([list(counts) for counts in self._counts], self._total, sum(self._counts[0]))
 
 

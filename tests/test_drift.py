@@ -25,6 +25,7 @@ from credit_risk_model.drift import (
     smoothed_shares,
     stability_index,
 )
+from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
 
 AMOUNTS: dict[str, Any] = {
@@ -222,5 +223,5 @@ def test_each_age_has_one_reference(archive_contents: Any, tmp_path: Any) -> Non
     metadata, files = archive_contents
     ages = Counter(one["age"] for one in metadata["reference"])
     assert ages == {"known": 1, "unknown": 1}
-    with pytest.raises(archive.ModelArchiveError, match="two references are of the same age"):
+    with pytest.raises(ModelArchiveError, match="two references are of the same age"):
         archive.write(tmp_path / "1.zip", {**metadata, "reference": metadata["reference"][:1] * 2}, files)

@@ -13,6 +13,7 @@ from credit_risk_model.decisions import Chain
 from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG, main
 from credit_risk_model.monitoring.replay import population_stability_index
 from credit_risk_model.prediction.model import decide
+from credit_risk_model.schemas import CreditRiskModelInput
 
 KEY = "k" * 64
 
@@ -87,7 +88,7 @@ def test_challenger_is_compared_with_the_champion(
     page = tmp_path / "page.html"
     found = run(capsys, "replay", log, "--archive", archive_path, "--html", page)
     records = list(decisions.records(decisions.find_files(log)))
-    loans = [archive.CreditRiskModelInput.model_validate(record["personal"]["loan"]) for record in records]
+    loans = [CreditRiskModelInput.model_validate(record["personal"]["loan"]) for record in records]
     probabilities = [challenger.evaluate(loan) for loan in loans]
     called = [decide(probability, challenger.metadata.cut_off).value for probability in probabilities]
     logged = [record["credit_risk"] for record in records]

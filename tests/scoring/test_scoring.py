@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from credit_risk_model import archive
-from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
 from credit_risk_model.loan_age import parse_month
 from credit_risk_model.prediction.batch import CreditRiskBatch
@@ -503,6 +502,6 @@ def test_damaged_archive_scores_nothing(book: Path, archive_path: Path, tmp_path
     """An archive that the service would not load scores no file either."""
     damaged = tmp_path / "1.zip"
     damaged.write_bytes(archive_path.read_bytes()[:-100])
-    with pytest.raises(archive.ModelArchiveError, match="damaged"):
+    with pytest.raises(ModelArchiveError, match="damaged"):
         score(Settings(book / "loans.csv", tmp_path / "scores.csv", archive=str(damaged)))
     assert [path.name for path in tmp_path.iterdir()] == ["1.zip"]

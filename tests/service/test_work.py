@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.service.app import Application
+from credit_risk_model.service.drift import DriftCount
 from credit_risk_model.service.server import Request, server
 from credit_risk_model.service.settings import read_configuration
 
@@ -39,10 +40,12 @@ async def main():
         if event in calls:
             calls[event] += 1
     await asyncio.sleep(0.1)  # the log's lines are out
+    DriftCount.write()  # as when the metrics are scraped: what waits to be counted is
     before = sys.getallocatedblocks()
-    for _ in range(1000):
+    for _ in range(4000):
         predict()
     await asyncio.sleep(0.1)
+    DriftCount.write()
     kept = sys.getallocatedblocks() - before
     sys.setprofile(count)
     status = predict()
@@ -74,12 +77,12 @@ def work() -> dict[str, Any]:
 def test_prediction_makes_few_calls(work: dict[str, Any]) -> None:
     """Validation, prediction, metrics, log and answer take a few dozen calls, of which the model's trees are one."""
     assert work["python"] <= 72
-    assert work["c"] <= 77
+    assert work["c"] <= 75
 
 
 def test_prediction_leaves_nothing_behind(work: dict[str, Any]) -> None:
-    """Of a thousand predictions not even every second one keeps a block of memory."""
-    assert work["kept"] < 500
+    """Of four thousand predictions not even every fourth keeps a block of memory."""
+    assert work["kept"] < 1000
 
 
 def test_start_imports_what_it_needs(work: dict[str, Any]) -> None:
