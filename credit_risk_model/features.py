@@ -240,7 +240,7 @@ TERM_MONTHS = {term.value: term.months for term in Term}
 
 def instalment_of(loans: Any) -> Any:
     """Compute each loan's monthly instalment in US dollars, from a table with amount, rate and term."""
-    return _instalment(loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.sixty_months.value))
+    return _instalment(loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value))
 
 
 def arithmetic_without_age(
@@ -440,7 +440,7 @@ def derive_columns(loans: Mapping[str, Any] | Any, wanted: FeatureSet) -> dict[s
     Returns:
         A column for each of its derived features.
     """
-    sixty_months = 1.0 * (loans["term"] == Term.sixty_months.value)
+    sixty_months = 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value)
     operands = (
         loans["loan_amount"],
         loans["interest_rate"],

@@ -136,7 +136,7 @@ _WITHOUT_VALUE = {
 }
 """What is the fact where there is no value."""
 
-_EFFECTS = {CreditRisk.risky: "which raises the risk", CreditRisk.safe: "which lowers the risk"}
+_EFFECTS = {CreditRisk.RISKY: "which raises the risk", CreditRisk.SAFE: "which lowers the risk"}
 
 
 def text(feature: str, direction: CreditRisk, values: Mapping[str, Value | None]) -> str:

@@ -33,64 +33,64 @@ class Level(str, Enum):  # noqa: UP042  # StrEnum has no place for a code
 class EmploymentLength(Level):
     """Employment length in years."""
 
-    less_than_1_year = "< 1 year"
-    one_year = "1 year"
-    two_years = "2 years"
-    three_years = "3 years"
-    four_years = "4 years"
-    five_years = "5 years"
-    six_years = "6 years"
-    seven_years = "7 years"
-    eight_years = "8 years"
-    nine_years = "9 years"
-    ten_or_more_years = "10+ years"
+    LESS_THAN_1_YEAR = "< 1 year"
+    ONE_YEAR = "1 year"
+    TWO_YEARS = "2 years"
+    THREE_YEARS = "3 years"
+    FOUR_YEARS = "4 years"
+    FIVE_YEARS = "5 years"
+    SIX_YEARS = "6 years"
+    SEVEN_YEARS = "7 years"
+    EIGHT_YEARS = "8 years"
+    NINE_YEARS = "9 years"
+    TEN_OR_MORE_YEARS = "10+ years"
 
 
 class HomeOwnership(Level):
     """Home ownership status."""
 
-    rent = "RENT"
-    own = "OWN"
-    mortgage = "MORTGAGE"
+    RENT = "RENT"
+    OWN = "OWN"
+    MORTGAGE = "MORTGAGE"
 
 
 class LoanPurpose(Level):
     """Purpose of the loan."""
 
-    debt_consolidation = "debt_consolidation"
-    credit_card = "credit_card"
-    home_improvement = "home_improvement"
-    other = "other"
-    major_purchase = "major_purchase"
-    small_business = "small_business"
-    car = "car"
-    medical = "medical"
-    moving = "moving"
-    vacation = "vacation"
-    wedding = "wedding"
-    house = "house"
-    renewable_energy = "renewable_energy"
-    educational = "educational"
+    DEBT_CONSOLIDATION = "debt_consolidation"
+    CREDIT_CARD = "credit_card"
+    HOME_IMPROVEMENT = "home_improvement"
+    OTHER = "other"
+    MAJOR_PURCHASE = "major_purchase"
+    SMALL_BUSINESS = "small_business"
+    CAR = "car"
+    MEDICAL = "medical"
+    MOVING = "moving"
+    VACATION = "vacation"
+    WEDDING = "wedding"
+    HOUSE = "house"
+    RENEWABLE_ENERGY = "renewable_energy"
+    EDUCATIONAL = "educational"
 
 
 class Term(Level):
     """Number of monthly payments; the leading space is in LendingClub's data."""
 
-    thirty_six_months = " 36 months"
-    sixty_months = " 60 months"
+    THIRTY_SIX_MONTHS = " 36 months"
+    SIXTY_MONTHS = " 60 months"
 
     @property
     def months(self) -> int:
         """Number of instalments."""
-        return 60 if self is Term.sixty_months else 36
+        return 60 if self is Term.SIXTY_MONTHS else 36
 
 
 class VerificationStatus(Level):
     """Whether the income was verified."""
 
-    source_verified = "Source Verified"
-    verified = "Verified"
-    not_verified = "Not Verified"
+    SOURCE_VERIFIED = "Source Verified"
+    VERIFIED = "Verified"
+    NOT_VERIFIED = "Not Verified"
 
 
 class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
@@ -99,8 +99,8 @@ class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
     Risky: charged off, in default, or late by 16 days or more. Safe: every other loan, also one that is repaid.
     """
 
-    safe = "safe"
-    risky = "risky"
+    SAFE = "safe"
+    RISKY = "risky"
 
 
 class Caution(str, Enum):  # noqa: UP042  # as the decision
@@ -111,9 +111,9 @@ class Caution(str, Enum):  # noqa: UP042  # as the decision
     loans of unknown age. `outside_training_range`: a value lies outside all that the model saw in training.
     """
 
-    instalments_due_missing = "instalments_due_missing"
-    instalments_due_unused = "instalments_due_unused"
-    outside_training_range = "outside_training_range"
+    INSTALMENTS_DUE_MISSING = "instalments_due_missing"
+    INSTALMENTS_DUE_UNUSED = "instalments_due_unused"
+    OUTSIDE_TRAINING_RANGE = "outside_training_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +233,8 @@ EXAMPLE_EXPLANATION: dict[str, Any] = {
 
 
 WITHIN_TERM: dict[str, Any] = {
-    "if": {"properties": {"term": {"const": Term.thirty_six_months.value}}},
-    "then": {"properties": {"instalments_due": {"maximum": Term.thirty_six_months.months}}},
+    "if": {"properties": {"term": {"const": Term.THIRTY_SIX_MONTHS.value}}},
+    "then": {"properties": {"instalments_due": {"maximum": Term.THIRTY_SIX_MONTHS.months}}},
 }
 """What `WithinTerm` validates, in JSON Schema's words."""
 

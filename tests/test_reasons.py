@@ -40,7 +40,7 @@ def test_every_feature_has_a_sentence_for_either_direction(
 @pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: wanted.name)
 def test_sentences_differ(wanted: features.FeatureSet, past_term: dict[str, Any]) -> None:
     """No two features of a model share a sentence."""
-    sentences = {reasons.text(name, CreditRisk.risky, values_of(past_term)) for name in wanted.names}
+    sentences = {reasons.text(name, CreditRisk.RISKY, values_of(past_term)) for name in wanted.names}
     assert len(sentences) == len(wanted.names)
 
 
@@ -50,7 +50,7 @@ def test_sentences_differ(wanted: features.FeatureSet, past_term: dict[str, Any]
 )
 def test_every_level_has_words_of_its_own(feature: str, level: str, loan: dict[str, Any]) -> None:
     """No level is written in capitals or with the signs of the data."""
-    sentence = reasons.text(feature, CreditRisk.safe, values_of(loan | {feature: level}))
+    sentence = reasons.text(feature, CreditRisk.SAFE, values_of(loan | {feature: level}))
     assert not {"_", "<", "+", "  "} & set(sentence)
     assert not any(word.isupper() for word in sentence.split())
 
@@ -67,7 +67,7 @@ def test_texts_are_of_no_other_features() -> None:
 def test_missing_value_has_words_of_its_own(feature: str, loan: dict[str, Any]) -> None:
     """What is not known, or does not apply before the term is over, is said so."""
     nulls = dict.fromkeys(("debt_to_income_ratio", "employment_length", "revolving_line_utilization_rate"))
-    sentence = reasons.text(feature, CreditRisk.risky, values_of(loan | nulls))
+    sentence = reasons.text(feature, CreditRisk.RISKY, values_of(loan | nulls))
     assert "not" in sentence
     assert "None" not in sentence
 
@@ -91,7 +91,7 @@ def test_missing_value_has_words_of_its_own(feature: str, loan: dict[str, Any]) 
 )
 def test_values_are_written_as_people_write_them(feature: str, expected: str, loan: dict[str, Any]) -> None:
     """Amounts, rates, shares and levels stand in a sentence as a borrower would read them."""
-    assert reasons.text(feature, CreditRisk.risky, values_of(loan)) == f"{expected}, which raises the risk."
+    assert reasons.text(feature, CreditRisk.RISKY, values_of(loan)) == f"{expected}, which raises the risk."
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_values_are_written_as_people_write_them(feature: str, expected: str, lo
 )
 def test_payments_are_behind_on_or_ahead_of_schedule(missing: float, expected: str) -> None:
     """The sign of the arrears is a word, and next to nothing is nothing."""
-    sentence = reasons.text("arrears_in_instalments", CreditRisk.safe, {"arrears_in_instalments": missing})
+    sentence = reasons.text("arrears_in_instalments", CreditRisk.SAFE, {"arrears_in_instalments": missing})
     assert sentence == f"Payments are {expected}, which lowers the risk."
 
 
 @pytest.mark.parametrize(("part", "expected"), [(0.994, "99 % of one above"), (0.996, "equal to"), (0.004, "equal to")])
 def test_hair_below_an_instalment_is_a_whole_one(part: float, expected: str) -> None:
     """A cent that rounding took from an instalment is not told as 99 % of one."""
-    sentence = reasons.text("part_of_an_instalment", CreditRisk.safe, {"part_of_an_instalment": part})
+    sentence = reasons.text("part_of_an_instalment", CreditRisk.SAFE, {"part_of_an_instalment": part})
     assert sentence == f"Payments so far are {expected} a whole number of instalments, which lowers the risk."

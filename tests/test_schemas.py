@@ -181,7 +181,7 @@ def test_level_counts_are_those_of_the_contract() -> None:
 def test_code_of_a_level_is_its_place() -> None:
     """Codes count the levels of a class from 0 in the order in which they stand."""
     assert [level.code for level in EmploymentLength] == [float(place) for place in range(11)]
-    assert (Term.thirty_six_months.code, Term.sixty_months.code) == (0.0, 1.0)
+    assert (Term.THIRTY_SIX_MONTHS.code, Term.SIXTY_MONTHS.code) == (0.0, 1.0)
 
 
 def test_missing_field_is_refused(loan: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from ml_base import MLModel
 
 from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
 
-ANSWER = CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.25, cautions=())
+ANSWER = CreditRiskModelOutput(credit_risk=CreditRisk.SAFE, risk_probability=0.25, cautions=())
 
 
 class ConstantModel(MLModel):

@@ -40,5 +40,5 @@ class UsualWrapper(MLModel):
                 pd.Categorical(values, categories=feature.levels) if feature.levels else pd.to_numeric(values)
             )
         probability = float(self._fitted.predict(frame)[0])
-        decision = CreditRisk.risky if probability >= self._cut_off else CreditRisk.safe
+        decision = CreditRisk.RISKY if probability >= self._cut_off else CreditRisk.SAFE
         return CreditRiskModelOutput(credit_risk=decision, risk_probability=probability, cautions=())

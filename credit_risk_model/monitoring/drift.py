@@ -70,7 +70,7 @@ def _count_scores(path: Path, archive: Archive) -> Counts:
     table = _read_scores(path)
     probability = table[SCORE].to_numpy()
     unknown = np.array(
-        [Caution.instalments_due_missing.value in cautions for cautions in table["cautions"].to_pylist()]
+        [Caution.INSTALMENTS_DUE_MISSING.value in cautions for cautions in table["cautions"].to_pylist()]
     )
     if archive.with_age is None:
         unknown[:] = True

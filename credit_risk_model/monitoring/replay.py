@@ -35,8 +35,8 @@ class Segment:
     def add(self, record: dict[str, Any], probability: float, decision: CreditRisk) -> None:
         """Add one decision."""
         self.decisions += 1
-        self.flips_to_risky += decision is CreditRisk.risky and record["credit_risk"] != "risky"
-        self.flips_to_safe += decision is CreditRisk.safe and record["credit_risk"] != "safe"
+        self.flips_to_risky += decision is CreditRisk.RISKY and record["credit_risk"] != "risky"
+        self.flips_to_safe += decision is CreditRisk.SAFE and record["credit_risk"] != "safe"
         self.logged.append(record["risk_probability"])
         self.replayed.append(probability)
 

@@ -136,7 +136,7 @@ def _reasons(
     by its strongest feature. More than those are an account of the score, which needs all.
     """
     moved = [
-        (feature, contribution, CreditRisk.risky if contribution > 0 else CreditRisk.safe)
+        (feature, contribution, CreditRisk.RISKY if contribution > 0 else CreditRisk.SAFE)
         for feature, contribution in zip(model_features, contributions, strict=True)
         if contribution
     ]

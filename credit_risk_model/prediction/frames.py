@@ -104,7 +104,7 @@ def _score(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
         {
             "risk_probability": probabilities,
             "credit_risk": pc.if_else(
-                pc.greater_equal(probabilities, cut_off), CreditRisk.risky.value, CreditRisk.safe.value
+                pc.greater_equal(probabilities, cut_off), CreditRisk.RISKY.value, CreditRisk.SAFE.value
             ),
             "cautions": CAUTION_TEXTS.take(pa.array(cautions, mask=~good)),
             "rejected": pa.array(rejected, pa.string()),

@@ -98,12 +98,12 @@ def _load(archive: str | None, sha256: str | None, cut_off: float | None) -> tup
 
 def decide(probability: float, cut_off: float) -> CreditRisk:
     """Call a loan risky from the cut-off on."""
-    return CreditRisk.risky if probability >= cut_off else CreditRisk.safe
+    return CreditRisk.RISKY if probability >= cut_off else CreditRisk.SAFE
 
 
-_MISSING = (Caution.instalments_due_missing,)
-_UNUSED = (Caution.instalments_due_unused,)
-_OUTSIDE = (Caution.outside_training_range,)
+_MISSING = (Caution.INSTALMENTS_DUE_MISSING,)
+_UNUSED = (Caution.INSTALMENTS_DUE_UNUSED,)
+_OUTSIDE = (Caution.OUTSIDE_TRAINING_RANGE,)
 
 
 def find_cautions(

@@ -18,8 +18,8 @@ from credit_risk_model.tables.texts import Array
 
 _CAUTIONS = tuple(
     of_age + outside
-    for of_age in ((), (Caution.instalments_due_missing,), (Caution.instalments_due_unused,))
-    for outside in ((), (Caution.outside_training_range,))
+    for of_age in ((), (Caution.INSTALMENTS_DUE_MISSING,), (Caution.INSTALMENTS_DUE_UNUSED,))
+    for outside in ((), (Caution.OUTSIDE_TRAINING_RANGE,))
 )
 """What may be said of a loan, in the order in which the service says it."""
 _MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # places in there, to be added up

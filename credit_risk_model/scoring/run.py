@@ -275,7 +275,7 @@ class _Scorer:
         scores = [
             *ids.columns,
             pa.array(probability),
-            pc.if_else(risky, CreditRisk.risky.value, CreditRisk.safe.value),
+            pc.if_else(risky, CreditRisk.RISKY.value, CreditRisk.SAFE.value),
             CAUTION_TEXTS.take(pa.array(cautions)),
             pa.repeat(self._archive.metadata.model_version, len(probability)),
         ]

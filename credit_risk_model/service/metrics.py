@@ -258,7 +258,7 @@ class AnswerCount:
     def _count_outside(self, loans: Sequence[BaseModel], answers_given: Sequence[CreditRiskModelOutput]) -> None:
         """Count the features of loans whose answers carry the caution; they are few."""
         for loan, answer in zip(loans, answers_given, strict=True):
-            if Caution.outside_training_range in answer.cautions and isinstance(loan, CreditRiskModelInput):
+            if Caution.OUTSIDE_TRAINING_RANGE in answer.cautions and isinstance(loan, CreditRiskModelInput):
                 assert self._archive is not None
                 for name in self._archive.features_outside(loan):
                     self._outside[name].inc()

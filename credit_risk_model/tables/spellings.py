@@ -36,11 +36,11 @@ def _term(plain: str) -> str | None:
 
 def _employment(plain: str) -> str | None:
     if re.fullmatch(r"(<|under|less than) ?(1|one)( ?(y|yr|year)s?\.?)?", plain):
-        return str(EmploymentLength.less_than_1_year.value)
+        return str(EmploymentLength.LESS_THAN_1_YEAR.value)
     found = re.fullmatch(r"(\d{1,2})(?:\.0+)?( ?\+| ?or more)? ?(?:y|yrs?|years?)?\.?", plain)
     years = int(found[1]) if found else -1
     if years >= 10:
-        return str(EmploymentLength.ten_or_more_years.value)
+        return str(EmploymentLength.TEN_OR_MORE_YEARS.value)
     if years < 0 or (found and found[2]):  # 5+ may be any of six levels
         return None
     return str(list(EmploymentLength)[years].value)
@@ -48,8 +48,8 @@ def _employment(plain: str) -> str | None:
 
 def _verification(plain: str) -> str | None:
     return {
-        "verified income": VerificationStatus.verified.value,
-        "verified income source": VerificationStatus.source_verified.value,
+        "verified income": VerificationStatus.VERIFIED.value,
+        "verified income source": VerificationStatus.SOURCE_VERIFIED.value,
     }.get(plain)
 
 

@@ -109,7 +109,7 @@ def make_feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
 
 def label(loans: pd.DataFrame) -> pd.Series:
     """Make a column of 1 where the loan is risky, else 0."""
-    return (loans[LABEL] == CreditRisk.risky.value).astype(int)
+    return (loans[LABEL] == CreditRisk.RISKY.value).astype(int)
 
 
 def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:

@@ -298,5 +298,5 @@ def _risk(status: pd.Series) -> pd.Series:
     """Label loans by their status. There are ten levels of it, so that no row is looked at by itself."""
     safe_or_risky = [0 if level in SAFE_STATUSES else 1 for level in status.cat.categories]
     codes = np.array([*safe_or_risky, -1], dtype=np.int8)  # a missing status has the code -1: the last one here
-    levels = pd.Index([CreditRisk.safe.value, CreditRisk.risky.value])
+    levels = pd.Index([CreditRisk.SAFE.value, CreditRisk.RISKY.value])
     return pd.Series(pd.Categorical.from_codes(codes.take(status.cat.codes), categories=levels))

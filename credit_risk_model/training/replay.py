@@ -52,7 +52,7 @@ def replay(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:
         The replayed loans with the same columns. Their status is the one that they had then, as far as it can be told.
     """
     ended = loans[loans[STATUS].isin(ENDED_STATUSES) & loans[AGE].notna()]
-    repaid = ended[LABEL] == CreditRisk.safe.value
+    repaid = ended[LABEL] == CreditRisk.SAFE.value
     ended = ended[~repaid | (ended["total_payments_to_date"] >= _COVERED * ended["loan_amount"])]
     rng = np.random.default_rng(seed)
     return pd.concat([loans.iloc[:0], *(_replay_once(ended, rng) for _ in range(times))], ignore_index=True)
@@ -62,7 +62,7 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     instalment = instalment_of(ended).to_numpy()
     months = ended["term"].map(TERM_MONTHS).to_numpy(dtype=float)
     payments, last = (ended[name].to_numpy(dtype=float) for name in ("total_payments_to_date", "last_payment_amount"))
-    charged_off = (ended[LABEL] == CreditRisk.risky.value).to_numpy()
+    charged_off = (ended[LABEL] == CreditRisk.RISKY.value).to_numpy()
     # A file's age is whole months, so that the last of them may not be due yet.
     age = np.ceil(rng.random(len(ended)) * np.maximum(ended[AGE].to_numpy(), 1))
     due = np.maximum(age - (rng.random(len(ended)) < _NOT_YET_DUE), 0)
@@ -87,7 +87,7 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
             "last_payment_amount": np.where(regular_or_late, np.where(instalments_paid > 0, instalment, 0.0), last),
             STATUS: pd.Categorical(status, categories=ended[STATUS].cat.categories.union(np.unique(status))),
             LABEL: pd.Categorical(
-                np.where(late & ~grace, CreditRisk.risky.value, CreditRisk.safe.value),
+                np.where(late & ~grace, CreditRisk.RISKY.value, CreditRisk.SAFE.value),
                 categories=ended[LABEL].cat.categories,
             ),
         }
@@ -96,7 +96,7 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 def replay_table(replayed: pd.DataFrame) -> pd.DataFrame:
     """Count the replayed loans by the status that they had, with the share that is risky and their mean age."""
-    risky = replayed[LABEL] == CreditRisk.risky.value
+    risky = replayed[LABEL] == CreditRisk.RISKY.value
     table = replayed.assign(risky_share=risky).groupby(STATUS, observed=True)
     return table.agg(loans=(AGE, "size"), risky_share=("risky_share", "mean"), mean_age=(AGE, "mean")).round(3)
 

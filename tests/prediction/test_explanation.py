@@ -194,7 +194,7 @@ def test_reasons_say_what_they_come_from(model: CreditRiskExplanation, loan: dic
     for reason in explain(model, loan, max_reasons=99).reasons:
         assert reason.value == values[reason.feature]
         assert reason.fields == fields[reason.feature]
-        assert reason.direction is (CreditRisk.risky if reason.contribution > 0 else CreditRisk.safe)
+        assert reason.direction is (CreditRisk.RISKY if reason.contribution > 0 else CreditRisk.SAFE)
         assert reason.text == reasons.text(reason.feature, reason.direction, values)
 
 
@@ -248,7 +248,7 @@ def test_derived_values_outside_training_are_named(model: CreditRiskExplanation,
     odd = loan | {"loan_amount": 1000, "total_payments_to_date": 30000.0}
     answer = explain(model, odd)
     assert "rounded_share_of_amount_repaid" in {outside.feature for outside in answer.out_of_training_range}
-    assert answer.cautions == (Caution.outside_training_range,)
+    assert answer.cautions == (Caution.OUTSIDE_TRAINING_RANGE,)
 
 
 def test_cautions_are_those_of_the_plain_answer(
@@ -260,10 +260,10 @@ def test_cautions_are_those_of_the_plain_answer(
     for loan in golden:
         cautions = explain(model, loan).cautions
         assert cautions == plain.predict(CreditRiskModelInput.model_validate(loan)).cautions
-        assert (Caution.instalments_due_missing in cautions) == (loan[features.AGE] is None)
+        assert (Caution.INSTALMENTS_DUE_MISSING in cautions) == (loan[features.AGE] is None)
         seen.add(cautions)
-    assert (Caution.instalments_due_missing, Caution.outside_training_range) in seen
-    assert (Caution.outside_training_range,) in seen
+    assert (Caution.INSTALMENTS_DUE_MISSING, Caution.OUTSIDE_TRAINING_RANGE) in seen
+    assert (Caution.OUTSIDE_TRAINING_RANGE,) in seen
 
 
 def test_cut_off_is_the_one_that_decided(archive_path: Path, loan: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ def test_answer_without_the_age_says_so(model: CreditRiskModel, loan: dict[str, 
     """A request that does not say how many instalments were due gets an answer with a caution."""
     assert model.predict(CreditRiskModelInput.model_validate(loan)).cautions == ()
     without = CreditRiskModelInput.model_validate(loan | {"instalments_due": None})
-    assert model.predict(without).cautions == (Caution.instalments_due_missing,)
+    assert model.predict(without).cautions == (Caution.INSTALMENTS_DUE_MISSING,)
 
 
 def test_age_that_an_archive_can_not_use_is_said(
@@ -103,8 +103,8 @@ def test_age_that_an_archive_can_not_use_is_said(
     known = model.predict(CreditRiskModelInput.model_validate(loan))
     unknown = model.predict(CreditRiskModelInput.model_validate(loan | {"instalments_due": None}))
     assert known.risk_probability == unknown.risk_probability
-    assert known.cautions == (Caution.instalments_due_unused,)
-    assert unknown.cautions == (Caution.instalments_due_missing,)
+    assert known.cautions == (Caution.INSTALMENTS_DUE_UNUSED,)
+    assert unknown.cautions == (Caution.INSTALMENTS_DUE_MISSING,)
 
 
 @settings(max_examples=60)

@@ -68,9 +68,9 @@ def test_each_loan_of_a_batch_is_counted() -> None:
     predictions = tuple(
         CreditRiskModelOutput(credit_risk=risk, risk_probability=probability, cautions=cautions)
         for risk, probability, cautions in [
-            (CreditRisk.safe, 0.1, tuple(Caution)),
-            (CreditRisk.safe, 0.25, ()),
-            (CreditRisk.risky, 0.95, (Caution.instalments_due_missing,)),
+            (CreditRisk.SAFE, 0.1, tuple(Caution)),
+            (CreditRisk.SAFE, 0.25, ()),
+            (CreditRisk.RISKY, 0.95, (Caution.INSTALMENTS_DUE_MISSING,)),
         ]
     )
 
@@ -103,7 +103,7 @@ def test_values_outside_the_training_are_counted_by_feature() -> None:
     explained = CreditRiskExplanation(str(SHIPPED)).predict(loan)
     expected = [outside.feature for outside in explained.out_of_training_range]
     assert expected
-    answer = CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.1, cautions=explained.cautions)
+    answer = CreditRiskModelOutput(credit_risk=CreditRisk.SAFE, risk_probability=0.1, cautions=explained.cautions)
     counter = AnswerCount("model", "outside", shipped)
     counter.add(loan, answer)
     batch = CreditRiskBatchInput(loans=(CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, **beyond}),) * 2)
@@ -161,7 +161,7 @@ def test_a_share_of_a_batch_is_counted_for_drift(archive_path: Path) -> None:
     found = archive.read(archive_path)
     loan, answer = (
         found.golden[0].loan,
-        CreditRiskModelOutput(credit_risk=CreditRisk.safe, risk_probability=0.1, cautions=()),
+        CreditRiskModelOutput(credit_risk=CreditRisk.SAFE, risk_probability=0.1, cautions=()),
     )
     asked = CreditRiskBatchInput.model_construct(loans=(loan,) * 1000)
     answered = CreditRiskBatchOutput.model_construct(predictions=(answer,) * 1000)
