@@ -74,7 +74,7 @@ class Connections:
                 return
             since = (self._fresh or self._kept)[spared]
             metrics.evicted.labels("first_request" if self._fresh else "next_request").inc()
-            self.go_on(spared)
+            self.stop_waiting(spared)
             spared.make_room(since)
         self.wait(connection)
         if not self._watching:
@@ -83,7 +83,7 @@ class Connections:
 
     def wait(self, connection: Connection, since: float | None = None) -> None:
         """Note that a connection waits, from now on or since a time."""
-        self.go_on(connection)
+        self.stop_waiting(connection)
         if connection.state is State.BODY:
             waiting = self._bodies
             if len(waiting) >= self._settings.max_concurrent_bodies:
@@ -93,7 +93,7 @@ class Connections:
         waiting[connection] = monotonic() if since is None else since
         connection.waiting = waiting
 
-    def go_on(self, connection: Connection) -> None:
+    def stop_waiting(self, connection: Connection) -> None:
         """Note that a connection waits no longer."""
         if connection.waiting is not None:
             del connection.waiting[connection]
@@ -101,7 +101,7 @@ class Connections:
 
     def forget(self, connection: Connection) -> None:
         """Note that a connection is closed."""
-        self.go_on(connection)
+        self.stop_waiting(connection)
         self._open.discard(connection)
 
     def make_expiry(self) -> float:
@@ -135,7 +135,7 @@ class Connections:
 
         def rate(waiting: tuple[Connection, float]) -> float:
             connection, since = waiting
-            return (connection.received + _HEAD_START_BYTES) / max(now - since, 1e-6)
+            return (connection.reader.received + _HEAD_START_BYTES) / max(now - since, 1e-6)
 
         metrics.evicted.labels("body").inc()
         slowest, _ = min(self._bodies.items(), key=rate)
@@ -160,7 +160,7 @@ class Connections:
                 if now - since > longest:
                     overdue.append(connection)
         for connection in overdue:
-            connection.end_wait()
+            connection.time_out()
 
 
 def _give_large_blocks_back() -> None:
