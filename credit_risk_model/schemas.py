@@ -76,13 +76,14 @@ class LoanPurpose(Level):
 class Term(Level):
     """Number of monthly payments; the leading space is in LendingClub's data."""
 
+    months: int  # stands in no docstring, since that is the contract's description
+
     THIRTY_SIX_MONTHS = " 36 months"
     SIXTY_MONTHS = " 60 months"
 
-    @property
-    def months(self) -> int:
-        """Number of instalments."""
-        return 60 if self is Term.SIXTY_MONTHS else 36
+    def __init__(self, value: str) -> None:
+        """Read the number once: each request needs it."""
+        self.months = int(value.split(maxsplit=1)[0])
 
 
 class VerificationStatus(Level):

@@ -64,7 +64,7 @@ class Bookkeeping:
             if request.trace_id is not None:
                 line["trace_id"] = request.trace_id
             if request.outcome is not None and isinstance(answered := request.outcome[1], CreditRiskModelOutput):
-                line["credit_risk"] = answered.credit_risk.value
+                line["credit_risk"] = answered.credit_risk._value_  # `value` is a property
             if refusal is not None:
                 line["reason"] = refusal.reason
                 if refusal.fields:

@@ -164,11 +164,11 @@ class PredictionEndpoint:
     def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
         self._count.add(asked, answered)
         if self._drift is not None:
-            if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
-                self._drift.add_some(asked, answered, self._drift_batch_share)
             # Whoever has a loan explained has it predicted as well: it is not counted twice.
-            elif type(asked) is CreditRiskModelInput and isinstance(answered, CreditRiskModelOutput):
+            if type(asked) is CreditRiskModelInput and isinstance(answered, CreditRiskModelOutput):
                 self._drift.add(asked, answered.risk_probability)
+            elif isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
+                self._drift.add_some(asked, answered, self._drift_batch_share)
         if self._log is not None:
             self._log.add(at, request, self._model, asked, answered)
 
