@@ -19,7 +19,9 @@ import pandas as pd
 
 from benchmarks import report
 from credit_risk_model import archive
-from credit_risk_model.drift import MEAN, SCORE, ZONE, Bins, Counted, LoanCount, Reference, judge
+from credit_risk_model.drift.counting import Counted, LoanCount
+from credit_risk_model.drift.judging import OF_SCORE, judge
+from credit_risk_model.drift.reference import Bins, Reference
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
 from credit_risk_model.training import cleaning, fitting
 from credit_risk_model.training.archived_models import ArchivedModels
@@ -30,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 SEED = 42
 MONTHS_APART = 2.5
-OF_SCORE = (SCORE, ZONE, MEAN)
 Places = npt.NDArray[np.intp]
 
 

@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = packages_distributions()
 FOR_TABLES = {("features.py", "numpy")}
 """Imports of a function that only scoring and training call, whose extras both declare NumPy."""
-WITH_SCORING = ("tables", "prediction/frames.py", "prediction/tables.py", "drift.py", "monitoring/drift.py")
+WITH_SCORING = ("tables", "prediction/frames.py", "prediction/tables.py", "drift", "monitoring/drift.py")
 """What stands outside `scoring` and is imported only where its extra is installed."""
 REQUIREMENTS = ("requirements.txt", "scoring_requirements.txt", "service_requirements.txt")
 

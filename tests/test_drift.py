@@ -1,5 +1,6 @@
 """Loans are counted into an archive's bins, and judged by how likely their counts are."""
 
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -10,21 +11,18 @@ from pydantic import ValidationError
 from scipy import stats
 
 from credit_risk_model import archive
-from credit_risk_model.drift import (
-    MEAN,
+from credit_risk_model.drift.counting import Counted, LoanCount
+from credit_risk_model.drift.judging import (
     MIN_LOANS_FOR_MEAN,
-    SCORE,
-    Bins,
-    Counted,
-    LoanCount,
-    Reference,
-    Z,
+    Z_OF_FIELDS,
+    Z_OF_SCORE,
     chi_square,
     chi_square_threshold,
     judge,
     smoothed_shares,
     stability_index,
 )
+from credit_risk_model.drift.reference import MEAN, SCORE, Bins, Reference
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
 
@@ -124,12 +122,12 @@ def test_arrays_are_counted_as_loans_are(archive_path: Any) -> None:
 def test_statistic_is_that_of_scipy() -> None:
     """The statistic is Pearson's of a table of two samples; its threshold is the chi-square quantile, or just above."""
     rng = np.random.default_rng(0)
-    for bins in range(2, 11):
+    for bins, z in itertools.product(range(2, 11), (Z_OF_SCORE, Z_OF_FIELDS)):
         found, others = rng.integers(20, 200, (2, bins)).tolist()
         expected = stats.chi2_contingency([found, others], correction=False).statistic
         assert chi_square(found, others) == pytest.approx(expected)
-        quantile = stats.chi2.isf(stats.norm.sf(Z), bins - 1)
-        assert 1 <= chi_square_threshold(bins) / quantile < 1.08
+        quantile = stats.chi2.isf(stats.norm.sf(z), bins - 1)
+        assert 1 <= chi_square_threshold(bins, z) / quantile < 1.1
     assert chi_square([10, 0, 0], [10, 0, 0]) == 0
     assert chi_square([0, 0], [1, 2]) == 0
 
@@ -155,6 +153,16 @@ def test_same_loans_are_no_drift_and_others_are() -> None:
     assert [one.feature for one in found if one.drifted] == ["employment_length"]
 
 
+def test_probability_needs_less_evidence_than_one_of_many_fields() -> None:
+    """The same counts between both thresholds are drift of the probability, and none of a field."""
+    reference = make_reference()
+    counts = [322, 250, 428]
+    statistic = chi_square(counts, [250, 250, 500])
+    assert chi_square_threshold(3, Z_OF_SCORE) < statistic < chi_square_threshold(3, Z_OF_FIELDS)
+    found = judge(reference, Counted([counts, None, None, counts], 150, 1000))
+    assert [one.feature for one in found if one.drifted] == [SCORE]
+
+
 def test_few_loans_are_not_judged() -> None:
     """Drift is not told of loans so few that the smallest bin expects less than twenty of them."""
     reference = make_reference()
@@ -175,7 +183,7 @@ def test_mean_probability_is_judged_by_its_standard_error() -> None:
     """A mean some standard errors away is drift, a nearer one is not; both samples' errors count."""
     reference, loans = make_reference(), MIN_LOANS_FOR_MEAN
     error = 0.1 * (1 / loans + 1 / 1000) ** 0.5
-    for errors, drifted in ((Z - 0.1, False), (Z + 0.1, True), (-Z - 0.1, True)):
+    for errors, drifted in ((Z_OF_SCORE - 0.1, False), (Z_OF_SCORE + 0.1, True), (-Z_OF_SCORE - 0.1, True)):
         total = (0.15 + errors * error) * loans
         *_, mean = judge(reference, Counted([None] * 4, total, loans))
         assert (mean.feature, mean.drifted) == (MEAN, drifted)
@@ -188,7 +196,7 @@ def test_undrifted_draws_alarm_as_rarely_as_is_said() -> None:
     alarms = 0
     for _ in range(3000):
         reference, loans = rng.multinomial(2200, shares), rng.multinomial(1000, shares)
-        alarms += chi_square(loans.tolist(), reference.tolist()) > chi_square_threshold(10)
+        alarms += chi_square(loans.tolist(), reference.tolist()) > chi_square_threshold(10, Z_OF_FIELDS)
     assert alarms <= 3
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from credit_risk_model import archive as archives
 from credit_risk_model import decisions
 from credit_risk_model.decisions import DecisionLogError
-from credit_risk_model.drift import Counts, compare
+from credit_risk_model.drift.counting import Counts
+from credit_risk_model.drift.judging import compare
 from credit_risk_model.errors import CreditRiskError, ModelArchiveError
 from credit_risk_model.monitoring import drift, outcomes, replay
 from credit_risk_model.monitoring.page import page

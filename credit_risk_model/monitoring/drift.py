@@ -7,7 +7,9 @@ from typing import Any
 
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
-from credit_risk_model.drift import SCORE, ZONE, Counted, Counts, LoanCount, Reference, smoothed_shares
+from credit_risk_model.drift.counting import Counted, Counts, LoanCount
+from credit_risk_model.drift.judging import smoothed_shares
+from credit_risk_model.drift.reference import SCORE, ZONE, Reference
 from credit_risk_model.errors import DataError, MissingPackageError
 from credit_risk_model.schemas import Caution, CreditRiskModelInput
 

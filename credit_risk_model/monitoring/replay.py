@@ -14,7 +14,7 @@ from typing import Any
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
-from credit_risk_model.drift import smoothed_shares, stability_index
+from credit_risk_model.drift.judging import smoothed_shares, stability_index
 from credit_risk_model.prediction.model import decide
 from credit_risk_model.schemas import CreditRisk, CreditRiskModelInput
 

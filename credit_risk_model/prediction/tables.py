@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from credit_risk_model.archive import Archive, LoadedModel
-from credit_risk_model.drift import SCORE, ZONE, Counted, Counts
+from credit_risk_model.drift.counting import Counted, Counts
+from credit_risk_model.drift.reference import SCORE, ZONE
 from credit_risk_model.features import AGE
 from credit_risk_model.schemas import Caution
 from credit_risk_model.tables.checking import CheckedLoans, Mask

@@ -2,7 +2,7 @@
 
 from credit_risk_model.archive import Archive
 from credit_risk_model.cores import count_cores
-from credit_risk_model.drift import Counts
+from credit_risk_model.drift.counting import Counts
 from credit_risk_model.prediction.tables import add_counts, count_loans, predict_table
 from credit_risk_model.scoring.places import Place
 from credit_risk_model.scoring.reading import open_source

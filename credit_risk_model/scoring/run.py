@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.cores import count_cores
-from credit_risk_model.drift import Counts
+from credit_risk_model.drift.counting import Counts
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.prediction.model import valid_cut_off, valid_digest
 from credit_risk_model.prediction.tables import (

@@ -5,7 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from credit_risk_model.drift import Counts, Reference, compare
+from credit_risk_model.drift.counting import Counts
+from credit_risk_model.drift.judging import compare
+from credit_risk_model.drift.reference import Reference
 
 
 @dataclass

@@ -4,7 +4,8 @@ from random import random
 from typing import ClassVar
 
 from credit_risk_model.archive import Archive
-from credit_risk_model.drift import MEAN, Counted, LoanCount
+from credit_risk_model.drift.counting import Counted, LoanCount
+from credit_risk_model.drift.reference import MEAN
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput, CreditRiskModelInput
 from credit_risk_model.service import metrics
 
@@ -99,10 +100,12 @@ class DriftCount:
     @classmethod
     def write(cls) -> str:
         """Write the lines of all archives by metric, each with what it is."""
-        lines = [line for count in list(cls._of_versions.values()) for line in count.lines()]
+        lines: dict[str, list[str]] = {family: [] for family in _FAMILIES}
+        for count in list(cls._of_versions.values()):
+            for line in count.lines():
+                lines[line.partition("{")[0]].append(f"{line}\n")
         return "".join(
-            f"# HELP {family} {words}\n# TYPE {family} {kind}\n"
-            + "".join(f"{line}\n" for line in lines if line.startswith(f"{family}{{"))
+            f"# HELP {family} {words}\n# TYPE {family} {kind}\n{''.join(lines[family])}"
             for family, (kind, words) in _FAMILIES.items()
         )
 

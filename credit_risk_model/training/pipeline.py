@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from credit_risk_model import archive, features
-from credit_risk_model.drift import Reference
+from credit_risk_model.drift.reference import Reference
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.training import cleaning, exploration, fitting, gate, held_out, packaging, reports
 from credit_risk_model.training.book import Book, find_data, read_book

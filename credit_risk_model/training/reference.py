@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from credit_risk_model.drift import SCORE, ZONE, Bins, Reference
+from credit_risk_model.drift.reference import SCORE, ZONE, Bins, Reference
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, Feature, FeatureSet
 from credit_risk_model.training.fitting import Answers, Probabilities, is_running
 

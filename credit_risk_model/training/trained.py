@@ -5,7 +5,7 @@ from typing import Any
 
 from credit_risk_model import archive
 from credit_risk_model.archive import CleaningRecord, DataRecord
-from credit_risk_model.drift import Reference
+from credit_risk_model.drift.reference import Reference
 from credit_risk_model.training.figures import (
     Baseline,
     Metrics,

@@ -20,7 +20,8 @@ import yaml
 from conftest import Service, find_tool, process
 
 from credit_risk_model import archive
-from credit_risk_model.drift import MIN_EXPECTED, MIN_LOANS_FOR_MEAN, Counted, Z, judge
+from credit_risk_model.drift.counting import Counted
+from credit_risk_model.drift.judging import MIN_EXPECTED, MIN_LOANS_FOR_MEAN, Z_OF_SCORE, judge
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.service.drift import DriftCount
 
@@ -119,7 +120,7 @@ def test_rules_judge_drift_as_the_command_does(archive_path: Path, tmp_path: Pat
     assert promtool(tmp_path, "test", "rules", "test.yaml") == ""
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert f">= {MIN_EXPECTED}" in rules["CreditRiskDrift"]
-    assert f"> {Z} ^ 2" in rules["CreditRiskMeanProbabilityDrift"]
+    assert f"> {Z_OF_SCORE} ^ 2" in rules["CreditRiskMeanProbabilityDrift"]
     assert f">= {MIN_LOANS_FOR_MEAN}" in rules["CreditRiskMeanProbabilityDrift"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_risk_model.drift import SCORE, ZONE, Bins
+from credit_risk_model.drift.reference import SCORE, ZONE, Bins
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.training import fitting
 from credit_risk_model.training.reference import (
