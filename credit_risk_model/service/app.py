@@ -14,14 +14,10 @@ from time import time
 from typing import Any
 
 from anyio import to_thread
-from fastapi import FastAPI
 from ml_base.utilities import ModelManager
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY
 from pydantic_core import to_json
-from rest_model_service.helpers import create_app
-from rest_model_service.schemas import ReadinessStatus, StartupStatus
-from rest_model_service.status_manager import StatusManager
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from credit_risk_model.prediction.served import FromArchive
 from credit_risk_model.service import metrics
@@ -32,6 +28,7 @@ from credit_risk_model.service.decision_log import DecisionLog
 from credit_risk_model.service.docs_pages import pages
 from credit_risk_model.service.endpoint import PredictionEndpoint
 from credit_risk_model.service.errors import RequestRefused, internal_error
+from credit_risk_model.service.framework import Framework
 from credit_risk_model.service.headers import check_body_headers, identify
 from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.metadata import describe_model
@@ -70,9 +67,8 @@ class Application:
         self._keys = ApiKeys(settings.api_keys) if settings.api_keys is not None else None
         self._decision_log = DecisionLog(settings.decisions) if settings.decisions is not None else None
         self._cross_origin = CrossOrigin(settings.cors_origins) if settings.cors_origins else None
-        self._status = StatusManager()
         self._routes = self._make_routes()  # first: what can't be is refused before anything is loaded
-        self._framework: FastAPI = create_app(configuration)
+        self._framework = Framework(configuration)
         self._endpoints: dict[str, PredictionEndpoint] = {}
         self._metadata: dict[str, Answer] = {}
         self._contract: asyncio.Task[bytes] | None = None
@@ -169,7 +165,7 @@ class Application:
     async def run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and end with the server, as an ASGI application; the framework loads the models meanwhile."""
         self._begin()
-        await self._framework(scope, receive, send)
+        await self._framework.app(scope, receive, send)
         self._bookkeeping.settle()
         if self._decision_log is not None:
             self._decision_log.close()
@@ -178,7 +174,7 @@ class Application:
         """Refuse new traffic by readiness, but answer what comes all the same."""
         self._was_ready = self._ready()
         self._draining = True
-        self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)
+        self._framework.refuse_traffic()
         logger.info("draining")
 
     def _begin(self) -> None:
@@ -191,7 +187,7 @@ class Application:
         self._announcing = asyncio.create_task(self._announce())
 
     def _ready(self) -> bool:
-        return self._was_ready or self._status.get_readiness_status() is ReadinessStatus.ACCEPTING_TRAFFIC
+        return self._was_ready or self._framework.is_ready()
 
     def _endpoint(self, path: str) -> PredictionEndpoint:
         endpoint = self._endpoints.get(path)
@@ -228,23 +224,12 @@ class Application:
         """Answer by one of the framework's own routes."""
         if self._draining:
             # Again, since models that were loaded meanwhile have made the framework welcome traffic.
-            self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        asked = {"type": "http", "method": "GET", "path": request.route.path, "query_string": b"", "headers": []}
-        await self._framework(asked, receive, send)
-        start, *parts = sent
-        return Answer(start["status"], b"".join(part.get("body", b"") for part in parts))
+            self._framework.refuse_traffic()
+        return await self._framework.ask(request.route.path)
 
     async def _announce(self) -> None:
         """Note when the models are loaded."""
-        while self._status.get_startup_status() is not StartupStatus.STARTED:
+        while not self._framework.has_started():
             await asyncio.sleep(0.02)
         if self._ready():
             for route in self._routes.values():
@@ -259,19 +244,19 @@ class Application:
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
             metrics.started.set(seconds)
             for model in ModelManager().get_models():
-                self._tell_archive(model["qualified_name"])
+                _announce_archive(model["qualified_name"])
             logger.info("ready", extra={"fields": {"seconds": round(seconds, 3)}})
 
-    @staticmethod
-    def _tell_archive(name: str) -> None:
-        model: Any = ModelManager().get_model(name)
-        if isinstance(model, FromArchive):  # a foreign model has none
-            told = {"version": model.archive.metadata.model_version, "sha256": model.archive.sha256}
-            metrics.loaded.labels(name).info(told)
-            metrics.cut_off.labels(name).set(model.cut_off)
-            created = datetime.fromisoformat(model.archive.metadata.created_at)
-            metrics.archive_created.labels(name).set(created.timestamp())
-            logger.info("loaded", extra={"fields": {"model": name, **told}})
+
+def _announce_archive(name: str) -> None:
+    model: Any = ModelManager().get_model(name)
+    if isinstance(model, FromArchive):  # a foreign model has none
+        described = {"version": model.archive.metadata.model_version, "sha256": model.archive.sha256}
+        metrics.loaded.labels(name).info(described)
+        metrics.cut_off.labels(name).set(model.cut_off)
+        created = datetime.fromisoformat(model.archive.metadata.created_at)
+        metrics.archive_created.labels(name).set(created.timestamp())
+        logger.info("loaded", extra={"fields": {"model": name, **described}})
 
 
 def _predict(request: Request) -> Answer | Awaitable[Answer]:

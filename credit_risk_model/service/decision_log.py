@@ -10,21 +10,13 @@ from threading import Event, Lock, Thread
 from time import time
 from typing import Any, BinaryIO
 
-from ml_base import MLModel
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from credit_risk_model import decisions
-from credit_risk_model.decisions import Chain, DecisionLogError, make_personal
+from credit_risk_model.decisions import Chain, DecisionLogError
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.prediction.served import FromArchive
-from credit_risk_model.schemas import (
-    CreditRiskBatchInput,
-    CreditRiskBatchOutput,
-    CreditRiskExplanationOutput,
-    CreditRiskModelOutput,
-)
 from credit_risk_model.service import metrics
+from credit_risk_model.service.decision_lines import DecisionLines
 from credit_risk_model.service.errors import RequestRefused
 from credit_risk_model.service.logs import format_time
 from credit_risk_model.service.server import Request
@@ -35,7 +27,6 @@ logger = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.05  # waking for each decision would take the interpreter from the event loop as often
 _RETRY_SECONDS = 1.0
 _MOST_IN_A_GO = 50
-_DECISION = set(CreditRiskModelOutput.model_fields)
 _DAY = 86_400
 _FAILING = RequestRefused(
     503, "decision_log", "DecisionLogFailing", ["Decisions can't be logged at the moment."], [(b"retry-after", b"1")]
@@ -58,7 +49,7 @@ class DecisionLog:
         self._settings = settings
         self._to_output = settings.file == "-"
         self._path = Path(settings.file)
-        self._described: dict[Any, bytes] = {}
+        self._lines = DecisionLines()
         self._lock = Lock()  # of the chain, and of what is made and not yet taken to be written
         self._made: list[bytes] = []
         self._made_decisions = self._unwritten_decisions = 0
@@ -100,7 +91,7 @@ class DecisionLog:
             asked: The loan, or a batch's.
             answered: The decision, or a batch's.
         """
-        parts = self._make_parts(at, request, model, asked, answered)
+        parts = self._lines.make(at, request, model, asked, answered)
         if self._settings.when_failing == "continue" and self._is_behind():
             metrics.decisions_lost.inc(len(parts))
             return
@@ -238,50 +229,6 @@ class DecisionLog:
         self._open()
         self._first_lines.popleft()
         logger.info("decision log goes on in a new file")
-
-    def _make_parts(
-        self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel
-    ) -> list[tuple[bytes, bytes]]:
-        """Make of each decision what stays and what may have to be erased."""
-        key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
-        trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
-        told = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
-            format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
-        )  # fmt: skip
-        if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
-            named = request.reference
-            return [
-                (
-                    b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]),
-                    make_personal(None if named is None else f"{named}/{item}", to_json(loan)),
-                )
-                for item, (loan, answer) in enumerate(zip(asked.loans, answered.predictions, strict=True))
-            ]
-        if isinstance(answered, CreditRiskExplanationOutput):
-            loan, reasons = to_json(asked, exclude={"max_reasons"}), to_json(answered.reasons)
-            decision = to_json(answered, include=_DECISION)
-            return [(told + decision[1:-1], make_personal(request.reference, loan, reasons))]
-        return [(told + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
-
-    def _describe(self, model: Any) -> bytes:
-        """Write what is the same for all of a model's decisions."""
-        described = self._described.get(model)
-        if described is None:
-            archive = model.archive
-            told = {
-                "model": model.qualified_name,
-                "model_version": archive.metadata.model_version,
-                "archive_sha256": archive.sha256,
-                "cut_off": model.cut_off,
-            }
-            described = self._described[model] = to_json(told)[1:-1]
-        return described
-
-
-def is_logged(model: MLModel) -> bool:
-    """Return whether a model's answers are decisions on loans that can be replayed."""
-    known = (CreditRiskModelOutput, CreditRiskExplanationOutput, CreditRiskBatchOutput)
-    return issubclass(model.output_schema, known) and isinstance(model, FromArchive)
 
 
 def _now() -> bytes:

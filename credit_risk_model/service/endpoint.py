@@ -26,7 +26,8 @@ from credit_risk_model.schemas import (
 )
 from credit_risk_model.service import metrics
 from credit_risk_model.service.bounds import JsonBounds
-from credit_risk_model.service.decision_log import DecisionLog, is_logged
+from credit_risk_model.service.decision_lines import is_logged
+from credit_risk_model.service.decision_log import DecisionLog
 from credit_risk_model.service.drift import DriftCount
 from credit_risk_model.service.errors import RequestRefused, internal_error, invalid
 from credit_risk_model.service.headers import decision_reference

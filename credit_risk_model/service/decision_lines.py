@@ -1,0 +1,80 @@
+"""What the log of decisions tells of each, as parts of a line of JSON."""
+
+from typing import Any
+
+from ml_base import MLModel
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from credit_risk_model.decisions import make_personal
+from credit_risk_model.prediction.served import FromArchive
+from credit_risk_model.schemas import (
+    CreditRiskBatchInput,
+    CreditRiskBatchOutput,
+    CreditRiskExplanationOutput,
+    CreditRiskModelOutput,
+)
+from credit_risk_model.service.logs import format_time
+from credit_risk_model.service.server import Request
+
+_DECISION = set(CreditRiskModelOutput.model_fields)
+
+
+class DecisionLines:
+    """Writes decisions; what is the same for all of a model's is written once."""
+
+    def __init__(self) -> None:
+        """Begin with no model known."""
+        self._described: dict[Any, bytes] = {}
+
+    def make(
+        self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel
+    ) -> list[tuple[bytes, bytes]]:
+        """Make of each decision what stays, and what may have to be erased.
+
+        Args:
+            at: When they were made, in seconds since the epoch.
+            request: What asked for them.
+            model: What made them.
+            asked: The loan, or a batch's.
+            answered: The decision, or a batch's.
+        """
+        key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
+        trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
+        told = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
+            format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
+        )  # fmt: skip
+        if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
+            named = request.reference
+            return [
+                (
+                    b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]),
+                    make_personal(None if named is None else f"{named}/{item}", to_json(loan)),
+                )
+                for item, (loan, answer) in enumerate(zip(asked.loans, answered.predictions, strict=True))
+            ]
+        if isinstance(answered, CreditRiskExplanationOutput):
+            loan, reasons = to_json(asked, exclude={"max_reasons"}), to_json(answered.reasons)
+            decision = to_json(answered, include=_DECISION)
+            return [(told + decision[1:-1], make_personal(request.reference, loan, reasons))]
+        return [(told + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
+
+    def _describe(self, model: Any) -> bytes:
+        """Write what is the same for all of a model's decisions."""
+        described = self._described.get(model)
+        if described is None:
+            archive = model.archive
+            told = {
+                "model": model.qualified_name,
+                "model_version": archive.metadata.model_version,
+                "archive_sha256": archive.sha256,
+                "cut_off": model.cut_off,
+            }
+            described = self._described[model] = to_json(told)[1:-1]
+        return described
+
+
+def is_logged(model: MLModel) -> bool:
+    """Return whether a model's answers are decisions on loans that can be replayed."""
+    known = (CreditRiskModelOutput, CreditRiskExplanationOutput, CreditRiskBatchOutput)
+    return issubclass(model.output_schema, known) and isinstance(model, FromArchive)
