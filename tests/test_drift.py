@@ -18,6 +18,7 @@ from credit_risk_model.drift.judging import (
     Z_OF_SCORE,
     chi_square,
     chi_square_threshold,
+    compare,
     judge,
     smoothed_shares,
     stability_index,
@@ -88,7 +89,8 @@ def test_loans_are_counted_into_the_bins_of_their_values() -> None:
         count.add(CreditRiskModelInput.model_validate(EXAMPLE_LOAN | changes), probability)
     assert counts_of(count) == [[2, 1, 1], [1, 1, 2], [1, 1, 2], [1, 2, 1]]
     counted = count.read()
-    assert (counted.loans, counted.total) == (4, pytest.approx(1.41))
+    assert counted.loans == 4
+    assert counted.total == pytest.approx(1.41)
 
 
 def test_bins_are_named_by_what_they_hold() -> None:
@@ -129,6 +131,9 @@ def test_statistic_is_that_of_scipy() -> None:
         quantile = stats.chi2.isf(stats.norm.sf(z), bins - 1)
         assert 1 <= chi_square_threshold(bins, z) / quantile < 1.1
     assert chi_square([10, 0, 0], [10, 0, 0]) == 0
+    assert chi_square([10, 20], [10, 40]) == pytest.approx(
+        stats.chi2_contingency([[10, 20], [10, 40]], correction=False).statistic
+    )
     assert chi_square([0, 0], [1, 2]) == 0
 
 
@@ -139,6 +144,7 @@ def test_stability_index_is_the_usual_one() -> None:
     assert stability_index([60, 30, 10], shares) == pytest.approx(expected)
     assert stability_index([60, 30, 10], shares) == pytest.approx(0.0875, abs=0.01)
     assert np.isfinite(stability_index([100, 0, 0], shares))
+    assert smoothed_shares([0, 3]) == [0.125, 0.875]
 
 
 def test_same_loans_are_no_drift_and_others_are() -> None:
@@ -161,6 +167,90 @@ def test_probability_needs_less_evidence_than_one_of_many_fields() -> None:
     assert chi_square_threshold(3, Z_OF_SCORE) < statistic < chi_square_threshold(3, Z_OF_FIELDS)
     found = judge(reference, Counted([counts, None, None, counts], 150, 1000))
     assert [one.feature for one in found if one.drifted] == [SCORE]
+
+
+def test_loans_are_compared_with_other_loans_where_these_are_given() -> None:
+    """Statistic, PSI, mean and the number that must suffice are then those of both, not of the reference."""
+    reference = make_reference()
+    ours = Counted([[30, 30, 40], None, None, [1000, 1000, 2000]], 600.0, 4000)
+    theirs = Counted([[300, 300, 400], None, None, [990, 1010, 2000]], 640.0, 4000)
+    amounts, scores, mean = judge(reference, ours, theirs)
+    assert (amounts.loans, scores.loans, mean.loans) == (100, 4000, 4000)
+    assert amounts.statistic == 0
+    assert scores.statistic == pytest.approx(chi_square([1000, 1000, 2000], [990, 1010, 2000]))
+    assert amounts.psi == pytest.approx(stability_index([30, 30, 40], smoothed_shares([300, 300, 400])))
+    assert mean.statistic == pytest.approx((0.01 / 0.1) ** 2 / (2 / 4000))
+    assert (scores.judged, mean.judged, mean.drifted) == (True, True, True)
+    few = Counted([[20, 20, 39], None, None, [20, 20, 39]], 12.0, 79)
+    assert [one.judged for one in judge(reference, few, theirs)] == [False] * 3
+    assert [one.judged for one in judge(reference, theirs, few)] == [False] * 3
+    enough = Counted([[20, 20, 40], None, None, [20, 20, 40]], 12.0, 80)
+    assert [one.judged for one in judge(reference, theirs, enough)] == [True, True, False]
+
+
+def test_reference_is_the_other_side_where_no_loans_are_given() -> None:
+    """The statistic is then of the loans and of the reference's own number of loans in each bin."""
+    reference = make_reference()
+    amounts, mean = judge(reference, Counted([[300, 250, 450], None, None, None], 170.0, 1000))
+    assert amounts.statistic == pytest.approx(chi_square([300, 250, 450], [250, 250, 500]))
+    assert amounts.psi == pytest.approx(stability_index([300, 250, 450], [0.25, 0.25, 0.5]))
+    assert (amounts.loans, mean.loans, mean.psi) == (1000, 1000, None)
+    assert mean.statistic == pytest.approx((0.02 / 0.1) ** 2 / (2 / 1000))
+    *_, of_none = judge(reference, Counted([None] * 4, 0.0, 0))
+    assert (of_none.statistic, of_none.loans) == (0, 0)
+
+
+def test_only_ages_of_which_there_are_loans_are_compared() -> None:
+    """An age without loans on a side that is compared is left out; else each reference comes with its findings."""
+    known, unknown = make_reference(), make_reference(age="unknown")
+    some, none = Counted([[1, 1, 2], None, None, None], 0.5, 4), Counted([[0, 0, 0], None, None, None], 0.0, 0)
+    both = compare([known, unknown], {"known": some, "unknown": some})
+    assert [(reference.age, findings) for reference, findings in both] == [
+        ("known", judge(known, some)),
+        ("unknown", judge(unknown, some)),
+    ]
+    assert [reference.age for reference, _ in compare([known, unknown], {"known": none, "unknown": some})] == [
+        "unknown"
+    ]
+    assert compare([known, unknown], {}) == []
+    ((reference, findings),) = compare([known, unknown], {"known": some, "unknown": some}, {"unknown": some})
+    assert (reference.age, findings) == ("unknown", judge(unknown, some, some))
+    assert compare([known], {"known": some}, {"known": none}) == []
+
+
+def test_counts_add_up_where_both_have_them() -> None:
+    """Loans, bins and probabilities of two counts are added; what one of them lacks, the sum lacks."""
+    both = Counted([[1, 2], [3, 4], None], 0.5, 3) + Counted([[10, 20], None, [5, 5]], 1.25, 30)
+    assert both == Counted([[11, 22], None, None], 1.75, 33)
+    assert both.mean == 1.75 / 33
+
+
+def test_counting_goes_on_after_reading() -> None:
+    """What is read is a copy, and loans that come after it are added to those before."""
+    count, loan = LoanCount(make_reference()), CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
+    count.add(loan, 0.25)
+    before = count.read()
+    count.add(loan, 0.5)
+    count.add(loan, 0.05)
+    assert (before.loans, before.total) == (1, 0.25)
+    assert count.read().loans == 3
+    assert count.read().total == pytest.approx(0.8)
+    assert counts_of(count)[3] == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("loans", "drifted"), [(1000, True), (40, "too few loans")])
+def test_finding_is_described_in_json(loans: int, drifted: bool | str) -> None:
+    """Whoever reads the output finds the feature, the age, the figures, and whether it drifted or what keeps it."""
+    finding, _ = judge(make_reference(), Counted([[loans, 0, 0], None, None, None], 0.0, loans))
+    assert finding.describe("known") == {
+        "feature": "loan_amount",
+        "age": "known",
+        "loans": loans,
+        "psi": finding.psi,
+        "statistic": finding.statistic,
+        "threshold": finding.threshold,
+        "drifted": drifted,
+    }
 
 
 def test_few_loans_are_not_judged() -> None:

@@ -1,6 +1,5 @@
 """What the hardened application adds to the framework's, as a process, over HTTP and raw sockets."""
 
-import http.client
 import json
 import os
 import re
@@ -12,20 +11,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from conftest import SHIPPED, Service, threads
+from raw_client import JSON, LOAN, PREDICTION, exchange
 
 from credit_risk_model import archive
 from credit_risk_model.schemas import EXAMPLE_LOAN
-
-PREDICTION = "/api/models/credit_risk_model/prediction"
-LOAN = json.dumps(EXAMPLE_LOAN).encode()
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +41,6 @@ def service(start_service: Callable[..., Service], archive_path: Path) -> Servic
 def lines_of(service: Service) -> list[dict[str, Any]]:
     """The log, a JSON object a line."""
     return [json.loads(line) for line in service.log.read_text().splitlines()]
-
-
-def exchange(service: Service, request: bytes, seconds: float = 10) -> bytes:
-    """Send raw bytes, and read until the service closes."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=seconds) as connection:
-        connection.sendall(request)
-        received = b""
-        while part := connection.recv(65536):
-            received += part
-        return received
 
 
 @pytest.mark.parametrize(
@@ -127,19 +112,6 @@ def test_unknown_path_and_wrong_method_have_the_one_shape(
     assert answer.json().keys() == {"type", "messages"}
 
 
-def test_too_large_a_body_is_a_413_unread(service: Service) -> None:
-    """A body that says it is larger than the limit is refused before any of it is sent."""
-    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n".encode()
-    assert exchange(service, request).startswith(b"HTTP/1.1 413 ")
-
-
-def test_too_large_a_chunked_body_is_a_413(service: Service) -> None:
-    """A body of no stated length is refused once it has passed the limit, not when it ends."""
-    head = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
-    assert exchange(service, head + chunk * 5).startswith(b"HTTP/1.1 413 ")
-
-
 def test_trickling_body_is_a_408(service: Service) -> None:
     """A body that does not arrive in time is refused, and its connection closed."""
     request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode()
@@ -147,18 +119,6 @@ def test_trickling_body_is_a_408(service: Service) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in answer
     assert httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).status_code == 200
-
-
-def test_body_in_pieces_is_read_whole(service: Service) -> None:
-    """A body that arrives in several packets is the same loan."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        head = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LOAN)}\r\n\r\n".encode()
-        for piece in (head, LOAN[:10], LOAN[10:200], LOAN[200:]):
-            connection.sendall(piece)
-            time.sleep(0.05)
-        answer = connection.recv(65536)
-    expected = httpx.post(service.address + PREDICTION, content=LOAN, headers=JSON).content
-    assert answer.endswith(expected)
 
 
 def test_request_id_is_taken_or_made(service: Service) -> None:
@@ -403,12 +363,11 @@ def test_service_that_is_told_to_end_while_it_loads_does_not_become_ready(
     service.wait_for("/api/health")
     service.process.send_signal(signal.SIGTERM)
     statuses = set()
-    with suppress(httpx.TransportError):
-        for _ in range(150):  # as long as these come, the drain goes on: two seconds
-            statuses.add(httpx.get(f"{service.address}/api/health/ready").status_code)
-            if httpx.get(f"{service.address}/api/health/startup").status_code == 200:
+    with suppress(httpx.TransportError), httpx.Client(base_url=service.address) as client:
+        for _ in range(1000):  # as long as these come, the drain goes on: two seconds
+            statuses.add(client.get("/api/health/ready").status_code)
+            if client.get("/api/health/startup").status_code == 200:
                 statuses.add("started")
-            time.sleep(0.01)
     assert statuses == {503, "started"}
     assert '"body":"ready"' not in service.log.read_text()
 
@@ -480,104 +439,3 @@ def test_refused_archive_is_told_in_a_line(start_service: Callable[..., Service]
     text = service.log.read_text()
     assert "The model credit_risk_model is not loaded: 1.zip: no such file." in text
     assert "Traceback" not in text
-
-
-def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Service], archive_path: Path) -> None:
-    """Of 16 busy keep-alive connections at most one sees anything but an answer with the word to close."""
-    service = start_service(archive=str(archive_path))
-    service.wait_for("/api/health/ready")
-    request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LOAN)}\r\n\r\n".encode() + LOAN
-    outcomes: list[str] = []
-
-    def converse(_: threading.Event) -> None:
-        try:
-            with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-                while True:
-                    connection.sendall(request)
-                    answer = connection.recv(65536)
-                    while answer and not answer.endswith(b"}"):  # head and body may come apart
-                        part = connection.recv(65536)
-                        if not part:
-                            raise ConnectionResetError
-                        answer += part
-                    if not answer.startswith(b"HTTP/1.1 200 "):
-                        outcomes.append("closed" if not answer else "refused")
-                        return
-                    if b"connection: close" in answer:
-                        outcomes.append("told")
-                        return
-        except OSError:
-            outcomes.append("reset")
-
-    with threads(*[converse] * 16):
-        time.sleep(1)
-        service.process.terminate()
-    service.process.wait(20)
-    assert len(outcomes) == 16
-    assert sum(outcome != "told" for outcome in outcomes) <= 1, outcomes
-
-
-def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Service], archive_path: Path) -> None:
-    """A client that sends a request again where its connection ended, if need be elsewhere, has every answer.
-
-    The clients go on with the service that ends until it refuses them, as those that hear of it late do; every second
-    one pauses between its requests for longer than the drain lasts, so that its connection closes while it has none.
-    """
-    ending, other = (start_service(settings={"drain_timeout_seconds": 1}, archive=str(archive_path)) for _ in range(2))
-    for service in (ending, other):
-        service.wait_for("/api/health/ready")
-    expected = httpx.post(other.address + PREDICTION, content=LOAN, headers=JSON).json()
-    lost: list[str] = []
-    tried_again: list[str] = []
-    answered = {ending.port: 0, other.port: 0}
-
-    def converse(over: threading.Event, pause: float) -> None:
-        port = ending.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        while not over.is_set():
-            for _ in range(5):
-                try:
-                    connection.request("POST", PREDICTION, LOAN, JSON)
-                    answer = connection.getresponse()
-                    if (answer.status, json.loads(answer.read())) != (200, expected):
-                        lost.append(f"answered with {answer.status}")
-                    answered[port] += 1
-                    break
-                except OSError as error:  # closed, or refused, without a byte of an answer
-                    tried_again.append(type(error).__name__)
-                    connection.close()
-                    if isinstance(error, ConnectionRefusedError):
-                        port = other.port
-                        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-                except http.client.HTTPException as error:
-                    lost.append(repr(error))
-                    connection.close()
-                    break
-            else:
-                lost.append("never answered")
-            time.sleep(pause)
-        connection.close()
-
-    with threads(*(partial(converse, pause=pause) for pause in (0, 3) * 8)):
-        time.sleep(1)
-        ending.process.terminate()
-        ending.process.wait(20)
-        time.sleep(2)
-    assert not lost
-    assert min(answered.values()) > 100, answered
-    closed = [name for name in tried_again if name != "ConnectionRefusedError"]
-    assert len(closed) >= 8, f"too few connections were closed on a request to prove anything: {closed}"
-
-
-def test_connections_are_served_while_draining(start_service: Callable[..., Service], archive_path: Path) -> None:
-    """After SIGTERM an idle keep-alive connection's next request is answered, with the word to close."""
-    service = start_service(archive=str(archive_path))
-    service.wait_for("/api/health/ready")
-    with httpx.Client(base_url=service.address) as client:
-        assert client.post(PREDICTION, content=LOAN, headers=JSON).status_code == 200
-        service.process.terminate()
-        time.sleep(0.1)
-        answer = client.post(PREDICTION, content=LOAN, headers=JSON)
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-        assert httpx.get(f"{service.address}/api/health/ready").status_code == 503
-    service.process.wait(20)

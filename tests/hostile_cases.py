@@ -1,55 +1,17 @@
-"""What nobody should send, sent to the service as it ships: each is refused as it should be, and nothing suffers."""
+"""What nobody should send, by name: the bytes, the status, and words of the message that tell the reason."""
 
 import json
-import re
-import resource
-import socket
-import struct
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from functools import partial
-from http.client import HTTPResponse
-from pathlib import Path
 
-import pytest
-from conftest import CONFIGURATION, Service, threads
+from raw_client import CHUNK, CHUNKED, LENGTH, LOAN, PREDICTION, post, predict_with, request
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
-PREDICTION = "/api/models/credit_risk_model/prediction"
 EXPLANATION = "/api/models/credit_risk_explanation/prediction"
+
 BATCH = "/api/models/credit_risk_batch/prediction"
-LOAN = json.dumps(EXAMPLE_LOAN).encode()
+
 SENT = "sent7391"
 """Stands in what is sent, and must not stand in the log."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer of the service; status 0 where it closed the connection without one."""
-
-    status: int
-    headers: dict[str, str]
-    content: bytes
-
-
-def post(body: bytes, path: str = PREDICTION, content_type: str = "application/json") -> bytes:
-    """Give a well-formed request with a body."""
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def request(line: str, *headers: str, body: bytes = b"") -> bytes:
-    """Give a request of just these lines; they are sent as Latin-1, so that any byte can stand in them."""
-    return "\r\n".join([line, *headers, "", ""]).encode("latin-1") + body
-
-
-def predict_with(*headers: str, body: bytes = LOAN, line: str = f"POST {PREDICTION} HTTP/1.1") -> bytes:
-    """Give a prediction's request with other headers than it should have."""
-    return request(line, "Host: x", *headers, body=body)
 
 
 def loan(field: str, text: str) -> bytes:
@@ -61,10 +23,6 @@ def batch(*loans: bytes) -> bytes:
     """Give a batch of loans."""
     return b'{"loans": [' + b",".join(loans) + b"]}"
 
-
-LENGTH = f"Content-Length: {len(LOAN)}"
-CHUNKED = "Transfer-Encoding: chunked"
-CHUNK = b"%x\r\n%s\r\n" % (len(LOAN), LOAN)
 
 # By name: what is sent, the status, and words of the message that tell that it was refused for the right reason.
 BODIES = {
@@ -121,6 +79,7 @@ BODIES = {
     "null": (post(b"null"), 400, "model_type"),
     "loan in a string": (post(json.dumps(LOAN.decode()).encode()), 400, "model_type"),
 }
+
 VALUES = {
     "NaN": (post(loan("debt_to_income_ratio", "NaN")), 400, "'body, debt_to_income_ratio' has error 'finite_number'"),
     "Infinity": (post(loan("debt_to_income_ratio", "Infinity")), 400, "finite_number"),
@@ -171,6 +130,7 @@ VALUES = {
     "SQL": (post(loan("term", '"\' OR 1=1 --"')), 400, "'body, term'"),
     "template": (post(loan("term", '"{0.__class__} %s ${jndi:ldap://x} {{7*7}}"')), 400, "'body, term'"),
 }
+
 NAMES = {
     "the last of duplicate names counts": (post(LOAN.replace(b"{", b'{"annual_income": 1, ', 1)), 200, ""),
     "bad duplicate": (post(LOAN[:-1] + b', "annual_income": 1}'), 400, "'body, annual_income'"),
@@ -197,6 +157,7 @@ NAMES = {
     "reasons in words": (post(loan("max_reasons", '"all"'), EXPLANATION), 400, "'body, max_reasons'"),
     "a googol of reasons": (post(loan("max_reasons", "1e100"), EXPLANATION), 400, "'body, max_reasons'"),
 }
+
 BATCHES = {
     "no loans": (post(batch(), BATCH), 400, "'body, loans' has error 'too_short'"),
     "1,001 loans": (post(batch(*[LOAN] * 1001), BATCH), 400, "'body, loans' has error 'too_long'"),
@@ -221,6 +182,7 @@ BATCHES = {
     "batch for a loan": (post(batch(LOAN)), 400, "'body, loans' has error 'extra_forbidden'"),
     "too large a batch": (post(b" " * 1_000_001, BATCH), 413, "larger than 1000000"),
 }
+
 CONTENT_TYPES = {
     "form": (post(b"annual_income=65000", content_type="application/x-www-form-urlencoded"), 415, "application/json"),
     "text": (post(LOAN, content_type="text/plain"), 415, "application/json"),
@@ -236,6 +198,7 @@ CONTENT_TYPES = {
         "application/json",
     ),
 }
+
 METHODS_AND_PATHS = {
     "GET of a prediction": (request(f"GET {PREDICTION} HTTP/1.1", "Host: x"), 405, "Method Not Allowed"),
     "HEAD": (request("HEAD /api/models HTTP/1.1", "Host: x"), 200, ""),
@@ -270,6 +233,7 @@ METHODS_AND_PATHS = {
     "capitals": (post(LOAN, PREDICTION.upper()), 404, "Not Found"),
     "absolute address": (post(LOAN, f"http://elsewhere.example{PREDICTION}"), 200, ""),
 }
+
 HTTP = {
     "HTTP/0.9": (b"GET /api/models\r\n\r\n", 400, "not in HTTP/1.1"),
     "HTTP/1.0": (request(f"POST {PREDICTION} HTTP/1.0", LENGTH, body=LOAN), 200, ""),
@@ -314,6 +278,7 @@ HTTP = {
         "",
     ),
 }
+
 LENGTHS = {
     "too large": (post(b" " * 65_537), 413, "larger than 65536"),
     "says it is too large": (predict_with("Content-Length: 65537", body=b""), 413, "larger than 65536"),
@@ -336,6 +301,7 @@ LENGTHS = {
     "length of 4,400 digits": (predict_with("Content-Length: " + "0" * 4400 + "5"), 413, "larger than 65536"),
     "trailer": (predict_with(CHUNKED, body=CHUNK + b"0\r\nX-A: b\r\n\r\n"), 200, ""),
 }
+
 # What is no HTTP, or two things at once.
 MALFORMED = {
     "backslashes": (request(r"GET \api\health HTTP/1.1", "Host: x"), 400, ""),
@@ -382,6 +348,7 @@ MALFORMED = {
     "chunk with bare line feeds": (predict_with(CHUNKED, body=CHUNK.replace(b"\r\n", b"\n") + b"0\n\n"), 400, ""),
     "length in a trailer": (predict_with(CHUNKED, body=CHUNK + b"0\r\nContent-Length: 5\r\n\r\n"), 400, ""),
 }
+
 # What the server bounds.
 HEADERS = {
     "1,000 headers": (predict_with(*(f"X-{number}: a" for number in range(1000)), LENGTH), 431, ""),
@@ -397,6 +364,7 @@ HEADERS = {
     "address of 100,000": (request("GET /" + "a" * 100_000 + " HTTP/1.1", "Host: x"), 414, ""),
     "query of a million": (request("GET /api/models?" + "a" * 1_000_000 + " HTTP/1.1", "Host: x"), 414, ""),
 }
+
 TABLE = {
     f"{group}: {name}": row
     for group, rows in {
@@ -413,264 +381,3 @@ TABLE = {
     }.items()
     for name, row in rows.items()
 }
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A ready service of the shipped configuration and archive."""
-    service = Service(CONFIGURATION, tmp_path_factory.mktemp("hostile") / "log")
-    service.wait_for("/api/health/ready")
-    yield service
-    service.stop()
-
-
-def connect(service: Service, seconds: float = 15) -> socket.socket:
-    """Open a connection."""
-    return socket.create_connection(("127.0.0.1", service.port), timeout=seconds)
-
-
-def receive(connection: socket.socket, method: str = "POST") -> Answer:
-    """Read one answer."""
-    response = HTTPResponse(connection, method=method)
-    try:
-        response.begin()
-        content = response.read()
-    except ConnectionError:
-        return Answer(0, {}, b"")
-    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
-
-
-def send(service: Service, sent: bytes) -> Answer:
-    """Send bytes on a connection of their own and give the answer, which may come before all of them are sent."""
-    with connect(service) as connection:
-        with suppress(ConnectionError):
-            connection.sendall(sent)
-        return receive(connection, "HEAD" if sent.startswith(b"HEAD") else "POST")
-
-
-def check_it_serves(service: Service) -> None:
-    """A good loan is answered, and the probe within a second."""
-    assert send(service, post(LOAN)).status == 200
-    began = time.monotonic()
-    assert service.get("/api/health")[0] == 200
-    assert time.monotonic() - began < 1
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_hostile_input_is_answered_and_nothing_suffers(service: Service, name: str) -> None:
-    """Each input gets its status, an error its shape and no long echo; then a loan and the probe are answered."""
-    sent, status, words = TABLE[name]
-    answer = send(service, sent)
-    assert answer.status == status, answer
-    if status >= 400 and not sent.startswith(b"HEAD"):
-        error = json.loads(answer.content)
-        assert error.keys() == {"type", "messages"}
-        assert error["messages"]
-        assert any(words in message for message in error["messages"]), error["messages"][:5]
-        for message in error["messages"]:
-            pieces = (message[start : start + 101].encode() for start in range(len(message) - 100))
-            assert not any(piece in sent for piece in pieces), message
-    check_it_serves(service)
-
-
-@pytest.mark.parametrize(
-    "identity",
-    [
-        'a","severity":"ERROR',
-        "a\\n{}",
-        "a%0d%0aSet-Cookie: b=c",
-        "\x9b31m",
-        "${jndi:ldap://x/a}",
-        "<script>",
-        "../../etc/passwd",
-        "a\tb",
-        "\x85\xa0",
-        "x" * 10_000,
-        "",
-    ],
-    ids=ascii,
-)
-def test_request_id_that_is_unfit_for_a_log_is_replaced(service: Service, identity: str) -> None:
-    """Whatever else is sent as a request's id, the answer and the log have one of the service's own."""
-    answer = send(service, predict_with(LENGTH, f"X-Request-ID: {identity}"))
-    assert answer.status == 200
-    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
-
-
-def test_a_hundred_pipelined_requests_are_answered_in_order(service: Service) -> None:
-    """Requests sent at once on one connection get their answers, each its own, in the order of the requests."""
-    names = [f"pipelined-{number}" for number in range(100)]
-    with connect(service) as connection:
-        connection.sendall(b"".join(predict_with(LENGTH, f"X-Request-ID: {name}") for name in names))
-        received = b""
-        while received.count(b'"risk_probability"') < len(names) and (part := connection.recv(65536)):
-            received += part
-    assert re.findall(rb"x-request-id: (\S+)", received) == [name.encode() for name in names]
-    assert received.count(b"HTTP/1.1 200 ") == len(names)
-
-
-def test_bad_requests_leave_a_connection_to_the_good(service: Service) -> None:
-    """Where a request's end is certain, the next one on its connection is answered as if nothing had been."""
-    rows = [row for group in (VALUES, NAMES, CONTENT_TYPES) for row in group.values() if row[1] in (400, 415)]
-    with connect(service) as connection:
-        for sent, status, _ in rows:
-            connection.sendall(sent)
-            assert receive(connection).status == status
-            connection.sendall(post(LOAN))
-            assert receive(connection).status == 200
-
-
-def test_request_to_change_protocols_is_answered_as_if_it_were_none(service: Service) -> None:
-    """A client that offers HTTP/2, as Java's and curl's do, is answered in HTTP/1.1 and keeps its connection."""
-    hidden = request("GET /api/models HTTP/1.1", "Host: x")
-    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
-    with connect(service) as connection:
-        for _ in range(3):
-            head = predict_with(LENGTH, *upgrade, body=b"")
-            for start in range(0, len(head), 100):
-                connection.sendall(head[start : start + 100])
-            connection.sendall(LOAN[:50])
-            time.sleep(0.05)
-            connection.sendall(LOAN[50:])
-            assert receive(connection).status == 200
-        # Its body is its body, whatever it looks like: a proxy took it for that, too.
-        connection.sendall(predict_with(f"Content-Length: {len(hidden)}", *upgrade, body=hidden) + post(LOAN))
-        received = b""  # both answers, which may come in one piece
-        while b"risk_probability" not in received and (part := connection.recv(65536)):
-            received += part
-        assert received.startswith(b"HTTP/1.1 400")
-        assert received.count(b"HTTP/1.1 ") == 2
-    check_it_serves(service)
-
-
-def test_trailers_are_no_headers(service: Service) -> None:
-    """What follows a body in chunks can't name a request's id, or the kind of its body."""
-    trailers = b"X-Request-ID: trailing\r\nContent-Type: text/plain\r\n"
-    answer = send(service, predict_with(CHUNKED, body=CHUNK + b"0\r\n" + trailers + b"\r\n"))
-    assert answer.status == 200
-    assert answer.headers["x-request-id"] != "trailing"
-
-
-def test_trailers_of_an_answered_request_are_bounded_too(service: Service) -> None:
-    """A request may be answered before its body has come; what still comes is no second reason to answer."""
-    with connect(service) as connection:
-        connection.sendall(request("POST /nothing HTTP/1.1", "Host: x", CHUNKED, body=b"2\r\n{}\r\n"))
-        assert receive(connection).status == 404
-        with suppress(ConnectionError):
-            connection.sendall(b"0\r\n" + b"X-A: a\r\n" * 10_000)
-        assert receive(connection).status == 0
-    check_it_serves(service)
-
-
-def test_unfinished_requests_end_in_time(service: Service) -> None:
-    """Bodies that stop or trickle are refused after the configured ten seconds, and meanwhile others are answered."""
-    unfinished = {
-        "body shorter than its length": predict_with("Content-Length: 1000"),
-        "no body": predict_with(LENGTH, body=b""),
-        "chunk without its end": predict_with(CHUNKED, body=CHUNK),
-        "chunk size without its end": predict_with(CHUNKED, body=b"5"),
-        "batch shorter than its length": request(
-            f"POST {BATCH} HTTP/1.1", "Host: x", "Content-Length: 900000", body=b"[" * 500_000
-        ),
-    }
-    with ExitStack() as stack:
-        connections = {name: stack.enter_context(connect(service)) for name in unfinished}
-        trickling = stack.enter_context(connect(service))
-        for name, connection in connections.items():
-            connection.sendall(unfinished[name])
-        trickling.sendall(predict_with(LENGTH, body=b""))
-        began = time.monotonic()
-        while time.monotonic() - began < 8:
-            trickling.sendall(b" ")
-            check_it_serves(service)
-            time.sleep(0.5)
-        for name, connection in {**connections, "trickling": trickling}.items():
-            answer = receive(connection)
-            assert (answer.status, answer.headers["connection"]) == (408, "close"), name
-        assert 9 < time.monotonic() - began < 13
-
-
-def test_connections_reset_in_the_middle_leave_nothing(service: Service) -> None:
-    """Clients that vanish in a head, in a body, or before they have read their answer leave neither fault nor file."""
-    files = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
-    for number in range(300):
-        with connect(service) as connection:
-            sent = post(LOAN)
-            connection.sendall((sent[:20], sent[:-50], sent, sent * 20)[number % 4])
-            # Closing then resets, instead of a polite end.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    check_it_serves(service)
-    time.sleep(0.2)
-    assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) <= files + 1
-
-
-def test_half_closed_connection_ends(service: Service) -> None:
-    """A client that closes its sending side gets its answer, or the connection's end; it does not wait."""
-    with connect(service) as connection:
-        connection.sendall(post(LOAN))
-        connection.shutdown(socket.SHUT_WR)
-        assert receive(connection).status in (200, 0)
-    with connect(service) as connection:
-        connection.sendall(post(LOAN)[:-50])
-        connection.shutdown(socket.SHUT_WR)
-        assert receive(connection).status in (400, 408, 0)
-    check_it_serves(service)
-
-
-def test_clients_that_do_not_read_keep_nobody_waiting(service: Service) -> None:
-    """Clients that ask again and again and read nothing are not answered without end, and others are answered."""
-    metadata = request("GET /api/models/credit_risk_model/metadata HTTP/1.1", "Host: x") * 100
-    with ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(connect(service, seconds=0.2))
-            with suppress(TimeoutError, ConnectionError):
-                for _ in range(100):
-                    connection.sendall(metadata)
-        check_it_serves(service)
-
-
-def test_costliest_bodies_leave_the_probe_its_second(service: Service) -> None:
-    """While several clients send the bodies that take longest to refuse, loans and the probe are answered."""
-    bodies = [BATCHES[name][0] for name in ("300,000 empty loans", "1,000 loans of 150 names", "loan of 100,000 names")]
-    end = time.monotonic() + 3
-    statuses: set[int] = set()
-
-    def burden(over: threading.Event, sent: bytes) -> None:
-        while time.monotonic() < end and not over.is_set():
-            statuses.add(send(service, sent).status)
-
-    with threads(*(partial(burden, sent=body) for body in bodies * 4)):
-        while time.monotonic() < end:
-            check_it_serves(service)
-    assert 400 in statuses
-    assert statuses <= {400, 503}  # more than the configured number at once are sent away
-
-
-def test_ten_thousand_idle_connections_leave_the_service_free(service: Service) -> None:
-    """With 10,000 connections that say nothing, loans and the probe are answered."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with ExitStack() as stack:
-        for _ in range(10_000):
-            with suppress(ConnectionError):  # the service may close those that it has no room for
-                stack.enter_context(connect(service))
-        for _ in range(10):
-            check_it_serves(service)
-    check_it_serves(service)
-
-
-def test_log_holds_whole_lines_without_what_was_sent(service: Service) -> None:
-    """After all of the table each line of the log is one JSON object that the service meant, without a value sent."""
-    for sent, _, _ in TABLE.values():
-        send(service, sent)
-    for byte in "\n\r\x00\x1b\x85":
-        send(service, predict_with(LENGTH, f"X-Request-ID: {SENT}{byte}{{}}"))
-    time.sleep(0.2)  # requests' lines are written together, a little late
-    text = service.log.read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    assert all({"timestamp", "severity", "body", "otel.scope.name"} <= line.keys() for line in lines)
-    assert {line["severity"] for line in lines} == {"INFO"}
-    requests = [line for line in lines if line["body"] == "request"]
-    assert len(requests) > len(TABLE) / 2
-    assert all(re.fullmatch("[A-Za-z0-9._-]{1,64}", line["request_id"]) for line in requests)
-    assert SENT not in text
-    assert "73917391" not in text
