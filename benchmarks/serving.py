@@ -44,7 +44,7 @@ SERVER_CPU, LOAD_CPU = {0}, {1}
 _CONSTANT = {"bare FastAPI, constant", "raw Starlette route, constant", "rest_model_service, constant"}
 # Between two checks, and in how many times of what the last one took: they must not become the load.
 _PAUSE, _PAUSES = 0.02, 20
-_LONGEST_PAUSE = 2.0  # uvicorn closes a connection that is silent for five seconds
+_MAX_PAUSE = 2.0  # uvicorn closes a connection that is silent for five seconds
 _FIGURES = ("requests/s, 1 connection", "requests/s, 16", "p99 ms, 16", "CPU ms a request", "PSS MB", "s to ready")
 
 
@@ -119,7 +119,7 @@ def checked(server: Server, loans: list[tuple[dict[str, Any], float]]) -> Iterat
             answer = json.loads(connection.getresponse().read())
             if abs(answer["risk_probability"] - probability) > archive.GOLDEN_TOLERANCE:
                 wrong.append(f"{answer}, expected {probability}")
-            if done.wait(min(max(_PAUSE, _PAUSES * (time.perf_counter() - began)), _LONGEST_PAUSE)):
+            if done.wait(min(max(_PAUSE, _PAUSES * (time.perf_counter() - began)), _MAX_PAUSE)):
                 return
 
     def watch() -> None:

@@ -18,7 +18,7 @@ from benchmarks.processes import ROOT, SERVICE, Server, serving
 from benchmarks.traffic import KINDS, SHED
 
 _WARM_UP = 15.0  # by then each kind of request has had its turn
-_LONGEST_PROBE = 1.0
+_MAX_PROBE = 1.0
 # A leak of 64 bytes a turn would leave four times as much in ten minutes of a thousand turns a second. What allocators
 # keep of the largest requests lies below; while those are at work they take 70 MB, so least is compared with least.
 _GROWTH_MB = 10.0
@@ -30,9 +30,9 @@ _MORE_FILES = 10
 _MORE_FILES_OF_A_SHORT_ONE = 40
 # For connections to close once the traffic has ended: longer than the service waits for any client.
 _REST = 30.0
-_MOST_SHED = 0.01
+_MAX_SHED = 0.01
 # All that its pools may have. They fill as they are needed: that they no longer grow shows only in a long soak.
-_MOST_THREADS = 24
+_MAX_THREADS = 24
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
         Check(
             "threads, most in each half",
             f"{threads[0]} and {threads[1]}",
-            f"{_MOST_THREADS}" if short else "no more",
-            threads[1] <= (_MOST_THREADS if short else threads[0]),
+            f"{_MAX_THREADS}" if short else "no more",
+            threads[1] <= (_MAX_THREADS if short else threads[0]),
         ),
         Check(
             "open files, most in each half",
@@ -187,8 +187,8 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
         Check(
             "slowest answer of the liveness probe",
             f"{slowest:.3f} s of {len(warm)}",
-            f"{_LONGEST_PROBE:g} s",
-            slowest < _LONGEST_PROBE,
+            f"{_MAX_PROBE:g} s",
+            slowest < _MAX_PROBE,
             timed=True,
         ),
     ]
@@ -207,7 +207,7 @@ def judge_outcomes(outcomes: dict[str, dict[str, int]]) -> list[Check]:
         )
     asked = outcomes["predictions"]
     shed = asked.get(SHED, 0) / max(sum(asked.values()), 1)
-    checks.append(Check("good predictions sent away", f"{shed:.2%}", "1 %", shed <= _MOST_SHED))
+    checks.append(Check("good predictions sent away", f"{shed:.2%}", "1 %", shed <= _MAX_SHED))
     return checks
 
 

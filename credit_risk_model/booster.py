@@ -50,21 +50,21 @@ class _Library:
     """The compiled library, loaded once, by the two ways to call it.
 
     Attributes:
-        fast: Keeps the interpreter lock, for calls of some microseconds. That also makes them take turns, which the
+        with_gil: Keeps the interpreter lock, for calls of some microseconds. That also makes them take turns, which the
             single-row interface needs: its handle holds the row's scratch space.
-        slow: Releases the interpreter lock.
+        without_gil: Releases the interpreter lock.
     """
 
     def __init__(self) -> None:
         path = _library_path()
-        self.fast = ctypes.PyDLL(path)
-        self.slow = ctypes.CDLL(path)
-        self.slow.LGBM_GetLastError.restype = ctypes.c_char_p
+        self.with_gil = ctypes.PyDLL(path)
+        self.without_gil = ctypes.CDLL(path)
+        self.without_gil.LGBM_GetLastError.restype = ctypes.c_char_p
 
     def check(self, status: int) -> None:
         """Raise what LightGBM says went wrong in the call that returned this status."""
         if status != 0:
-            words = " ".join(self.slow.LGBM_GetLastError().decode(errors="replace").split())
+            words = " ".join(self.without_gil.LGBM_GetLastError().decode(errors="replace").split())
             raise ModelArchiveError(f"LightGBM refuses the model: {words}. {CURE}")
 
 
@@ -101,31 +101,31 @@ class Booster:
         """
         self._library = library = _load_library()
         self._handle = ctypes.c_void_p()
-        self._fast: list[ctypes.c_void_p] = []
+        self._bound: list[ctypes.c_void_p] = []
         iterations, outputs, features = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
         library.check(
-            library.slow.LGBM_BoosterLoadModelFromString(
+            library.without_gil.LGBM_BoosterLoadModelFromString(
                 text.encode(), ctypes.byref(iterations), ctypes.byref(self._handle)
             )
         )
-        library.check(library.slow.LGBM_BoosterGetNumClasses(self._handle, ctypes.byref(outputs)))
-        library.check(library.slow.LGBM_BoosterGetNumFeature(self._handle, ctypes.byref(features)))
+        library.check(library.without_gil.LGBM_BoosterGetNumClasses(self._handle, ctypes.byref(outputs)))
+        library.check(library.without_gil.LGBM_BoosterGetNumFeature(self._handle, ctypes.byref(features)))
         if outputs.value != 1:
             raise ModelArchiveError(f"The model has {outputs.value} outputs: a binary classifier has one. {CURE}")
         self.feature_count = features.value
-        self._probability = self._bind_fast(_NORMAL)
+        self._probability = self._bind_row(_NORMAL)
         # Also bound once: each call by the other interface would measure the trees' depths anew, and two calls at once
         # would read what the other is writing.
-        self._contributions = self._bind_fast(_CONTRIBUTIONS)
-        self._predict_row = library.fast.LGBM_BoosterPredictForMatSingleRowFast
+        self._contributions = self._bind_row(_CONTRIBUTIONS)
+        self._predict_row = library.with_gil.LGBM_BoosterPredictForMatSingleRowFast
         self._row = Struct(f"{self.feature_count}d")
         self.pack = self._row.pack  # a sixth of the time that filling a ctypes array takes
         self._always_one = ctypes.byref(ctypes.c_int64())  # where the call tells how many probabilities there are
 
-    def _bind_fast(self, kind: int) -> ctypes.c_void_p:
+    def _bind_row(self, kind: int) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()
         self._library.check(
-            self._library.slow.LGBM_BoosterPredictForMatSingleRowFastInit(
+            self._library.without_gil.LGBM_BoosterPredictForMatSingleRowFastInit(
                 self._handle,
                 kind,
                 0,
@@ -136,15 +136,15 @@ class Booster:
                 ctypes.byref(handle),
             )
         )
-        self._fast.append(handle)
+        self._bound.append(handle)
         return handle
 
     def __del__(self) -> None:
         """Free what the C side holds."""
-        for handle in getattr(self, "_fast", []):
-            self._library.slow.LGBM_FastConfigFree(handle)
+        for handle in getattr(self, "_bound", []):
+            self._library.without_gil.LGBM_FastConfigFree(handle)
         if getattr(self, "_handle", None):
-            self._library.slow.LGBM_BoosterFree(self._handle)
+            self._library.without_gil.LGBM_BoosterFree(self._handle)
 
     def predict_row(self, row: Sequence[float]) -> float:
         """Return the positive class's probability for one row of `feature_count` numbers; safe from any thread.
@@ -180,7 +180,7 @@ class Booster:
         probabilities = array("d", bytes(count * 8))
         length = ctypes.c_int64()
         self._library.check(
-            self._library.slow.LGBM_BoosterPredictForMat(
+            self._library.without_gil.LGBM_BoosterPredictForMat(
                 self._handle,
                 (ctypes.c_char * values.nbytes).from_buffer(values),
                 _FLOAT64,
@@ -211,7 +211,7 @@ class Booster:
         """
         length, values = ctypes.c_int64(), (ctypes.c_double * (self.feature_count + 1))()
         self._library.check(
-            self._library.slow.LGBM_BoosterPredictForMatSingleRowFast(
+            self._library.without_gil.LGBM_BoosterPredictForMatSingleRowFast(
                 self._contributions, self.pack(*row), ctypes.byref(length), values
             )
         )

@@ -74,17 +74,17 @@ class Chain:
         self._inner, self._outer = (sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
         self.mac, self.number = mac, number
 
-    def add(self, kind: str, told: bytes, personal: bytes = b"{}") -> bytes:
+    def add(self, kind: str, members: bytes, personal: bytes = b"{}") -> bytes:
         """Make the next line.
 
         Args:
             kind: `begin`, `decision` or `seal`.
-            told: What stays: members of a JSON object, without its braces.
+            members: What stays: members of a JSON object, without its braces.
             personal: JSON of what may have to be erased.
         """
         self.number += 1
         digest = sha256(personal).hexdigest().encode()
-        meta = b'"n":%d,"kind":"%b",%b,"personal_sha256":"%b"' % (self.number, kind.encode(), told, digest)
+        meta = b'"n":%d,"kind":"%b",%b,"personal_sha256":"%b"' % (self.number, kind.encode(), members, digest)
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(self.mac.encode() + meta)
         outer.update(inner.digest())
@@ -182,13 +182,13 @@ def verify(files: Iterable[Path], key: bytes, head: tuple[int, int] | None = Non
         key: The chain's.
         head: Number of a line and its `head_number`, as the metrics told them: a log that ends before it was cut.
     """
-    found, told = Verified(), None
+    found, number = Verified(), None
     for path in files:
         for place, line in enumerate(lines_of(path), start=1):
             _verify_line(found, key, line, f"{path.name}, line {place}")
             if head is not None and found.number == head[0]:
-                told = head_number(found.mac)
-    if head is not None and told != head[1]:
+                number = head_number(found.mac)
+    if head is not None and number != head[1]:
         found.faults.append(f"line {head[0]}: is not the one that the metrics told of; the log ends at {found.number}")
     return found
 
@@ -199,13 +199,13 @@ def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
         found.faults.append(f"{place}: is no line of a decision log, or was cut")
         return
     mac, meta, personal = parts[1].decode(), parts[2], parts[3]
-    told: dict[str, Any] = from_json(b"{%b}" % meta)
+    members: dict[str, Any] = from_json(b"{%b}" % meta)
     former = found.mac
-    if found.lines == 0 and told.get("kind") == "begin":
-        former = told["follows"]
-    elif told.get("n") != found.number + 1:
-        found.faults.append(f"{place}: follows line {found.number} as line {told.get('n')}: lines are lost or moved")
-    elif told.get("kind") == "begin" and told["follows"] != former:
+    if found.lines == 0 and members.get("kind") == "begin":
+        former = members["follows"]
+    elif members.get("n") != found.number + 1:
+        found.faults.append(f"{place}: follows line {found.number} as line {members.get('n')}: lines are lost or moved")
+    elif members.get("kind") == "begin" and members["follows"] != former:
         found.faults.append(f"{place}: follows another line than the last one")
     if not hmac.compare_digest(_mac(key, former.encode() + meta).decode(), mac):
         found.faults.append(f"{place}: does not follow from the line before it: one of them was changed, lost or added")
@@ -214,11 +214,11 @@ def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
         found.erased += 1
         if not hmac.compare_digest(_seal_of_erasure(key, meta), erased):
             found.faults.append(f"{place}: was erased by somebody without the key")
-    elif sha256(personal).hexdigest() != told["personal_sha256"]:
+    elif sha256(personal).hexdigest() != members["personal_sha256"]:
         found.faults.append(f"{place}: what was asked was changed")
     found.lines += 1
-    found.decisions += told.get("kind") == "decision"
-    found.mac, found.number = mac, told["n"]
+    found.decisions += members.get("kind") == "decision"
+    found.mac, found.number = mac, members["n"]
 
 
 def _erasure(personal: bytes) -> str | None:

@@ -40,7 +40,7 @@ _ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
 """What is read of an archive that is pinned."""
 
 _LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
-_LARGEST_METADATA = 10_000_000
+_MAX_METADATA_BYTES = 10_000_000
 
 
 def read(path: Path, pinned: str | None = None) -> Archive:
@@ -223,7 +223,7 @@ def _check_format_of_foreign(path: Path, archive: zipfile.ZipFile, names: Sequen
     """Refuse an archive of another format by its number, where it holds other files and its metadata can be read."""
     if names.count(METADATA) == 1:
         entry = archive.getinfo(METADATA)
-        if entry.file_size <= _LARGEST_METADATA and entry.compress_type == zipfile.ZIP_DEFLATED:
+        if entry.file_size <= _MAX_METADATA_BYTES and entry.compress_type == zipfile.ZIP_DEFLATED:
             _check_format(path, _read_entry(archive, entry))
 
 

@@ -28,9 +28,9 @@ th:first-child, td:first-child {{ text-align: left; }}
 """
 
 
-def page(title: str, told: Sequence[str], rows: Sequence[dict[str, Any]], pictures: Sequence[str] = ()) -> str:
+def page(title: str, sentences: Sequence[str], rows: Sequence[dict[str, Any]], pictures: Sequence[str] = ()) -> str:
     """Make a page of some sentences, a table, whose columns are the first row's keys, and pictures in HTML."""
-    content = [f"<p>{escape(sentence)}</p>" for sentence in told]
+    content = [f"<p>{escape(sentence)}</p>" for sentence in sentences]
     if rows:
         head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in rows[0])
         body = "".join(

@@ -11,7 +11,7 @@ from credit_risk_model.prediction.model import ArchiveModel, decide, find_cautio
 from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput
 
-_LEAST_ROWS_OF_A_SHARE = 100  # fewer take less time than another thread needs to begin
+_MIN_ROWS_OF_A_SHARE = 100  # fewer take less time than another thread needs to begin
 
 
 class CreditRiskBatch(ArchiveModel):
@@ -60,7 +60,7 @@ class CreditRiskBatch(ArchiveModel):
 
     def _predict_rows(self, booster: Booster, rows: list[tuple[float, ...]]) -> Iterable[float]:
         """Predict encoded loans, all cores at work on them: only LightGBM runs without the interpreter lock."""
-        share = max(_LEAST_ROWS_OF_A_SHARE, -(-len(rows) // self._cores))
+        share = max(_MIN_ROWS_OF_A_SHARE, -(-len(rows) // self._cores))
         shares = [
             memoryview(bytearray().join([booster.pack(*row) for row in rows[start : start + share]]))
             for start in range(0, len(rows), share)

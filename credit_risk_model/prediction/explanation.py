@@ -112,13 +112,13 @@ _Moved = tuple[Feature, float, CreditRisk]
 
 def _distinct(moved: list[_Moved], values: Mapping[str, reasons.Value | None]) -> list[_Moved]:
     """Leave of each fact its strongest feature, and of the derived features those that apply to the loan."""
-    told: set[Any] = set()
+    named: set[Any] = set()
     distinct = []
     for reason in moved:
         feature = reason[0]
         applies = values[feature.name] is not None or feature.nullable
-        if applies and told.isdisjoint((feature.fact, feature.fields)):
-            told.update((feature.fact, feature.fields))
+        if applies and named.isdisjoint((feature.fact, feature.fields)):
+            named.update((feature.fact, feature.fields))
             distinct.append(reason)
     return distinct
 

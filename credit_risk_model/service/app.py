@@ -209,7 +209,7 @@ class Application:
     def _answer_metrics(self, _: Request) -> Answer:
         self._bookkeeping.settle()
         if self._decision_log is not None:
-            self._decision_log.tell()
+            self._decision_log.set_metrics()
         return Answer(200, metrics.gather(), CONTENT_TYPE_LATEST.encode())
 
     def _write_contract(self) -> bytes:

@@ -14,7 +14,7 @@ from credit_risk_model.service.server import Answer, Request
 _CLIENT_GONE = 499
 """Stands for the status of an answer that nobody was left to take, as nginx has it."""
 _DELAY_SECONDS = 0.05
-_MOST_WAITING = 64  # more would hold the event loop up for longer than a request takes
+_MAX_WAITING = 64  # more would hold the event loop up for longer than a request takes
 _NO_ROUTE = "other"
 
 
@@ -33,7 +33,7 @@ class Bookkeeping:
         self._waiting.append((request, status, time(), perf_counter() - request.began))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(_DELAY_SECONDS, self.settle)
-        elif len(self._waiting) >= _MOST_WAITING:
+        elif len(self._waiting) >= _MAX_WAITING:
             self.settle()
 
     def settle(self) -> None:

@@ -41,14 +41,14 @@ class DecisionLines:
         """
         key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
         trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
-        told = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
+        members = b'"time":"%b","request_id":"%b","trace_id":%b,"key":%b,%b,' % (
             format_time(int(at * 1000)).encode(), request.identity.encode(), trace, key, self._describe(model),
         )  # fmt: skip
         if isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
             named = request.reference
             return [
                 (
-                    b'%b"item":%d,%b' % (told, item, to_json(answer)[1:-1]),
+                    b'%b"item":%d,%b' % (members, item, to_json(answer)[1:-1]),
                     make_personal(None if named is None else f"{named}/{item}", to_json(loan)),
                 )
                 for item, (loan, answer) in enumerate(zip(asked.loans, answered.predictions, strict=True))
@@ -56,21 +56,21 @@ class DecisionLines:
         if isinstance(answered, CreditRiskExplanationOutput):
             loan, reasons = to_json(asked, exclude={"max_reasons"}), to_json(answered.reasons)
             decision = to_json(answered, include=_DECISION)
-            return [(told + decision[1:-1], make_personal(request.reference, loan, reasons))]
-        return [(told + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
+            return [(members + decision[1:-1], make_personal(request.reference, loan, reasons))]
+        return [(members + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
 
     def _describe(self, model: Any) -> bytes:
         """Write what is the same for all of a model's decisions."""
         described = self._described.get(model)
         if described is None:
             archive = model.archive
-            told = {
+            constant = {
                 "model": model.qualified_name,
                 "model_version": archive.metadata.model_version,
                 "archive_sha256": archive.sha256,
                 "cut_off": model.cut_off,
             }
-            described = self._described[model] = to_json(told)[1:-1]
+            described = self._described[model] = to_json(constant)[1:-1]
         return described
 
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.05  # waking for each decision would take the interpreter from the event loop as often
 _RETRY_SECONDS = 1.0
-_MOST_IN_A_GO = 50
+_MAX_LINES_AT_ONCE = 50
 _DAY = 86_400
 _FAILING = RequestRefused(
     503, "decision_log", "DecisionLogFailing", ["Decisions can't be logged at the moment."], [(b"retry-after", b"1")]
@@ -95,13 +95,13 @@ class DecisionLog:
         if self._settings.when_failing == "continue" and self._is_behind():
             metrics.decisions_lost.inc(len(parts))
             return
-        for start in range(0, len(parts), _MOST_IN_A_GO):
+        for start in range(0, len(parts), _MAX_LINES_AT_ONCE):
             with self._lock:  # not for all of a batch at once: others are waiting
-                some = parts[start : start + _MOST_IN_A_GO]
-                self._made += [self._chain.add("decision", told, personal) for told, personal in some]
+                some = parts[start : start + _MAX_LINES_AT_ONCE]
+                self._made += [self._chain.add("decision", members, personal) for members, personal in some]
                 self._made_decisions += len(some)
 
-    def tell(self) -> None:
+    def set_metrics(self) -> None:
         """Set the metrics: number and head of one and the same line."""
         number, mac = self._head
         metrics.decision_log_lines.set(number)
@@ -155,8 +155,8 @@ class DecisionLog:
         """Make a file's first line."""
         self._size, self._day = 0, int(time() // _DAY)
         self._first_line = self._chain.number + 1
-        told = b'"log":1,"time":"%b","follows":"%b"' % (_now(), self._chain.mac.encode())
-        return self._chain.add("begin", told)
+        members = b'"log":1,"time":"%b","follows":"%b"' % (_now(), self._chain.mac.encode())
+        return self._chain.add("begin", members)
 
     def _seal(self) -> bytes:
         """Make a file's last line."""
@@ -212,7 +212,7 @@ class DecisionLog:
         while self._unwritten:
             first = self._unwritten[0]
             if first is None:
-                self._go_on_in_next_file()
+                self._open_next_file()
             while first:
                 written = self._file.write(first)
                 first = self._unwritten[0] = first[written:]
@@ -220,7 +220,7 @@ class DecisionLog:
         if self._to_output:
             self._file.flush()
 
-    def _go_on_in_next_file(self) -> None:
+    def _open_next_file(self) -> None:
         """Put the file aside and open the next; may be called again where it failed."""
         if self._path.exists():
             os.fsync(self._file.fileno())

@@ -7,8 +7,8 @@ from pydantic_core import ErrorDetails, to_json
 
 Headers = list[tuple[bytes, bytes]]
 
-_MOST_MESSAGES = 100
-_LONGEST_NAME = 100
+_MAX_MESSAGES = 100
+_MAX_NAME_CHARACTERS = 100
 
 
 class RequestRefused(Exception):
@@ -43,13 +43,13 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
         within: What stands before each location, such as `body`.
     """
     messages = []
-    for error in errors[:_MOST_MESSAGES]:
-        location = ", ".join(str(part)[:_LONGEST_NAME] for part in (*within, *error["loc"]))
+    for error in errors[:_MAX_MESSAGES]:
+        location = ", ".join(str(part)[:_MAX_NAME_CHARACTERS] for part in (*within, *error["loc"]))
         messages.append(f"Field '{location}' has error '{error['type']}', {error['msg']}.")
-    if len(errors) > _MOST_MESSAGES:
-        messages.append(f"And {len(errors) - _MOST_MESSAGES} more errors.")
+    if len(errors) > _MAX_MESSAGES:
+        messages.append(f"And {len(errors) - _MAX_MESSAGES} more errors.")
     refusal = RequestRefused(400, "invalid", "ValidationError", messages)
-    refusal.fields = sorted({_name_field(error) for error in errors[:_MOST_MESSAGES]})
+    refusal.fields = sorted({_name_field(error) for error in errors[:_MAX_MESSAGES]})
     return refusal
 
 

@@ -62,9 +62,9 @@ class Distribution:
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
         self._lock = Lock()
-        told = "".join(f'{label}="{escape(value)}",' for label, value in labels.items())
-        self._lines = [f'{name}_bucket{{{told}le="{bound}"}} ' for bound in (*map(float, bounds), "+Inf")]
-        of_all = f"{{{told[:-1]}}}" if told else ""
+        pairs = "".join(f'{label}="{escape(value)}",' for label, value in labels.items())
+        self._lines = [f'{name}_bucket{{{pairs}le="{bound}"}} ' for bound in (*map(float, bounds), "+Inf")]
+        of_all = f"{{{pairs[:-1]}}}" if pairs else ""
         self._last_lines = f"{name}_count{of_all} ", f"{name}_sum{of_all} "
 
     def add(self, *values: float) -> None:
