@@ -1,30 +1,26 @@
 """What the contract means to the models: their features in order, the loan's arithmetic, a loan as a row of numbers.
 
 There are two sets of features. `AGE_KNOWN` is for loans whose `instalments_due` is known: what was paid is compared
-with what was due. `AGE_UNKNOWN` is for all others. Training and service both go through `arithmetic_with_age` and
-`arithmetic_without_age`. They use only +, -, *, /, % and floor, which give the same bits for Python floats and for
-NumPy arrays on every machine (powers and logarithms do not).
+with what was due. `AGE_UNKNOWN` is for all others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import floor, inf, nan
+from math import inf, nan
 from operator import attrgetter
 from typing import Any, get_args
 
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from credit_risk_model.arithmetic import (
+    FLOATS,
+    compute_instalment,
+    derive_with_age,
+    derive_without_age,
+    numbers_of_arrays,
+)
 from credit_risk_model.schemas import Column, CreditRiskModelInput, Level, Term
-
-TWENTIETHS = 20.0
-"""Steps of an instalment: payments are counted in twentieths where the age is known, so that a dollar decides nothing.
-
-A payment in time is a whole number of instalments, which lies in the middle of a step.
-"""
-HUNDREDTHS = 100.0
-UNPAID = 0.1
-"""Of an instalment: a loan of which less is missing once all instalments are due has paid them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +178,7 @@ _DERIVED_WITH_AGE = (
         bounds=_NOT_NEGATIVE,
     ),
 )
-"""The arithmetic of a loan whose age is known, in the order of `arithmetic_with_age`.
+"""The arithmetic of a loan whose age is known, in the order of `derive_with_age`.
 
 Payments count only against what was due, and amounts in dollars not at all: otherwise a young loan looks like one that
 stopped paying. Only what compares payments with what was due keeps to a direction, so that more instalments due never
@@ -219,19 +215,7 @@ _DERIVED_WITHOUT_AGE = (
         bounds=(0.0, 1.0),
     ),
 )
-"""The arithmetic of a loan whose age is not known, in the order of `arithmetic_without_age`."""
-
-
-def _instalment(amount: Any, rate: Any, sixty_months: Any) -> Any:
-    """Compute the monthly payment of an annuity."""
-    monthly_rate = rate / 1200.0
-    growth = 1.0 + monthly_rate
-    growth_4 = growth * growth * growth * growth
-    growth_12 = growth_4 * growth_4 * growth_4
-    growth_24 = growth_12 * growth_12
-    # Over 36 months, and 24 more where the term is 60.
-    growth_over_term = growth_24 * growth_12 * (1.0 + sixty_months * (growth_24 - 1.0))
-    return amount * monthly_rate * growth_over_term / (growth_over_term - 1.0)
+"""The arithmetic of a loan whose age is not known, in the order of `derive_without_age`."""
 
 
 TERM_MONTHS = {term.value: term.months for term in Term}
@@ -240,101 +224,9 @@ TERM_MONTHS = {term.value: term.months for term in Term}
 
 def instalment_of(loans: Any) -> Any:
     """Compute each loan's monthly instalment in US dollars, from a table with amount, rate and term."""
-    return _instalment(loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value))
-
-
-def arithmetic_without_age(
-    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any
-) -> tuple[Any, ...]:
-    """Derive what the loan's terms and payments say of each other.
-
-    Args:
-        amount: Loan amount in US dollars, above 0.
-        rate: Interest rate in percent a year, above 0.
-        sixty_months: 1.0 for a term of 60 months, 0.0 for 36.
-        last_payment: Last payment in US dollars.
-        payments: Payments to date in US dollars.
-
-    Returns:
-        The derived features of `AGE_UNKNOWN` in their order: floats for floats, arrays for arrays, the same to the last
-        bit.
-    """
-    instalment = _instalment(amount, rate, sixty_months)
-    payments_in_instalments = payments / instalment
-    return (
-        payments_in_instalments,
-        payments_in_instalments / (36.0 + sixty_months * 24.0),
-        payments / amount,
-        last_payment / instalment,
-        (payments - last_payment) / instalment,
-        payments_in_instalments % 1.0,
+    return compute_instalment(
+        loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What floats and arrays do each in their own way.
-
-    Attributes:
-        floor: Rounds down to a whole number.
-        keep_where: Keeps six numbers where a condition holds, and makes them NaN elsewhere.
-    """
-
-    floor: Callable[[Any], Any]
-    keep_where: Callable[..., tuple[Any, ...]]
-
-
-def arithmetic_with_age(  # noqa: PLR0917  # a call by position, since it is made for each prediction
-    amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any, due: Any, numbers: Numbers
-) -> tuple[Any, ...]:
-    """Derive what the loan's terms, its payments and its age say of each other.
-
-    Args:
-        amount: Loan amount in US dollars, above 0.
-        rate: Interest rate in percent a year, above 0.
-        sixty_months: 1.0 for a term of 60 months, 0.0 for 36.
-        last_payment: Last payment in US dollars.
-        payments: Payments to date in US dollars.
-        due: Number of instalments due, 0 to the term's.
-        numbers: `FLOATS` for floats, `numbers_of_arrays()` for arrays.
-
-    Returns:
-        The derived features of `AGE_KNOWN` in their order, as `arithmetic_without_age` does.
-    """
-    floor = numbers.floor
-    instalment = _instalment(amount, rate, sixty_months)
-    paid = payments / instalment
-    earlier = (payments - last_payment) / instalment
-    last = last_payment / instalment
-    repaid = payments / amount
-    rounded_last = floor(last * TWENTIETHS + 0.5) / TWENTIETHS
-    rounded_paid = floor(paid * TWENTIETHS + 0.5) / TWENTIETHS
-    months = 36.0 + sixty_months * 24.0
-    none_due = due < 1.0
-    return (
-        floor((due - paid) * TWENTIETHS + 0.5) / TWENTIETHS,
-        floor((due - earlier) * TWENTIETHS + 0.5) / TWENTIETHS,
-        floor((paid + none_due) / (due + none_due) * HUNDREDTHS + 0.5) / HUNDREDTHS,
-        floor(repaid * HUNDREDTHS + 0.5) / HUNDREDTHS,
-        rounded_last,
-        abs(rounded_last - 1.0),
-        abs(rounded_paid - floor(rounded_paid + 0.5)),
-        *numbers.keep_where(
-            (due >= months) & (paid < months - UNPAID), last, repaid, paid % 1.0, earlier, last_payment, payments
-        ),
-    )
-
-
-_NONE_OF_SIX = (nan,) * 6
-FLOATS = Numbers(floor, lambda condition, *six: six if condition else _NONE_OF_SIX)
-"""Of one loan."""
-
-
-def numbers_of_arrays() -> Numbers:
-    """Give what arrays need; whoever has a table has NumPy, the service has neither."""
-    import numpy as np  # noqa: PLC0415
-
-    return Numbers(np.floor, lambda condition, *six: tuple(np.where(condition, each, nan) for each in six))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -408,7 +300,7 @@ _get_application, _get_fields = _make_getter(_APPLICATION), _make_getter(_FIELDS
 def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
     sixty_months, due = loan.term.code, loan.instalments_due
     assert due is not None
-    return _get_application(loan) + arithmetic_with_age(
+    return _get_application(loan) + derive_with_age(
         loan.loan_amount,
         loan.interest_rate,
         sixty_months,
@@ -420,7 +312,7 @@ def _encode_with_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
 
 
 def _encode_without_age(loan: CreditRiskModelInput) -> tuple[float, ...]:
-    return _get_fields(loan) + arithmetic_without_age(
+    return _get_fields(loan) + derive_without_age(
         loan.loan_amount, loan.interest_rate, loan.term.code, loan.last_payment_amount, loan.total_payments_to_date
     )
 
@@ -449,7 +341,7 @@ def derive_columns(loans: Mapping[str, Any] | Any, wanted: FeatureSet) -> dict[s
         loans["total_payments_to_date"],
     )
     if wanted is AGE_UNKNOWN:
-        columns = arithmetic_without_age(*operands)
+        columns = derive_without_age(*operands)
     else:
-        columns = arithmetic_with_age(*operands, loans[AGE], numbers_of_arrays())
+        columns = derive_with_age(*operands, loans[AGE], numbers_of_arrays())
     return dict(zip((feature.name for feature in wanted.derived), columns, strict=True))

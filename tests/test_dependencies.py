@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "credit_risk_model"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTIONS = packages_distributions()
-FOR_TABLES = {("features.py", "numpy")}
+FOR_TABLES = {("arithmetic.py", "numpy")}
 """Imports of a function that only scoring and training call, whose extras both declare NumPy."""
 WITH_SCORING = ("tables", "prediction/frames.py", "prediction/tables.py", "drift", "monitoring/drift.py")
 """What stands outside `scoring` and is imported only where its extra is installed."""
@@ -56,7 +56,7 @@ def test_what_a_module_imports_is_declared(path: Path) -> None:
 
 
 def test_numpy_comes_with_both_extras_that_have_tables() -> None:
-    """Scoring and training declare NumPy, which the function of `features` that they call imports."""
+    """Scoring and training declare NumPy, which the function of `arithmetic` that they call imports."""
     extras = PROJECT["optional-dependencies"]
     assert all(any(line.startswith("numpy") for line in extras[extra]) for extra in ("scoring", "training"))
 
