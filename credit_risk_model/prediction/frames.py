@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from credit_risk_model.prediction.explanation import REASONS_FOR_A_DECISION, Cre
 from credit_risk_model.prediction.tables import CAUTION_TEXTS, largest_in_training, predict_table
 from credit_risk_model.schemas import CreditRisk, CreditRiskExplanationInput
 from credit_risk_model.tables.checking import CheckedLoans, check
-from credit_risk_model.tables.frames import Frame, open_frame, read_frame
+from credit_risk_model.tables.frames import Frame, keep_columns, open_frame, read_frame
 from credit_risk_model.tables.scale import FACTORS, count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.threads import map_in_order
 
@@ -52,6 +52,21 @@ def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Optio
     return opened.like_it(_answer(explanation.archive, opened, answer, _CHUNK_ROWS_EXPLAINED, options))
 
 
+def score_batches(
+    archive: Archive, cut_off: float, batches: Iterable[Any], keep: Collection[str], as_of: str | None
+) -> Iterator[Any]:
+    """Score parts of a table on the calling thread, as `LoanModel.score_batches` says."""
+    total: Counter[str] = Counter()
+    for batch in batches:
+        frame = open_frame(batch)
+        loans, converted = read_frame(frame, as_of, is_part=True)
+        kept = keep_columns(frame, keep)
+        answers, more = _answer_chunks(loans, partial(_score, archive, cut_off), _CHUNK_ROWS, threads=1)
+        total += converted + more
+        yield frame.like_it(pa.table({**kept, **dict(zip(answers.column_names, answers.columns, strict=True))}))
+    _log_converted(total)
+
+
 _Answer = Callable[[CheckedLoans], pa.Table]
 
 
@@ -59,21 +74,31 @@ def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, op
     """Answer the loans of a frame on all cores, and log what was converted in them."""
     loans, converted = read_frame(frame, options.as_of)
     _check_scales(archive, loans, options)
+    answers, more = _answer_chunks(loans, answer, chunk_rows, count_cores())
+    if options.errors == "raise":
+        _refuse_rejected(answers["rejected"])
+    _log_converted(converted + more)
+    return answers
+
+
+def _answer_chunks(loans: pa.Table, answer: _Answer, chunk_rows: int, threads: int) -> tuple[pa.Table, Counter[str]]:
+    """Answer loans chunk by chunk, and count what was converted in them. One thread is the caller's own."""
 
     def answer_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
         checked = check(loans.slice(start, chunk_rows))
         return answer(checked), checked.converted
 
-    chunks = []
-    for chunk, more in map_in_order(answer_chunk, range(0, max(1, loans.num_rows), chunk_rows), count_cores()):
+    starts = range(0, max(1, loans.num_rows), chunk_rows)
+    chunks, converted = [], Counter[str]()
+    for chunk, more in map(answer_chunk, starts) if threads == 1 else map_in_order(answer_chunk, starts, threads):
         chunks.append(chunk)
         converted += more
-    answers = pa.concat_tables(chunks).combine_chunks()
-    if options.errors == "raise":
-        _refuse_rejected(answers["rejected"])
+    return pa.concat_tables(chunks).combine_chunks(), converted
+
+
+def _log_converted(converted: Counter[str]) -> None:
     if converted:
         logger.info("Converted: %s.", ", ".join(f"{what} ({count:,})" for what, count in sorted(converted.items())))
-    return answers
 
 
 def _check_scales(archive: Archive, loans: pa.Table, options: Options) -> None:

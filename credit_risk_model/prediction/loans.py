@@ -1,20 +1,22 @@
 """The model as a Python program uses it: one loan, or a frame of them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from credit_risk_model import archive as archives
 from credit_risk_model.errors import ConfigurationError, DataError, MissingPackageError
+from credit_risk_model.loan_age import parse_as_of
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
 from credit_risk_model.schemas import CreditRiskModelInput, CreditRiskModelOutput
 
 Frame = TypeVar("Frame")
 Errors = Literal["return", "raise"]
+_SPARK_TYPES = {"risk_probability": "DOUBLE", "credit_risk": "STRING", "cautions": "STRING", "rejected": "STRING"}
 
 
 class LoanModel:
@@ -24,15 +26,23 @@ class LoanModel:
         version: The archive's version.
         sha256: The archive's digest, in hexadecimal.
         cut_off: A loan is risky from this probability on.
+        spark_schema: The columns of the scores as Spark's DDL, for `mapInArrow`.
     """
 
-    def __init__(self, path: Path, sha256: str | None = None) -> None:
+    spark_schema = ", ".join(f"{name} {kind}" for name, kind in _SPARK_TYPES.items())
+
+    def __init__(self, path: str | Path | None, sha256: str | None = None) -> None:
         """Load an archive, as `credit_risk_model.load` does."""
-        self._model = CreditRiskModel(str(path), sha256)
+        self._path = None if path is None else str(path)
+        self._model = CreditRiskModel(self._path, sha256)
         archive = self._model.archive
         self.version, self.sha256, self.cut_off = archive.metadata.model_version, archive.sha256, self._model.cut_off
         # The same archive, even if the file is another one by now.
-        self._explanation = CreditRiskExplanation(str(path), archive.sha256)
+        self._explanation = CreditRiskExplanation(self._path, archive.sha256)
+
+    def __reduce__(self) -> "tuple[Callable[[str | None, str], LoanModel], tuple[str | None, str]]":
+        """Pickle the archive's path and digest: another process loads the same archive, or none."""
+        return _load_pinned, (self._path, self.sha256)
 
     def predict(self, loan: dict[str, Any]) -> CreditRiskModelOutput:
         """Predict one loan; safe to call from any thread.
@@ -138,6 +148,43 @@ class LoanModel:
         answers: Frame = frames.explain_frame(self._explanation, frame, frames.Options(errors, as_of, accept_scale))
         return answers
 
+    def score_batches(
+        self, batches: Iterable[Frame], *, keep: Collection[str] = (), as_of: str | None = None
+    ) -> Iterator[Frame]:
+        """Score the parts of a larger table one by one, on the calling thread: `loans.mapInArrow(...)` in Spark.
+
+        A part's answers don't hang on the other parts. So nothing looks for columns in another unit: score a sample of
+        the table by `score`, which does.
+
+        Args:
+            batches: Record batches or frames as `score` takes them.
+            keep: Columns to give back before the scores, an id for one.
+            as_of: Month in which the loans were recorded, as 2016-01. Loans need it that have an `issue_d`, but neither
+                `instalments_due` nor `snapshot_d`. The latest date of a file, which `score` looks for, is not asked.
+
+        Yields:
+            For each part one of the same kind with the columns that are kept and those of `score`, a row for each loan
+            in the same order.
+
+        Raises:
+            DataError: A column is missing or can't be read, or the loans need `as_of`.
+            ConfigurationError: `as_of` is no month, or a column to keep has the name of one of the scores.
+            MissingPackageError: NumPy or Arrow is not installed.
+
+        Examples:
+            >>> import credit_risk_model, pyarrow
+            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> loans = pyarrow.RecordBatch.from_pylist([{"id": 7, **EXAMPLE_LOAN}])
+            >>> for scores in credit_risk_model.load().score_batches([loans], keep=["id"]):
+            ...     print(scores["id"][0], scores["credit_risk"][0])
+            7 risky
+        """
+        parse_as_of(as_of)
+        if taken := [name for name in keep if name in _SPARK_TYPES]:
+            raise ConfigurationError(f"keep names {taken[0]!r}, as a column of the scores is called: rename it before.")
+        scores: Iterator[Frame] = _frames().score_batches(self._model.archive, self.cut_off, batches, keep, as_of)
+        return scores
+
     @staticmethod
     def _check(errors: str) -> None:
         if errors not in ("return", "raise"):
@@ -146,7 +193,13 @@ class LoanModel:
 
 def load(path: str | Path | None, sha256: str | None) -> LoanModel:
     """Load a model, as `credit_risk_model.load` says."""
-    return LoanModel(archives.newest() if path is None else Path(path), sha256)
+    return LoanModel(path, sha256)
+
+
+@cache
+def _load_pinned(path: str | None, sha256: str) -> LoanModel:
+    """Load a model that was pickled, once in a process: a worker keeps it from one task to the next."""
+    return LoanModel(path, sha256)
 
 
 def _frames() -> ModuleType:

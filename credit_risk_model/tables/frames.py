@@ -2,12 +2,14 @@
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from credit_risk_model.errors import DataError
-from credit_risk_model.loan_age import parse_as_of
+from credit_risk_model.features import AGE
+from credit_risk_model.loan_age import ISSUED, SNAPSHOT, AgeSource, parse_as_of
 from credit_risk_model.tables.ages import find_latest
 from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import one_array
@@ -43,15 +45,17 @@ def open_frame(frame: Any) -> Frame:
     raise DataError(f"{type(frame).__name__} is no frame: give one of pandas, Polars or Arrow.")
 
 
-def read_frame(frame: Frame, as_of: str | None) -> tuple[pa.Table, Counter[str]]:
+def read_frame(frame: Frame, as_of: str | None, *, is_part: bool = False) -> tuple[pa.Table, Counter[str]]:
     """Read the loans of a frame, in the contract's names, and count the values that were converted.
 
     Args:
         frame: In the contract's names or Kaggle's; other columns are fine.
         as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
+        is_part: Whether it is a part of a larger table. Its latest month is not that of the whole then.
 
     Raises:
-        DataError: A column is missing, there twice, or of a type that can't be read.
+        DataError: A column is missing, there twice, or of a type that can't be read; or a part does not say when its
+            loans were recorded.
         ConfigurationError: `as_of` is no month.
     """
     month, header = parse_as_of(as_of), frame.header
@@ -62,9 +66,37 @@ def read_frame(frame: Frame, as_of: str | None) -> tuple[pa.Table, Counter[str]]
         return found[column].type
 
     columns = find_columns(_NAME, header, type_of=type_of)
-    layout = find_layout(columns, header, (), lambda name: find_latest(_months(frame, name)), month)
+    latest = _latest_of_part if is_part else lambda name: find_latest(_months(frame, name))
+    layout = find_layout(columns, header, (), latest, month)
+    if is_part:
+        _refuse_unknown_record(header, layout.age)
     found |= {name: _months(frame, name) for name in layout.months}
     return layout.to_loans({name: found[column] for name, column in layout.columns.items()})
+
+
+def keep_columns(frame: Frame, names: Collection[str]) -> dict[str, pa.Array]:
+    """Give columns of a frame as they are.
+
+    Raises:
+        DataError: One is not there, or there more than once.
+    """
+    header, plain = frame.header, plain_names(names)
+    if wrong := [name for name, known in zip(names, plain, strict=True) if header.count(known) != 1]:
+        raise DataError(f"{_NAME}: columns to keep must be there once: {', '.join(map(repr, wrong))}.")
+    return {name: frame.column(known) for name, known in zip(names, plain, strict=True)}
+
+
+def _latest_of_part(column: str) -> int | None:
+    """Find no date of the whole table in a part of it. Some month stands for those that each loan has of its own."""
+    return 0 if column == SNAPSHOT else None
+
+
+def _refuse_unknown_record(header: Collection[str], age: AgeSource) -> None:
+    if ISSUED in header and AGE not in header and not age.computed:
+        raise DataError(
+            f"{_NAME}: the month in which its loans were recorded is not known, and a part of a table does not have "
+            f"the latest date of the whole. Name the month (as_of='2016-01'), or add a column {SNAPSHOT} or {AGE}."
+        )
 
 
 def _months(frame: Frame, name: str) -> pa.Array:
@@ -108,6 +140,8 @@ class _ArrowFrame:
     def like_it(self, table: pa.Table) -> Any:
         if (polars := sys.modules.get("polars")) is not None and isinstance(self._frame, polars.DataFrame):
             return polars.DataFrame(table)
+        if isinstance(self._frame, pa.RecordBatch):
+            return pa.RecordBatch.from_arrays([one_array(column) for column in table.columns], schema=table.schema)
         return table
 
 
