@@ -23,17 +23,18 @@ RUN awk '/^[a-z]/ { kept = !/^(numpy|scipy|narwhals)==/ } kept' service_requirem
 
 COPY configuration configuration
 COPY credit_risk_model credit_risk_model
-# Scoring stands aside, for its own image.
+# Service and scoring stand aside, each for its own image.
 RUN python -m compileall -q --invalidation-mode unchecked-hash packages credit_risk_model \
-    && mv credit_risk_model/scoring scoring \
+    && mv credit_risk_model/service credit_risk_model/scoring . \
     && chmod -R a+rX .
 
 
-# What reads and writes files of loans, by the same pins as everywhere; without its tests and C headers.
+# What reads and writes files of loans, by the same pins as everywhere; without the HTTP server, and without the tests and C
+# headers of Arrow.
 FROM build AS scoring-build
 
 COPY scoring_requirements.txt ./
-RUN awk '/^[a-z]/ { kept = /^(numpy|pyarrow|tqdm)==/ } kept' scoring_requirements.txt > image_requirements.txt \
+RUN awk '/^[a-z]/ { kept = !/^(scipy|narwhals)==/ } kept' scoring_requirements.txt > image_requirements.txt \
     && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
         --no-deps --target scoring_packages --require-hashes --requirement image_requirements.txt \
     && rm -rf scoring_packages/bin scoring_packages/pyarrow/include scoring_packages/pyarrow/tests \
@@ -41,7 +42,8 @@ RUN awk '/^[a-z]/ { kept = /^(numpy|pyarrow|tqdm)==/ } kept' scoring_requirement
     && chmod -R a+rX .
 
 
-FROM ${BASE_IMAGE} AS service
+# What both images have.
+FROM ${BASE_IMAGE} AS runtime
 
 # LightGBM's library is linked with GCC's OpenMP runtime, which slim images lack. The public Python images come without
 # the standard library's byte code; where it is there, compileall leaves it alone. What the service never imports, some
@@ -60,7 +62,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/cache/ldconfig/* /var/log/*
 
 WORKDIR /service
-COPY --from=build /service/packages packages
 COPY --from=build /service/configuration configuration
 COPY --from=build /service/credit_risk_model credit_risk_model
 COPY LICENSE ./
@@ -72,39 +73,25 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     REST_CONFIG=/service/configuration/rest_configuration.yaml
 
-# An image that can't load the archive that it is configured for is not built.
 USER 10001:10001
-RUN python -c 'import os, yaml; from rest_model_service import configuration, helpers; \
-        settings = configuration.ServiceConfiguration(**yaml.safe_load(open(os.environ["REST_CONFIG"]))); \
-        helpers.create_app(settings, wait_for_model_creation=True)'
 
 ARG BASE_IMAGE
 ARG BUILD_DATE=1970-01-01T00:00:00Z
 ARG REVISION=""
 ARG SOURCE_URL=""
 ARG VERSION=0.4.0
-LABEL org.opencontainers.image.title="Credit Risk Model Service" \
-      org.opencontainers.image.description="Predicts whether a running loan is risky as it stands now." \
-      org.opencontainers.image.version="${VERSION}" \
+LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.created="${BUILD_DATE}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
-EXPOSE 8000
 
-# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_timeout_seconds of the configuration), finishes
-# what it has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
-# together. The service writes a log line of its own for each request.
-CMD ["python", "-m", "credit_risk_model.service", "--host", "0.0.0.0", "--port", "8000"]
+FROM runtime AS scoring
 
-
-FROM service AS scoring
-
-COPY --from=scoring-build /service/scoring_packages scoring_packages
+COPY --from=scoring-build /service/scoring_packages packages
 COPY --from=scoring-build /service/scoring credit_risk_model/scoring
-ENV PYTHONPATH=/service:/service/packages:/service/scoring_packages
 LABEL org.opencontainers.image.title="Credit Risk Model Scoring" \
       org.opencontainers.image.description="Scores files of running loans, whole or in shards."
 
@@ -114,4 +101,21 @@ CMD ["python", "-m", "credit_risk_model.scoring", "--help"]
 
 
 # The last stage is what is built where none is asked for.
-FROM service
+FROM runtime AS service
+
+COPY --from=build /service/packages packages
+COPY --from=build /service/service credit_risk_model/service
+LABEL org.opencontainers.image.title="Credit Risk Model Service" \
+      org.opencontainers.image.description="Predicts whether a running loan is risky as it stands now."
+
+# An image that can't load the archive that it is configured for is not built.
+RUN python -c 'import os, yaml; from rest_model_service import configuration, helpers; \
+        settings = configuration.ServiceConfiguration(**yaml.safe_load(open(os.environ["REST_CONFIG"]))); \
+        helpers.create_app(settings, wait_for_model_creation=True)'
+
+EXPOSE 8000
+
+# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_timeout_seconds of the configuration), finishes
+# what it has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
+# together. The service writes a log line of its own for each request.
+CMD ["python", "-m", "credit_risk_model.service", "--host", "0.0.0.0", "--port", "8000"]

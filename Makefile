@@ -180,9 +180,10 @@ synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS lo
 	$(TRAINING)/bin/python -m credit_risk_model.training.synthetic --rows $(ROWS) --output data/synthetic/loan.csv
 
 requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.toml allows
-	$(COMPILE) --upgrade --extra training --extra scoring --extra tests --output-file requirements.txt pyproject.toml
-	$(COMPILE) --upgrade --constraint requirements.txt --output-file service_requirements.txt pyproject.toml
-	$(COMPILE) --upgrade --constraint requirements.txt --extra scoring --output-file scoring_requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --extra training --extra scoring --extra service --extra tests --output-file requirements.txt \
+		pyproject.toml
+	for extra in service scoring spark; do $(COMPILE) --upgrade --constraint requirements.txt --extra $$extra \
+		--output-file $${extra}_requirements.txt pyproject.toml || exit 1; done
 
 clean: ## Remove environments, caches and built files; data/ stays
 	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -5,7 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-dependencies = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
+project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+dependencies = [*project["dependencies"], *project["optional-dependencies"]["service"]]
 if sys.argv[1] == "lowest":
     dependencies = [re.sub(r">=([\w.]+),<[\w.]+", r"==\1", dependency) for dependency in dependencies]
 sys.stdout.write("\n".join(dependencies) + "\n")

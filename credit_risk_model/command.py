@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
+from credit_risk_model.errors import MissingPackageError
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -29,7 +31,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("Train, validate and package a model.", "credit_risk_model.training.pipeline", "training"),
-    "serve": Command("Serve models over HTTP.", "credit_risk_model.service.__main__"),
+    "serve": Command("Serve models over HTTP.", "credit_risk_model.service.__main__", "service"),
     "score": Command("Score a file of loans.", "credit_risk_model.scoring.__main__", "scoring"),
     "join": Command("Put the scores of all shards into one file.", "credit_risk_model.scoring.join", "scoring"),
     **{
@@ -65,11 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         module = import_module(command.module)
     except ModuleNotFoundError as error:
-        missing = (error.name or str(error)).partition(".")[0]
-        cure = f"credit-risk-model[{command.extra}]" if command.extra else "credit-risk-model"
-        sys.stderr.write(
-            f"{_PROGRAM} {options.command} needs the package {missing}, which is not installed: pip install '{cure}'.\n"
-        )
+        told = MissingPackageError.of(f"{_PROGRAM} {options.command} needs", error, command.extra)
+        sys.stderr.write(f"{told}\n")
         return 1
     if command.is_one_of_several:
         code = module.main([options.command, *options.arguments], _PROGRAM)

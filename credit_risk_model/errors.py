@@ -1,5 +1,7 @@
 """The package's exceptions: each message says what was wrong and what to do, and holds no borrower's value."""
 
+from typing import Self
+
 
 class CreditRiskError(Exception):
     """Root of the errors that this package raises on purpose."""
@@ -23,6 +25,19 @@ class ModelRefusedError(CreditRiskError):
 
 class MissingPackageError(CreditRiskError, ImportError):
     """A package is not installed that one way to use this one needs."""
+
+    @classmethod
+    def of(cls, needs: str, error: ModuleNotFoundError, extra: str | None) -> Self:
+        """Make the error of an import that failed.
+
+        Args:
+            needs: What needs the package, with its verb: `Serving needs`.
+            error: What the import raised.
+            extra: What of this package's extras brings the other one; None for none.
+        """
+        missing = (error.name or str(error)).partition(".")[0]
+        cure = f"credit-risk-model[{extra}]" if extra else "credit-risk-model"
+        return cls(f"{needs} the package {missing}, which is not installed: pip install '{cure}'.")
 
 
 class StepLeftOutError(CreditRiskError):

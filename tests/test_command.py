@@ -102,6 +102,23 @@ def test_missing_package_is_told_with_what_to_install(package: str, command: str
     )
 
 
+@pytest.mark.parametrize("package", ["fastapi", "rest_model_service", "uvicorn", "yaml"])
+def test_missing_server_is_told_with_what_to_install(package: str) -> None:
+    """Where the HTTP server is not installed, serving is one line, by either command."""
+    program = f"""
+import runpy, sys
+sys.modules[{package!r}] = None
+runpy.run_module("credit_risk_model.service", run_name="__main__", alter_sys=True)
+"""
+    by_module = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    told = f"needs the package {package}, which is not installed: pip install 'credit-risk-model[service]'.\n"
+    for done, prog in (
+        (run_without(package, "serve"), "credit-risk serve"),
+        (by_module, "python -m credit_risk_model.service"),
+    ):
+        assert (done.returncode, done.stderr) == (1, f"{prog} {told}")
+
+
 def test_table_without_its_packages_is_told(tmp_path: Path) -> None:
     """Comparing logs needs no Arrow; a table does, and says so in one line."""
     (tmp_path / "loans.csv").touch()

@@ -17,7 +17,9 @@ FOR_TABLES = {("arithmetic.py", "numpy")}
 """Imports of a function that only scoring and training call, whose extras both declare NumPy."""
 WITH_SCORING = ("tables", "prediction/frames.py", "prediction/tables.py", "drift", "monitoring/drift.py")
 """What stands outside `scoring` and is imported only where its extra is installed."""
-REQUIREMENTS = ("requirements.txt", "scoring_requirements.txt", "service_requirements.txt")
+REQUIREMENTS = ("requirements.txt", "scoring_requirements.txt", "service_requirements.txt", "spark_requirements.txt")
+ONLY_FOR_SPARK = {"pyspark", "py4j"}
+"""What the tests' environment does without: 500 MB."""
 
 
 def declared(*extras: str) -> dict[str, str]:
@@ -63,13 +65,13 @@ def test_numpy_comes_with_both_extras_that_have_tables() -> None:
 
 def test_dependencies_have_both_bounds() -> None:
     """Each dependency of the service names the lowest version that it runs with, and one that it does not promise."""
-    assert [name for name, bounds in declared().items() if not re.fullmatch(r">=[\d.]+,<[\d.]+", bounds)] == []
+    assert [name for name, bounds in declared("service").items() if not re.fullmatch(r">=[\d.]+,<[\d.]+", bounds)] == []
 
 
 @pytest.mark.parametrize("name", ["fg-data-profiling", "uvicorn"])
 def test_where_the_inside_is_used_one_minor_version_is_allowed(name: str) -> None:
     """A package whose inside the project builds on is held to one minor version."""
-    bounds = re.fullmatch(r">=(\d+)\.(\d+)[.\d]*,<(\d+)\.(\d+)", declared("training")[name])
+    bounds = re.fullmatch(r">=(\d+)\.(\d+)[.\d]*,<(\d+)\.(\d+)", declared("service", "training")[name])
     assert bounds
     assert (int(bounds[3]), int(bounds[4])) == (int(bounds[1]), int(bounds[2]) + 1)
 
@@ -86,6 +88,19 @@ def test_every_pin_has_hashes(name: str) -> None:
 
 
 def test_the_pins_agree() -> None:
-    """Service and scoring run with the versions that the tests run with."""
-    pins = [set(re.findall(r"^[a-z0-9-]+==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS]
-    assert pins[2] <= pins[1] <= pins[0]
+    """Service, scoring and Spark run with the versions that the tests run with."""
+    pins = [dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS]
+    tested, *others = pins
+    for pinned in others:
+        assert {
+            name: version for name, version in pinned.items() if name not in ONLY_FOR_SPARK
+        }.items() <= tested.items()
+
+
+def test_only_the_service_has_a_server() -> None:
+    """Neither the package alone nor scoring brings the HTTP server, and only Spark's extra brings Spark."""
+    server = {"fastapi", "starlette", "uvicorn", "uvloop", "rest-model-service", "prometheus-client"}
+    pins = {name: set(re.findall(r"^([a-z0-9-]+)==", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS}
+    assert not server & (declared().keys() | pins["scoring_requirements.txt"] | pins["spark_requirements.txt"])
+    assert server <= pins["service_requirements.txt"]
+    assert [name for name, pinned in pins.items() if pinned >= ONLY_FOR_SPARK] == ["spark_requirements.txt"]

@@ -207,7 +207,5 @@ def _frames() -> ModuleType:
     try:
         from credit_risk_model.prediction import frames  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"Frames of loans need the package {error.name}: pip install 'credit-risk-model[scoring]'."
-        ) from None
+        raise MissingPackageError.of("Frames of loans need", error, "scoring") from None
     return frames

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from credit_risk_model.errors import ConfigurationError
+from credit_risk_model.errors import ConfigurationError, MissingPackageError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.service") -> None:
@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
     parser.add_argument("--ssl-keyfile", metavar="FILE", help="its key")
     parser.add_argument("--workers", type=int, default=1, help="must be 1: run more processes to have more")
     try:
-        serve(parser.parse_args(arguments))
+        serve(parser.parse_args(arguments), prog)
+    except MissingPackageError as error:
+        sys.exit(str(error))
     except ConfigurationError as error:
         sys.exit(_format_fault(f"The service can't start: {error}"))
 
@@ -44,11 +46,12 @@ def _format_fault(text: str) -> str:
     return JsonFormatter().format(logging.LogRecord(__package__, logging.CRITICAL, __file__, 0, text, (), None))
 
 
-def serve(arguments: argparse.Namespace) -> None:
+def serve(arguments: argparse.Namespace, prog: str) -> None:
     """Check everything, then serve.
 
     Raises:
         ConfigurationError: The file or an argument is wrong, or the address can't be bound.
+        MissingPackageError: The HTTP server is not installed.
     """
     if arguments.workers != 1:
         raise ConfigurationError(
@@ -61,9 +64,17 @@ def serve(arguments: argparse.Namespace) -> None:
     if root_path and not root_path.startswith("/"):
         raise ConfigurationError(f"--root-path {root_path}: it begins with a slash.")
     # Not before the arguments are known to be right: they take a quarter of a second.
-    from credit_risk_model.service.app import Application  # noqa: PLC0415
-    from credit_risk_model.service.server.server import Server, bind, check_certificate, check_uvicorn  # noqa: PLC0415
-    from credit_risk_model.service.settings import read_configuration  # noqa: PLC0415
+    try:
+        from credit_risk_model.service.app import Application  # noqa: PLC0415
+        from credit_risk_model.service.server.server import (  # noqa: PLC0415
+            Server,
+            bind,
+            check_certificate,
+            check_uvicorn,
+        )
+        from credit_risk_model.service.settings import read_configuration  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingPackageError.of(f"{prog} needs", error, "service") from None
 
     check_uvicorn()
     if arguments.ssl_certfile is not None:

@@ -73,7 +73,7 @@ def image(podman: Podman, base: str, build_date: str, revision: str) -> str:
 
 @pytest.fixture(scope="session")
 def scoring_image(podman: Podman, base: str, image: str) -> str:
-    """The image that scores files, on top of the service's."""
+    """The image that scores files, of the layers that it shares with the service's."""
     podman.build(SCORING_IMAGE, ROOT, "--target=scoring", f"--build-arg=BASE_IMAGE={base}")
     return SCORING_IMAGE
 

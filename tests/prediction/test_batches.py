@@ -200,4 +200,6 @@ credit_risk_model.load({str(archive_path)!r}).score_batches([])
 """
     line = [sys.executable, "-c", program]
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert done.stderr.splitlines()[-1].endswith("need the package pyarrow: pip install 'credit-risk-model[scoring]'.")
+    assert done.stderr.splitlines()[-1].endswith(
+        "need the package pyarrow, which is not installed: pip install 'credit-risk-model[scoring]'."
+    )

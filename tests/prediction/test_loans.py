@@ -56,6 +56,6 @@ model.score([])
     )
     assert done.stdout in ("safe\n", "risky\n")
     assert done.stderr.splitlines()[-1] == (
-        "credit_risk_model.errors.MissingPackageError: Frames of loans need the package pyarrow: "
-        "pip install 'credit-risk-model[scoring]'."
+        "credit_risk_model.errors.MissingPackageError: Frames of loans need the package pyarrow, which is not "
+        "installed: pip install 'credit-risk-model[scoring]'."
     )
