@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SERVICE := .venv/service
 TRAINING := .venv/training
 SCORING := .venv/scoring
+SPARK := .venv/spark
 CONFIG := configuration/rest_configuration.yaml
 NOTEBOOK := notebooks/credit_risk_model.ipynb
 
@@ -59,7 +60,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_openapi.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-containers test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-long test-containers test-spark test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -80,6 +81,14 @@ $(SCORING)/.installed: scoring_requirements.txt
 	$(SCORING)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r scoring_requirements.txt
 	@touch $@
 
+# Spark alone, beside the environment of the tests.
+$(SPARK)/.installed: spark_requirements.txt $(TRAINING)/.installed
+	rm -rf $(SPARK) && mkdir -p $(SPARK)
+	awk '/^[a-z]/ { kept = /^(pyspark|py4j)==/ } kept' spark_requirements.txt > $(SPARK)/requirements.txt
+	$(TRAINING)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(SPARK) \
+		-r $(SPARK)/requirements.txt
+	@touch $@
+
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
 	$(SERVICE)/bin/python -m credit_risk_model.service --config $(CONFIG) --host $(HOST) --port $(PORT)
 
@@ -94,6 +103,9 @@ test-long: $(TRAINING)/.installed ## Run the tests that wait long: a soak, fuzzi
 
 test-containers: $(TRAINING)/.installed ## Build the image and try the Deployment in real containers (podman, root)
 	$(TRAINING)/bin/python -m pytest -m container -rs tests/container
+
+test-spark: $(SPARK)/.installed ## Try scoring in Spark with a local session (needs Java)
+	PYTHONPATH=$(CURDIR)/$(SPARK) $(TRAINING)/bin/python -m pytest -rs tests/scoring/test_spark.py
 
 # Only the services run with these versions; what asks them is the tests' own environment.
 test-versions: test-lowest test-newest ## Try the service with the lowest and the newest versions that pyproject.toml allows
