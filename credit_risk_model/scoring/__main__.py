@@ -15,12 +15,12 @@ from tqdm import tqdm
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.places import to_place
 from credit_risk_model.scoring.run import REJECTS, Settings, score
-from credit_risk_model.scoring.source import Shard
 from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
+from credit_risk_model.tables.places import to_place
 from credit_risk_model.tables.scale import FACTORS
+from credit_risk_model.tables.source import Shard
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from credit_risk_model.archive import Archive
 from credit_risk_model.cores import count_cores
 from credit_risk_model.drift.counting import Counts
 from credit_risk_model.prediction.tables import add_counts, count_loans, predict_table
-from credit_risk_model.scoring.places import Place
-from credit_risk_model.scoring.reading import open_source
-from credit_risk_model.scoring.source import Task
 from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.places import Place
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Task
 from credit_risk_model.tables.threads import map_in_order
 
 

@@ -24,15 +24,15 @@ from credit_risk_model.prediction.tables import (
     predict_table,
 )
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.scoring.places import Place, identify, name_of, on_this_machine, suffix_of, with_suffix
 from credit_risk_model.scoring.provenance import Run, fingerprint
-from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.served import choose_archive
-from credit_risk_model.scoring.source import Shard, Source, Task
 from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
 from credit_risk_model.tables.checking import check
+from credit_risk_model.tables.places import Place, identify, name_of, on_this_machine, suffix_of, with_suffix
+from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
+from credit_risk_model.tables.source import Shard, Source, Task
 from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)

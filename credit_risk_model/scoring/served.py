@@ -9,7 +9,7 @@ import yaml
 
 from credit_risk_model import archive as archives
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.scoring.places import Place, to_place
+from credit_risk_model.tables.places import Place, to_place
 
 _ROOT = Path(archives.__file__).parents[2]
 _SERVED = "credit_risk_model.prediction.model.CreditRiskModel"

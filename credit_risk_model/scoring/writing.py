@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.scoring.places import Place, check_bucket, name_of, suffix_of, upload
+from credit_risk_model.tables.places import Place, check_bucket, name_of, suffix_of, upload
 from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT
-from credit_risk_model.scoring import csv_file
-from credit_risk_model.scoring.reading import open_source
-from credit_risk_model.scoring.source import Shard
+from credit_risk_model.tables import csv_file
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Shard
 from credit_risk_model.training.loans import read_loans
 
 LAST_PULL, LAST_PAYMENT = DATES_OF_FILE

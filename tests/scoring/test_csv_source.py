@@ -9,10 +9,10 @@ import pytest
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
-from credit_risk_model.scoring import csv_file
-from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.run import Settings, Summary, score
-from credit_risk_model.scoring.source import Chunk, Shard
+from credit_risk_model.tables import csv_file
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Chunk, Shard
 
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 

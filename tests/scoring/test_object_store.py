@@ -17,9 +17,9 @@ from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, co
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
 from credit_risk_model.scoring.join import join
-from credit_risk_model.scoring.places import StoredFile, check_bucket, identify, name_of, upload, with_suffix
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.scoring.source import Shard
+from credit_risk_model.tables.places import StoredFile, check_bucket, identify, name_of, upload, with_suffix
+from credit_risk_model.tables.source import Shard
 
 ROOT = Path(__file__).parents[2]
 WriteLoans = Callable[..., Path]
@@ -150,7 +150,7 @@ def test_part_of_an_object_is_never_seen(number: signal.Signals, store: Store, t
         file.truncate(size)
     program = f"""
 from pathlib import Path
-from credit_risk_model.scoring.places import upload
+from credit_risk_model.tables.places import upload
 upload(Path({str(path)!r}), {store.uri(name)!r})
 """
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)

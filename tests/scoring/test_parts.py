@@ -13,9 +13,9 @@ from conftest import made_up_loans, spoilt
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import AGE
-from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.scoring.source import Shard
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Shard
 
 WriteParts = Callable[..., Path]
 SUFFIXES = ("snappy.parquet", "csv", "csv.gz")

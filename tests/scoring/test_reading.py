@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring import csv_file
-from credit_risk_model.scoring.reading import open_source
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.scoring.source import Chunk, Shard
+from credit_risk_model.tables import csv_file
 from credit_risk_model.tables.numbers import parse_numbers
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Chunk, Shard
 from credit_risk_model.tables.texts import MISSING_TEXTS
 
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}

@@ -35,7 +35,7 @@ from credit_risk_model.schemas import (
 )
 from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.scoring.source import Shard
+from credit_risk_model.tables.source import Shard
 
 ROOT = Path(__file__).parents[2]
 REAL_LOANS = Path(os.environ.get("LOAN_DATA", ROOT.parent / "shared" / "data" / "loan.csv.gz"))

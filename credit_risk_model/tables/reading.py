@@ -5,10 +5,10 @@ from pathlib import Path
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.loan_age import parse_as_of
-from credit_risk_model.scoring.csv_source import CsvSource
-from credit_risk_model.scoring.parquet_source import ParquetSource, Part, find_parts
-from credit_risk_model.scoring.places import Place, StoredFile
-from credit_risk_model.scoring.source import READ_ERRORS, Shard, Source, unreadable
+from credit_risk_model.tables.csv_source import CsvSource
+from credit_risk_model.tables.parquet_source import ParquetSource, Part, find_parts
+from credit_risk_model.tables.places import Place, StoredFile
+from credit_risk_model.tables.source import READ_ERRORS, Shard, Source, unreadable
 
 OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "cautions", "model_version")
 _PARQUET = b"PAR1"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_risk_model.scoring.records import find_end_of_records
+from credit_risk_model.tables.records import find_end_of_records
 
 TEXTS = st.text('ab,"\n', max_size=40)
 

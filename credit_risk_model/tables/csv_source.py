@@ -11,11 +11,11 @@ import pyarrow.csv
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.csv_file import CsvFile, to_utf_8
-from credit_risk_model.scoring.dialect import Dialect
-from credit_risk_model.scoring.places import StoredFile
-from credit_risk_model.scoring.source import Chunk, Shard, Source, Task
 from credit_risk_model.tables.columns import PERCENT_SIGN, find_columns, find_layout
+from credit_risk_model.tables.csv_file import CsvFile, to_utf_8
+from credit_risk_model.tables.dialect import Dialect
+from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.source import Chunk, Shard, Source, Task
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
 
 _NO_LOANS = (

@@ -9,10 +9,10 @@ from typing import IO, cast
 import pyarrow as pa
 
 from credit_risk_model.errors import DataError
-from credit_risk_model.scoring.dialect import find_dialect
-from credit_risk_model.scoring.places import StoredFile
-from credit_risk_model.scoring.records import find_end_of_records
-from credit_risk_model.scoring.source import READ_ERRORS, unreadable
+from credit_risk_model.tables.dialect import find_dialect
+from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.records import find_end_of_records
+from credit_risk_model.tables.source import READ_ERRORS, unreadable
 
 BLOCK_BYTES = 1 << 22
 """Bytes of a block."""

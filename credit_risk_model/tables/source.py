@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.loan_age import SNAPSHOT
-from credit_risk_model.scoring.places import StoredFile
 from credit_risk_model.tables.ages import find_latest
 from credit_risk_model.tables.columns import Layout
+from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.threads import map_in_order
 
 READ_ERRORS = (OSError, EOFError, zlib.error, pa.ArrowException)
