@@ -37,7 +37,7 @@ from credit_risk_model.booster import Booster
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import fitting
 from credit_risk_model.training.cleaning import clean
-from credit_risk_model.training.loans import is_synthetic, read_loans
+from credit_risk_model.training.loans import read_loans
 from credit_risk_model.training.settings import Settings
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
@@ -345,8 +345,9 @@ def _loans(data: Path | None) -> Iterator[tuple[pd.DataFrame, str]]:
         if data is None:
             data = Path(folder) / "loan.csv"
             write_synthetic_loan_book(data, SYNTHETIC_ROWS)
-        kind = "synthetic" if is_synthetic(data) else "real"
-        loans = clean(read_loans(data).loans).loans
+        book = read_loans(data)
+        kind = "synthetic" if book.synthetic else "real"
+        loans = clean(book.loans).loans
         yield loans, f"{len(loans):,} {kind} loans after cleaning"
 
 

@@ -57,10 +57,11 @@ def test_what_a_module_imports_is_declared(path: Path) -> None:
             assert distributions & known.keys(), f"{place} imports {name} of {distributions}"
 
 
-def test_numpy_comes_with_both_extras_that_have_tables() -> None:
-    """Scoring and training declare NumPy, which the function of `arithmetic` that they call imports."""
+@pytest.mark.parametrize("name", ["numpy", "pyarrow"])
+def test_what_tables_need_comes_with_both_extras_that_have_tables(name: str) -> None:
+    """Scoring and training declare NumPy and Arrow, which `tables` and a function of `arithmetic` import."""
     extras = PROJECT["optional-dependencies"]
-    assert all(any(line.startswith("numpy") for line in extras[extra]) for extra in ("scoring", "training"))
+    assert all(any(line.startswith(name) for line in extras[extra]) for extra in ("scoring", "training"))
 
 
 def test_dependencies_have_both_bounds() -> None:

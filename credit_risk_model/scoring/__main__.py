@@ -141,7 +141,7 @@ def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "were rejected, the others are scored (0 where --max-rejects allows them); 128 + the signal's number where one "
         "ended it.",
     )
-    parser.add_argument("source", type=to_place, help="CSV, plain or gzip, or Parquet, or a folder of such files")
+    parser.add_argument("source", type=to_place, help="CSV, plain, gzip or zip, or Parquet, or a folder of such files")
     parser.add_argument("--output", type=to_place, required=True, help="scores to write: a name in .parquet or .csv")
     parser.add_argument(
         "--id",

@@ -46,7 +46,7 @@ class Settings:
     """What a run may be told.
 
     Attributes:
-        source: CSV (plain or gzip) or Parquet, or a folder of such files, in Kaggle's columns or the contract's.
+        source: CSV (plain, gzip or zip) or Parquet, or a folder of such files, in Kaggle's columns or the contract's.
         output: Scores to write, `.parquet` or `.csv`.
         rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
         summary: JSON file of what the run did; None for none.

@@ -19,8 +19,12 @@ from credit_risk_model.tables.spellings import NUMBERS_ALLOWED
 from credit_risk_model.tables.texts import is_text
 
 PERCENT_SIGN = "percent sign"
+INSTALLMENT = "installment"
+STATUS = "loan_status"
 KNOWN_NAMES = {
     AGE,
+    INSTALLMENT,
+    STATUS,
     ISSUED,
     SNAPSHOT,
     *DATES_OF_FILE,
@@ -30,23 +34,46 @@ KNOWN_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Columns that are read besides the contract's fields.
+
+    Attributes:
+        ids: Passed through as they are; they must be there.
+        numbers: Columns of numbers.
+        texts: Passed through as they are.
+        needed: Those of the numbers and texts that must be there. Of these a text must be one.
+    """
+
+    ids: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them; the ids are the last."""
+        return (*self.numbers, *self.texts, *self.ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How a table is read.
 
     Attributes:
-        columns: The table's column for each field, for each month that the age is computed from, and for each id.
-        ids: Columns that are passed through.
+        columns: The table's column for each field, for each month that the age is computed from, and for each that is
+            wanted besides.
+        wanted: Columns besides the fields.
         age: Where the instalments due come from.
         months: Columns of months that the age is computed from.
     """
 
     columns: dict[str, str]
-    ids: tuple[str, ...]
+    wanted: Wanted
     age: AgeSource
     months: tuple[str, ...]
 
     def to_loans(self, columns: Mapping[str, pa.Array]) -> tuple[pa.Table, Counter[str]]:
-        """Make a table in the contract's names, followed by the ids.
+        """Make a table in the contract's names, followed by what is wanted besides, the ids last.
 
         Texts become numbers where numbers are needed, numbers texts where they mean a level, and months instalments
         due. Also count the values that were converted, by field and what was done.
@@ -62,7 +89,10 @@ class Layout:
             if not feature.levels:
                 loans[feature.name], signs = to_numbers(loans[feature.name], percent=feature.name in IN_PERCENT)
                 converted[f"{feature.name}: {PERCENT_SIGN}"] += signs
-        names = [*CreditRiskModelInput.model_fields, *self.ids]
+        for name in self.wanted.numbers:
+            if name in loans:
+                loans[name], _ = to_numbers(loans[name])
+        names = [*CreditRiskModelInput.model_fields, *(name for name in self.wanted.names if name in loans)]
         return pa.table({name: loans[name] for name in names}), +converted
 
 
@@ -75,7 +105,7 @@ def plain_names(header: Iterable[str]) -> list[str]:
 def find_layout(
     columns: Mapping[str, str],
     header: Sequence[str],
-    ids: tuple[str, ...],
+    wanted: Wanted,
     latest: Callable[[str], int | None],
     as_of: int | None,
 ) -> Layout:
@@ -84,7 +114,7 @@ def find_layout(
     Args:
         columns: What `find_columns` found.
         header: Names of all columns.
-        ids: Columns that are passed through.
+        wanted: Columns besides the fields.
         latest: Finds the latest month of a column; None where no value is a month.
         as_of: Month that was given for tables that do not say it.
     """
@@ -92,18 +122,18 @@ def find_layout(
     months: tuple[str, ...] = ()
     if age.computed:
         months = (ISSUED, SNAPSHOT) if age.snapshot is None else (ISSUED,)
-    return Layout({**columns, **{name: name for name in months}}, ids, age, months)
+    return Layout({**columns, **{name: name for name in months}}, wanted, age, months)
 
 
 def find_columns(
-    table: str, header: Sequence[str], ids: tuple[str, ...] = (), type_of: Callable[[str], pa.DataType] | None = None
+    table: str, header: Sequence[str], wanted: Wanted, type_of: Callable[[str], pa.DataType] | None = None
 ) -> dict[str, str]:
-    """Find the table's column for each contract field and each id.
+    """Find the table's column for each contract field, and those that are wanted besides.
 
     Args:
         table: What the table is called in an error.
         header: Names of its columns.
-        ids: Columns that are passed through.
+        wanted: Columns besides the fields.
         type_of: Finds the type of a column; None where a column may be read as any.
 
     Raises:
@@ -118,11 +148,11 @@ def find_columns(
             found[feature.name] = names.pop()
         elif feature.name != AGE:
             missing.append(_describe(feature, header))
-    missing += [name for name in ids if name not in header]
-    repeated += [name for name in ids if header.count(name) > 1]
-    if AGE not in header:
-        repeated += [name for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if header.count(name) > 1]
-    wrong = _find_wrong_types(found, type_of) if type_of else []
+    missing += [name for name in (*wanted.needed, *wanted.ids) if name not in header]
+    months = (ISSUED, SNAPSHOT, *DATES_OF_FILE) if AGE not in header else ()
+    repeated += [name for name in dict.fromkeys((*wanted.names, *months)) if header.count(name) > 1]
+    found |= {name: name for name in wanted.names if name in header}
+    wrong = _find_wrong_types(found, wanted, type_of) if type_of else []
     problems = {
         "no column {}. Each is needed by one of its names.": missing,
         "more than one column for {}. Keep one of each.": repeated,
@@ -130,7 +160,7 @@ def find_columns(
     }
     if told := [words.format(", ".join(names)) for words, names in problems.items() if names]:
         raise DataError(f"{table}: {' '.join([told[0], *(each[0].upper() + each[1:] for each in told[1:])])}")
-    return found | {name: name for name in ids}
+    return found
 
 
 def _describe(feature: Feature, header: Iterable[str]) -> str:
@@ -147,16 +177,17 @@ def _squeeze(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _find_wrong_types(columns: Mapping[str, str], type_of: Callable[[str], pa.DataType]) -> list[str]:
+def _find_wrong_types(columns: Mapping[str, str], wanted: Wanted, type_of: Callable[[str], pa.DataType]) -> list[str]:
     """Name the columns whose type can't hold their field, and what is needed."""
+    texts = (*(feature.name for feature in CONTRACT_FEATURES if feature.levels), *wanted.needed)
     wrong = []
-    for feature in CONTRACT_FEATURES:
-        if (column := columns.get(feature.name)) is None:
+    for name, column in columns.items():
+        if name in wanted.ids or (name in wanted.texts and name not in wanted.needed):
             continue
-        kind = type_of(column)
-        numbers = not feature.levels or feature.name in NUMBERS_ALLOWED
+        kind, is_level = type_of(column), name in texts and name not in wanted.numbers
+        numbers = not is_level or name in NUMBERS_ALLOWED
         if not (is_text(kind) or pa.types.is_null(kind) or (numbers and is_number(kind))):
-            wrong.append(f"{column} ({kind}, {'text is' if feature.levels else 'numbers are'} needed)")
+            wrong.append(f"{column} ({kind}, {'text is' if is_level else 'numbers are'} needed)")
     return wrong
 
 

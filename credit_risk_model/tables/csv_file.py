@@ -1,7 +1,8 @@
-"""One CSV file, plain or gzip: how it is written, its header, and its records in blocks."""
+"""One CSV file, plain, gzip or in a zip: how it is written, its header, and its records in blocks."""
 
 import gzip
 import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, cast
@@ -22,6 +23,7 @@ _SAMPLE_BYTES = 1 << 20
 
 _LONGEST_RECORD = 1 << 24
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -43,17 +45,18 @@ class CsvFile:
             DataError: It has no header, or can't be read.
         """
         self._stored, self.name, self.bytes = stored, stored.name, stored.size
-        self._is_gzip = self._is_utf_16 = False
+        self._is_gzip = self._is_zip = self._is_utf_16 = False
         try:
             with stored.open() as raw:
-                self._is_gzip = raw.read(len(_GZIP)) == _GZIP
+                beginning = raw.read(len(_ZIP))
+            self._is_gzip, self._is_zip = beginning.startswith(_GZIP), beginning == _ZIP
             with self._open() as (_, file):
                 self._is_utf_16 = file.read(2) in _UTF_16
             with self._open() as (_, file):
                 sample = file.read(_SAMPLE_BYTES)
         except READ_ERRORS as error:
             raise unreadable(stored.name, error) from None
-        self.packed = self._is_gzip or self._is_utf_16
+        self.packed = self._is_gzip or self._is_zip or self._is_utf_16
         self._ending = b"\n" if b"\n" in sample or b"\r" not in sample else b"\r"
         self.dialect = find_dialect(stored.name, sample.split(self._ending))
         self.notes = (
@@ -84,11 +87,26 @@ class CsvFile:
     def _open(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         """Open the file; give it as it lies there, and as the bytes of a plain text in UTF-8."""
         with self._stored.open() as raw:
-            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if self._is_gzip else cast(IO[bytes], raw)
+            file = cast(IO[bytes], raw)
+            if self._is_gzip:
+                file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+            elif self._is_zip:
+                file = self._open_zip(file)
             if self._is_utf_16:
                 text = pa.transcoding_input_stream(pa.PythonFile(file, mode="r"), "utf-16", "utf-8")
                 file = io.BufferedReader(text)
             yield raw, file
+
+    def _open_zip(self, file: IO[bytes]) -> IO[bytes]:
+        archive = zipfile.ZipFile(file)
+        # macOS puts a file of its own beside each, in a folder of that name.
+        names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
+        if len(names) != 1:
+            raise DataError(f"{self.name}: holds {len(names)} CSV files, one is needed. Unpack it.")
+        try:
+            return archive.open(names[0])
+        except (RuntimeError, NotImplementedError):
+            raise DataError(f"{self.name}: locked, or packed in an unusual way. Unpack it.") from None
 
     def _cut(self, file: IO[bytes]) -> Iterator[bytes]:
         data, start = file.read(BLOCK_BYTES), 0

@@ -5,13 +5,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.tables.columns import PERCENT_SIGN, find_columns, find_layout
+from credit_risk_model.tables.columns import PERCENT_SIGN, Wanted, find_columns, find_layout
 from credit_risk_model.tables.csv_file import CsvFile, to_utf_8
 from credit_risk_model.tables.dialect import Dialect
 from credit_risk_model.tables.places import StoredFile
@@ -39,7 +40,7 @@ class CsvSource(Source):
         self,
         name: str,
         parts: Sequence[StoredFile],
-        ids: tuple[str, ...],
+        wanted: Wanted,
         shard: Shard,
         *,
         as_of: int | None,
@@ -55,9 +56,10 @@ class CsvSource(Source):
                 raise DataError(f"{name}: the columns of {file.name} are not those of {parts[0].name}.")
         self.notes = tuple(dict.fromkeys(note for file in self._files for note in file.notes))
         self.lines_before = sum(file.dialect.lines_before for file in self._files)
-        columns = find_columns(name, self._header, ids)
-        self._layout = find_layout(columns, self._header, ids, self._find_latest, as_of)
-        self.ids = pa.schema([(column, pa.string()) for column in ids])
+        columns = find_columns(name, self._header, wanted)
+        self._layout = find_layout(columns, self._header, wanted, self._find_latest, as_of)
+        self._places = {name: self._header.index(column) for name, column in self._layout.columns.items()}
+        self.ids = pa.schema([(column, pa.string()) for column in wanted.ids])
         self.rows_before, self.files, self.pieces = 0, parts, len(parts)
         if len(parts) > 1:
             self._own = shard.of(len(parts))
@@ -71,14 +73,15 @@ class CsvSource(Source):
                 f"{name}: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet."
             )
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self, *, as_they_are: bool = False) -> Iterator[Task]:
         """Read the files from front to back, once."""
+        parse = self._chunk_as_it_is if as_they_are else self._chunk
         total, before = sum(file.bytes for file in self._files), 0
         for place, file in enumerate(self._files):
             for number, (block, read) in enumerate(file.blocks()):
                 piece = place if len(self._files) > 1 else number
                 if piece in self._own:
-                    yield Task(partial(self._chunk, file.dialect, block), min(1.0, (before + read) / total))
+                    yield Task(partial(parse, file.dialect, block), min(1.0, (before + read) / total))
                 elif piece < self._own.start:
                     self.rows_before += self._parse(file.dialect, to_utf_8(block)[0], {}, {}).rows
                 else:
@@ -91,19 +94,20 @@ class CsvSource(Source):
                 yield partial(self._column, file.dialect, block, name)
 
     def _column(self, dialect: Dialect, block: bytes, name: str) -> pa.Array:
-        return one_array(self._parse(dialect, to_utf_8(block)[0], {name: _LEVELS}, {name: name}).table[name])
+        place = {name: self._header.index(name)}
+        return one_array(self._parse(dialect, to_utf_8(block)[0], {name: _LEVELS}, place).table[name])
 
     def _chunk(self, dialect: Dialect, block: bytes) -> Chunk:
-        columns = self._layout.columns
-        numeric = [name for name in _NUMERIC if name in columns]
-        kinds = dict.fromkeys(columns, _LEVELS) | dict.fromkeys(set(numeric) - self._with_percent_sign, pa.float64())
+        numeric = self._numeric
+        kinds = dict.fromkeys(self._places, _LEVELS)
+        kinds |= dict.fromkeys(set(numeric) - self._with_percent_sign, pa.float64())
         kinds |= dict.fromkeys(self.ids.names, pa.string())
         text, is_damaged = to_utf_8(block)
         try:
-            chunk = self._parse(dialect, text, kinds, columns)
+            chunk = self._parse(dialect, text, kinds, self._places)
         except pa.ArrowInvalid:
             # A number that is none somewhere in the block: read the numbers as text, of which the layout makes numbers.
-            chunk = self._parse(dialect, text, kinds | dict.fromkeys(numeric, _LEVELS), columns)
+            chunk = self._parse(dialect, text, kinds | dict.fromkeys(numeric, _LEVELS), self._places)
         found = {name: one_array(chunk.table[name]) for name in kinds}
         if is_damaged and any(_is_damaged(found[name]) for name in self.ids.names):
             raise DataError(f"{self._name}: an id is not in UTF-8. Write the file in that encoding.")
@@ -114,16 +118,32 @@ class CsvSource(Source):
         chunk = replace(chunk, table=table, converted=converted)
         return self._skip_filled_up_lines(dialect, text, chunk) if table["loan_amount"].null_count else chunk
 
+    @property
+    def _numeric(self) -> list[str]:
+        return [name for name in (*_NUMERIC, *self._layout.wanted.numbers) if name in self._places]
+
+    def _chunk_as_it_is(self, dialect: Dialect, block: bytes) -> Chunk:
+        """Parse all columns as text, and put the numbers in that are read as such."""
+        chunk = self._chunk(dialect, block)
+        names = _tell_apart(self._header)
+        places = {name: place for place, name in enumerate(names)}
+        parsed = self._parse(dialect, to_utf_8(block)[0], dict.fromkeys(names, pa.string()), places)
+        table = parsed.table.filter(pa.array(np.isin(parsed.places, chunk.places)))
+        for name in self._numeric:
+            place = self._places[name]
+            table = table.set_column(place, names[place], chunk.table[name])
+        return replace(chunk, table=table)
+
     def _skip_filled_up_lines(self, dialect: Dialect, block: bytes, chunk: Chunk) -> Chunk:
         """Skip lines that are no loans also where a spreadsheet has filled them up with separators."""
-        first = self._parse(dialect, block, {"first": pa.binary()}, {"first": self._header[0]}).table["first"]
+        first = self._parse(dialect, block, {"first": pa.binary()}, {"first": 0}).table["first"]
         is_known = pc.match_substring_regex(first, _NO_LOANS_PATTERN)
         is_none = pc.and_(chunk.table["loan_amount"].is_null(), pc.or_(is_known, _is_empty(first, chunk.table)))
         places = chunk.places[is_none.to_numpy()].tolist()
         return replace(chunk, table=chunk.table.filter(pc.invert(is_none)), skipped=(*chunk.skipped, *places))
 
-    def _parse(self, dialect: Dialect, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, str]) -> Chunk:
-        """Parse columns as what `kinds` says of each, by the names that `columns` gives them; none: count the rows."""
+    def _parse(self, dialect: Dialect, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, int]) -> Chunk:
+        """Parse columns as what `kinds` says of each, in the places that `columns` says; none: count the rows."""
         broken: dict[int, str] = {}
         skipped: list[int] = []
 
@@ -135,7 +155,7 @@ class CsvSource(Source):
             return "skip"
 
         # Columns by their place, since names that aren't needed may be there twice.
-        places = {name: str(self._header.index(columns[name])) for name in kinds}
+        places = {name: str(columns[name]) for name in kinds}
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block or b"\n"),
             pyarrow.csv.ReadOptions(
@@ -153,6 +173,11 @@ class CsvSource(Source):
             ),
         )
         return Chunk(table.rename_columns(list(places) or ["0"]), broken, tuple(skipped))
+
+
+def _tell_apart(header: Sequence[str]) -> list[str]:
+    """Number the columns whose name others have before them."""
+    return [f"{name}.{before}" if (before := header[:place].count(name)) else name for place, name in enumerate(header)]
 
 
 def _is_damaged(ids: pa.Array) -> bool:

@@ -4,20 +4,24 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.tables.columns import KNOWN_NAMES, plain_names
+from credit_risk_model.tables.columns import INSTALLMENT, KNOWN_NAMES, plain_names
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEADER_LINES = 10
 """Lines among which the header is looked for: LendingClub's own files begin with a note, Excel's with `sep=;`."""
 
+_FIRST_RECORDS = 10
+
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*%?\s*")
 _DECIMAL_POINT = re.compile(r"\s*[-+]?\d+\.\d+\s*%?\s*")
 _THOUSANDS = re.compile(r"\s*[-+]?\d{1,3}(\.\d{3})+,\d+\s*%?\s*")
 _IN_DECIMALS = {
-    name for feature in CONTRACT_FEATURES if not feature.levels for name in (feature.name, feature.column) if name
+    INSTALLMENT,
+    *(name for feature in CONTRACT_FEATURES if not feature.levels for name in (feature.name, feature.column) if name),
 }
 
 
@@ -26,7 +30,8 @@ class Dialect:
     """How a CSV file is written.
 
     Attributes:
-        header: Names of its columns, as `plain_names` gives them.
+        header: Names of its columns, as `plain_names` gives them; one more without a name where all rows end in a
+            separator.
         lines_before: How many lines come before the header.
         separator: What stands between columns.
         decimal_point: A point or a comma.
@@ -69,8 +74,10 @@ def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
     if best is None or not best[1]:
         raise DataError(f"{name}: empty, or its first line is. A header and rows are needed.")
     _, header, place, separator = best
-    point = "." if separator == "," else _find_decimal_point(name, header, texts[place + 1 :], separator)
-    return Dialect(header, place, separator, point)
+    lines_after = texts[place + 1 :]
+    point = "." if separator == "," else _find_decimal_point(name, header, lines_after, separator)
+    unnamed = ("",) if _end_in_separator(header, lines_after, separator) else ()
+    return Dialect((*header, *unnamed), place, separator, point)
 
 
 def _split(line: str, separator: str) -> tuple[str, ...]:
@@ -83,6 +90,11 @@ def _records(lines: list[str], separator: str) -> Iterator[list[str]]:
         yield from csv.reader(lines, delimiter=separator)
     except csv.Error:  # a field that is longer than a field may be
         return
+
+
+def _end_in_separator(header: tuple[str, ...], lines: list[str], separator: str) -> bool:
+    records = list(islice(filter(None, _records(lines, separator)), _FIRST_RECORDS))
+    return bool(records) and all(len(record) == len(header) + 1 and not record[-1] for record in records)
 
 
 def _find_decimal_point(name: str, header: tuple[str, ...], lines: list[str], separator: str) -> str:

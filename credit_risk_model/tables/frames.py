@@ -11,7 +11,7 @@ from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE
 from credit_risk_model.loan_age import ISSUED, SNAPSHOT, AgeSource, parse_as_of
 from credit_risk_model.tables.ages import find_latest
-from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
+from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.texts import one_array
 
 _NAME = "The frame"
@@ -65,9 +65,9 @@ def read_frame(frame: Frame, as_of: str | None, *, is_part: bool = False) -> tup
         found[column] = frame.column(column)
         return found[column].type
 
-    columns = find_columns(_NAME, header, type_of=type_of)
+    columns = find_columns(_NAME, header, Wanted(), type_of)
     latest = _latest_of_part if is_part else lambda name: find_latest(_months(frame, name))
-    layout = find_layout(columns, header, (), latest, month)
+    layout = find_layout(columns, header, Wanted(), latest, month)
     if is_part:
         _refuse_unknown_record(header, layout.age)
     found |= {name: _months(frame, name) for name in layout.months}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.tables.columns import check_months, find_columns, find_layout, plain_names
+from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, plain_names
 from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
 from credit_risk_model.tables.texts import is_text
@@ -63,7 +63,7 @@ class ParquetSource(Source):
     """Parquet files; a shard takes whole row groups."""
 
     def __init__(
-        self, name: str, parts: Sequence[Part], ids: tuple[str, ...], shard: Shard, *, as_of: int | None, threads: int
+        self, name: str, parts: Sequence[Part], wanted: Wanted, shard: Shard, *, as_of: int | None, threads: int
     ) -> None:
         """Open files, as `open_source` does."""
         self._name, self._parts, self._threads = name, parts, threads
@@ -72,15 +72,17 @@ class ParquetSource(Source):
         header = plain_names(names)
         self._types = dict(zip(header, [*schema.types, *(key.type for key in parts[0].keys.values())], strict=True))
         self._names = dict(zip(header, names, strict=True))
-        columns = find_columns(name, header, ids, self._type_of)
-        self._layout = find_layout(columns, header, ids, self._find_latest, as_of)
+        columns = find_columns(name, header, wanted, self._type_of)
+        self._layout = find_layout(columns, header, wanted, self._find_latest, as_of)
         self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
-        self._texts = [self._columns[feature.name] for feature in CONTRACT_FEATURES if feature.levels]
+        levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
+        texts = [*levels, *(name for name in wanted.texts if name in columns)]
+        self._texts = [self._columns[text] for text in texts]
         for month in self._layout.months:
             check_months(name, month, self._type_of(month))
-            if is_text(self._type_of(month)) and month not in ids:
+            if is_text(self._type_of(month)) and month not in wanted.ids:
                 self._texts.append(self._columns[month])
-        self.ids = pa.schema([pa.field(column, self._id_type(column)) for column in ids])
+        self.ids = pa.schema([pa.field(column, self._id_type(column)) for column in wanted.ids])
         groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
         self.files, self.pieces = [part.file for part in parts], len(groups)
         own = shard.of(self.pieces)
@@ -112,7 +114,7 @@ class ParquetSource(Source):
         for name, column in self._columns.items():
             kind, expected = types.get(column), self._type_of(self._layout.columns[name])
             # A column without a value has no type where pandas wrote it.
-            if kind != expected and not (kind == pa.null() and name not in self._layout.ids):
+            if kind != expected and not (kind == pa.null() and name not in self._layout.wanted.ids):
                 raise DataError(
                     f"{self._name}: column {column} of {part.file.name} is {kind or 'not there'}, "
                     f"in {self._parts[0].file.name} it is {expected}. Write all parts alike."
@@ -145,19 +147,20 @@ class ParquetSource(Source):
             for batch in file.iter_batches(CHUNK_ROWS, columns=[column]):
                 yield partial(batch.column, 0)
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self, *, as_they_are: bool = False) -> Iterator[Task]:
         """Read the files from front to back, once."""
         done, total = 0, sum(rows for _, _, rows in self._own)
         opened: tuple[Part, pq.ParquetFile] | None = None
         for part, group, _ in self._own:
             try:
                 if opened is None or opened[0] is not part:
-                    opened = part, self._open(part, self._texts)
-                columns = list(set(self._columns.values()) - part.keys.keys())
+                    opened = part, self._open(part, [] if as_they_are else self._texts)
+                columns = None if as_they_are else list(set(self._columns.values()) - part.keys.keys())
                 # By row group, so that no chunk reaches from one into the next.
                 for batch in opened[1].iter_batches(CHUNK_ROWS, [group], columns=columns):
                     done += batch.num_rows
-                    yield Task(partial(self._chunk, part, batch), done / total)
+                    parse = self._chunk_as_it_is if as_they_are else self._chunk
+                    yield Task(partial(parse, part, batch), done / total)
             except READ_ERRORS as error:
                 raise unreadable(part.file.name, error) from None
 
@@ -169,3 +172,10 @@ class ParquetSource(Source):
         found |= {field.name: pc.cast(found[field.name], field.type) for field in self.ids}
         table, converted = self._layout.to_loans(found)
         return Chunk(table, converted=converted)
+
+    def _chunk_as_it_is(self, part: Part, batch: pa.RecordBatch) -> Chunk:
+        table = pa.table(batch)
+        for name, key in part.keys.items():
+            if name not in table.column_names:
+                table = table.append_column(name, pa.repeat(key, batch.num_rows))
+        return Chunk(table)

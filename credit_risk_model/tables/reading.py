@@ -1,10 +1,12 @@
 """Files of loans, whatever their kind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.loan_age import parse_as_of
+from credit_risk_model.tables.columns import Wanted, plain_names
 from credit_risk_model.tables.csv_source import CsvSource
 from credit_risk_model.tables.parquet_source import ParquetSource, Part, find_parts
 from credit_risk_model.tables.places import Place, StoredFile
@@ -15,23 +17,31 @@ _PARQUET = b"PAR1"
 
 
 def open_source(
-    place: Place, ids: tuple[str, ...] = (), shard: Shard | None = None, as_of: str | None = None, threads: int = 1
+    place: Place,
+    ids: tuple[str, ...] = (),
+    shard: Shard | None = None,
+    as_of: str | None = None,
+    threads: int = 1,
+    *,
+    wanted: Wanted | None = None,
 ) -> Source:
     """Open a file, whose kind is told by its first bytes, and find its columns and where its loans' age comes from.
 
     Args:
-        place: CSV with a header, plain or gzip, or Parquet, or a folder of such files, which are read in the order of
-            their names; in the contract's names or Kaggle's; other columns are fine.
+        place: CSV with a header, plain, gzip or zip, or Parquet, or a folder of such files, which are read in the order
+            of their names; in the contract's names or Kaggle's; other columns are fine.
         ids: Columns to pass through, in this order.
         shard: The part to read; all of it by default.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
         threads: How many may look for the latest month of a column.
+        wanted: Columns that are read besides the fields and the ids.
 
     Raises:
         DataError: The file is missing, can't be read, or lacks a column.
         ConfigurationError: An id column can't be one, `as_of` is no month, or the file can't be read in parts.
     """
-    month = parse_as_of(as_of)
+    month, ids = parse_as_of(as_of), tuple(plain_names(ids))
+    wanted = replace(wanted or Wanted(), ids=ids)
     for column in ids:
         taken = OUTPUT_COLUMNS + tuple(text for feature in CONTRACT_FEATURES for text in (feature.name, feature.column))
         if column in taken or ids.count(column) > 1:
@@ -55,8 +65,8 @@ def open_source(
                 raise DataError(f"{name}: {told[not is_parquet]}. Keep files of one kind in a folder.")
         if is_parquet:
             parts = find_parts(stored, files) if is_folder else [Part(stored, {})]
-            return ParquetSource(name, parts, ids, shard, as_of=month, threads=threads)
-        return CsvSource(name, files, ids, shard, as_of=month, threads=threads)
+            return ParquetSource(name, parts, wanted, shard, as_of=month, threads=threads)
+        return CsvSource(name, files, wanted, shard, as_of=month, threads=threads)
     except FileNotFoundError:
         raise DataError(f"{name}: no such file.") from None
     except READ_ERRORS as error:

@@ -5,6 +5,7 @@ Where a file is cut depends on the file alone, so that shards see the chunks tha
 
 import os
 import re
+import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,7 +24,7 @@ from credit_risk_model.tables.columns import Layout
 from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.threads import map_in_order
 
-READ_ERRORS = (OSError, EOFError, zlib.error, pa.ArrowException)
+READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,18 @@ class Source(ABC):
         """Where the instalments due come from, in words."""
         return self._layout.age.words
 
+    def column_of(self, field: str) -> str:
+        """Name the file's column for a field."""
+        return self._layout.columns.get(field, field)
+
     @abstractmethod
-    def tasks(self) -> Iterator[Task]:
-        """Read the file from front to back, once."""
+    def tasks(self, *, as_they_are: bool = False) -> Iterator[Task]:
+        """Read the file from front to back, once.
+
+        Args:
+            as_they_are: Whether tables have all of the file's columns, by their own names, and values are not
+                converted, but for the numbers of CSV files.
+        """
 
     @abstractmethod
     def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:

@@ -4,7 +4,7 @@ Over HTTP only the contract's spelling is accepted. In tables a text is accepted
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from credit_risk_model.features import Feature
 from credit_risk_model.schemas import EmploymentLength, Term, VerificationStatus
@@ -16,12 +16,14 @@ def find_level(feature: Feature, text: str) -> str | None:
     Upper and lower case, spaces, underscores and hyphens make no difference. The months of a term and the years of an
     employment may be numbers. Two texts of LendingClub's are known by which it called levels until 2012.
     """
+    level, special = find_spelling(feature.levels, text), _SPECIAL.get(feature.name)
+    return special(_plain(text)) if level is None and special else level
+
+
+def find_spelling(levels: Iterable[str], text: str) -> str | None:
+    """Find the level that a text spells; None where it spells none."""
     plain = _plain(text)
-    for level in feature.levels:
-        if plain == _plain(level):
-            return level
-    special = _SPECIAL.get(feature.name)
-    return special(plain) if special else None
+    return next((level for level in levels if plain == _plain(level)), None)
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from credit_risk_model.archive import DataRecord
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, STATUS, hash_file, is_synthetic, read_loans
+from credit_risk_model.tables.columns import STATUS
+from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, hash_file, read_loans
 from credit_risk_model.training.settings import Settings
 from credit_risk_model.training.synthetic import write_synthetic_loan_book
 
@@ -81,7 +82,7 @@ def read_book(path: Path, as_of: str | None) -> Book:
     """
     found = read_loans(path, as_of)
     record = DataRecord(
-        kind="synthetic" if is_synthetic(path) else "loans",
+        kind="synthetic" if found.synthetic else "loans",
         file=path.name,
         sha256=hash_file(path),  # now, since the file may be replaced while the training runs
         rows=len(found.loans),

@@ -8,7 +8,8 @@ import pandas as pd
 from credit_risk_model.archive import CleaningRecord
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
-from credit_risk_model.training.loans import INSTALLMENT, ISSUE_MONTH, SOURCE
+from credit_risk_model.tables.columns import INSTALLMENT
+from credit_risk_model.training.loans import ISSUE_MONTH, SOURCE
 
 _Filter = Callable[[pd.DataFrame], pd.Series]
 

@@ -15,7 +15,8 @@ from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet, derive_columns
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, STATUS
+from credit_risk_model.tables.columns import STATUS
+from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
 from credit_risk_model.training.replay import TIMES, replay
 
 Hyperparameters = dict[str, Any]

@@ -1,31 +1,37 @@
-"""Kaggle's `loan.csv` in, a table of loans in the contract's names out."""
+"""A file of loans in, a table of loans in the contract's names out.
 
-import csv
-import gzip
+The file is read as the scoring reads it: `tables` recognises its kind, its columns, its numbers and its levels.
+"""
+
 import hashlib
-import io
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from pandas.api.types import union_categoricals
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import DataError
-from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
-from credit_risk_model.loan_age import DATES_OF_FILE, ISSUED, SNAPSHOT, choose_age_source, parse_as_of, parse_month
+from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.loan_age import ISSUED
 from credit_risk_model.schemas import CreditRisk
+from credit_risk_model.tables.ages import number_months
+from credit_risk_model.tables.columns import INSTALLMENT, STATUS, Wanted, check_months
+from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Chunk, Source, Task
+from credit_risk_model.tables.spellings import find_level, find_spelling
+from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, number_texts, one_array
+from credit_risk_model.tables.threads import map_in_order
 from credit_risk_model.training.synthetic.layout import ADDRESS
 
 LABEL = "loan_risk"
-STATUS = "loan_status"
-INSTALLMENT = "installment"
 ISSUE_MONTH = "issue_month"
+SOURCE = "source"
 
 SAFE_STATUSES = (
     "Fully Paid",
@@ -47,21 +53,13 @@ ENDED_STATUSES = tuple(
 )
 """Statuses of loans that no payment is expected of. All other loans are running."""
 
-NAMES = {feature.column: feature.name for feature in CONTRACT_FEATURES if feature.column} | {
-    "installment": INSTALLMENT,
-    "loan_status": STATUS,
-}
-"""The columns that must be there, by their name in the file, with the name that they get."""
+_WANTED = Wanted(numbers=(INSTALLMENT,), texts=(STATUS, ISSUED, SOURCE), needed=(INSTALLMENT, STATUS))
+_LEVELS = {feature.name: feature for feature in CONTRACT_FEATURES if feature.levels}
+_NUMBERS = [*(feature.name for feature in CONTRACT_FEATURES if not feature.levels), INSTALLMENT]
+_MISSING = -1
+_CURE = "Use Kaggle's loan.csv as `make data` fetches it, or a file in its columns."
 
-SOURCE = "source"
-_OPTIONAL = (ISSUED, SNAPSHOT, *DATES_OF_FILE, AGE, SOURCE)
-"""Columns that a file may have: for the loans' age, the test out of time, and the one with a source left out."""
-_NUMBERS = [*(feature.column for feature in CONTRACT_FEATURES if feature.column and not feature.levels), "installment"]
-_MISSING = ["", "n/a", "NaN", "nan", "NA"]  # `NONE` is a home ownership, not a missing one
-_CURE = "Use Kaggle's loan.csv as `make data` fetches it."
-_CHUNK_ROWS = 100_000
-_Binary = IO[bytes] | gzip.GzipFile  # typeshed does not call the second one of the first kind
-_LAST_LINE_BYTES = 1 << 16
+_Codes = npt.NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,14 @@ class LoanBook:
         loans: One row for each of the file's, with the contract's field names (numbers as float64, the rest as
             categories; `instalments_due` is NaN where it is not known), `installment`, `loan_status` and the label
             `loan_risk` (categories safe, risky). Where the file has them, `issue_month` (the first day of `issue_d`)
-            and `source`.
+            and `source`. A row that has another number of fields than the header is missing all values.
         age: What the instalments due were computed from, in words.
+        synthetic: Whether the first loan is one of a synthetic loan book.
     """
 
     loans: pd.DataFrame
     age: str
+    synthetic: bool
 
 
 def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
@@ -87,7 +87,7 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
     month in which the loans were recorded, at most the term's: `loan_age.choose_age_source` says which that is.
 
     Args:
-        path: A CSV file in the layout of Kaggle's `loan.csv`, plain, `.gz`, or the only CSV file of a `.zip`.
+        path: Any file or folder that the scoring reads, with `loan_status` and `installment`.
         as_of: The month in which the loans' state was recorded, as 2016-01, for files that do not say it.
 
     Raises:
@@ -95,195 +95,142 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
             unknown loan status. The message names no borrower's value.
         ConfigurationError: `as_of` is no month.
     """
-    snapshot = parse_as_of(as_of)
-    try:
-        with _open(path) as file:
-            header = _read_header(path, file)
-        with _open(path) as file:
-            loans = _read_table(path, file, header)
-    except FileNotFoundError:
-        raise DataError(f"{path.name}: no such file. Run `make data`, or set LOAN_DATA to a loan.csv.") from None
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path.name}: truncated or damaged ({error}). Fetch it again: `make data`.") from None
-    except OSError as error:
-        raise DataError(f"{path.name}: can't be read ({error.strerror or error}).") from None
-    loans = _label(path, loans)
-    age = _add_age(loans, snapshot)
-    order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
-    order += [name for name in (ISSUE_MONTH, SOURCE) if name in loans]
-    return LoanBook(pd.DataFrame({name: loans[name] for name in order}, copy=False), age)
+    if not path.exists():
+        raise DataError(f"{path.name}: no such file. Run `make data`, or set LOAN_DATA to a loan.csv.")
+    threads = count_cores()
+    source = open_source(path, as_of=as_of, threads=threads, wanted=_WANTED)
+    table = _Table(path.name, source)
+    for chunk in map_in_order(_parse, source.tasks(), threads):
+        table.add(chunk)
+    return LoanBook(table.finish(), source.age, _is_synthetic(source))
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of the file as it is stored, compressed or not."""
+    """Return the SHA-256 of a file as it is stored, compressed or not; of a folder that of its files' digests."""
+    if path.is_dir():
+        digests = [hash_file(Path(file.path)) for file in StoredFile.at(path).files()]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_synthetic(path: Path) -> bool:
-    """Return whether the file's first loans are those of a synthetic loan book."""
-    with _open(path) as file:
-        return ADDRESS.encode() in file.read(_LAST_LINE_BYTES)
+def _parse(task: Task) -> Chunk:
+    return task.parse()
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[_Binary]:
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            yield file
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            # macOS puts a file of its own beside each, in a folder of that name.
-            names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise DataError(f"{path.name}: holds {len(names)} CSV files, one is needed. {_CURE}")
-            with archive.open(names[0]) as file:
-                yield file
-    else:
-        with path.open("rb") as file:
-            yield file
+def _is_synthetic(source: Source) -> bool:
+    (first,) = next(source.tasks(as_they_are=True)).parse().table.slice(0, 1).to_pylist() or [{}]
+    return any(isinstance(value, str) and value.startswith(ADDRESS) for value in first.values())
 
 
-def _read_header(path: Path, file: _Binary) -> list[str]:
-    try:
-        header = next(csv.reader([file.readline(_LAST_LINE_BYTES).decode("utf-8-sig", errors="replace")]), [])
-    except csv.Error as error:
-        raise DataError(f"{path.name}: its first line is no CSV ({error}). {_CURE}") from None
-    if not header:
-        raise DataError(f"{path.name}: empty. {_CURE}")
-    missing = [column for column in NAMES if column not in header]
-    if missing:
-        raise DataError(f"{path.name}: no column {', '.join(missing)}. {_CURE}")
-    repeated = [column for column in NAMES if header.count(column) > 1]
-    if repeated:
-        raise DataError(f"{path.name}: more than one column {', '.join(repeated)}. {_CURE}")
-    return header
+class _Table:
+    """The loans that were read so far: numbers as arrays, texts as codes of the levels that were met."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        self._name, self._source = name, source
+        self._numbers: dict[str, list[npt.NDArray[np.float64]]] = {}
+        self._codes: dict[str, list[_Codes]] = {}
+        self._met: dict[str, dict[str, int]] = {}
+        self._rows = self._unknown = self._first_unknown = 0
+        self._last_is_broken = ""
+
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk's rows, broken ones without values."""
+        loans = _with_broken_rows(chunk)
+        if not loans.num_rows:
+            return
+        for name in _NUMBERS:
+            self._numbers.setdefault(name, []).append(self._check_numbers(name, one_array(loans[name])))
+        for name in (*_LEVELS, STATUS, SOURCE):
+            if name in loans.column_names:
+                self._codes.setdefault(name, []).append(self._code(name, one_array(loans[name])))
+        if ISSUED in loans.column_names:
+            issued = one_array(loans[ISSUED])
+            check_months(self._name, ISSUED, issued.type)
+            self._numbers.setdefault(ISSUE_MONTH, []).append(number_months(issued))
+        self._check_statuses()
+        self._rows += loans.num_rows
+        self._last_is_broken = chunk.broken.get(chunk.rows - 1, "")
+
+    def finish(self) -> pd.DataFrame:
+        """Put the parts together; what is put together is let go of."""
+        if not self._rows:
+            raise DataError(f"{self._name}: has a header and no row. {_CURE}")
+        if self._last_is_broken:
+            raise DataError(
+                f"{self._name}: truncated: its last line has {self._last_is_broken}. Fetch it again: `make data`."
+            )
+        if self._unknown:
+            raise DataError(
+                f"{self._name}: column {STATUS}, data row {self._first_unknown}: a status that is neither known as "
+                f"safe nor as risky ({self._unknown} rows in all). {_CURE}"
+            )
+        columns = {name: pd.Series(np.concatenate(self._numbers.pop(name))) for name in list(self._numbers)}
+        columns |= {name: pd.Series(self._join_levels(name)) for name in list(self._codes)}
+        columns[LABEL] = _risk(columns[STATUS])
+        if ISSUE_MONTH in columns:
+            columns[ISSUE_MONTH] = _first_days(columns[ISSUE_MONTH])
+        order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
+        order += [name for name in (ISSUE_MONTH, SOURCE) if name in columns]
+        # copy=False: pandas would make one array of all numbers, and hold each of them twice while it does.
+        return pd.DataFrame({name: columns[name] for name in order}, copy=False)
+
+    def _check_numbers(self, name: str, numbers: pa.Array) -> npt.NDArray[np.float64]:
+        wrong = pc.is_nan(numbers).fill_null(False)
+        if pc.any(wrong).as_py():
+            column = self._source.column_of(name)
+            row = self._rows + pc.index(wrong, True).as_py() + 1
+            raise DataError(f"{self._name}: column {column}, data row {row}: not a number. {_CURE}")
+        return np.array(numbers.to_numpy(zero_copy_only=False))  # a copy, so that the chunk's memory is used again
+
+    def _code(self, name: str, column: pa.Array) -> _Codes:
+        """Number a column's levels in the order in which they are met."""
+        met = self._met.setdefault(name, {})
+
+        def code_of(text: bytes) -> float:
+            level = text.decode(errors="replace")
+            return _MISSING if level in MISSING_TEXTS else met.setdefault(_find_level(name, level), len(met))
+
+        texts = column if is_text(column.type) else pc.cast(column, pa.string())
+        codes = number_texts(texts, code_of, _MISSING)
+        return codes.astype(_smallest_type(met))
+
+    def _check_statuses(self) -> None:
+        unknown = [code for status, code in self._met[STATUS].items() if status not in SAFE_STATUSES + RISKY_STATUSES]
+        if unknown:
+            wrong = np.isin(self._codes[STATUS][-1], unknown)
+            self._first_unknown = self._first_unknown or self._rows + int(wrong.argmax()) + 1
+            self._unknown += int(wrong.sum())
+
+    def _join_levels(self, name: str) -> pd.Categorical:
+        met, codes = self._met.pop(name), np.concatenate(self._codes.pop(name))
+        levels = sorted(met)
+        ranks = np.array([*(levels.index(level) for level in met), _MISSING], dtype=_smallest_type(met))
+        return pd.Categorical.from_codes(ranks[codes], categories=pd.Index(levels, dtype=object))
 
 
-class _LastBytes(io.RawIOBase):
-    """Passes a stream through and keeps its end, which shows whether the last line is complete."""
-
-    def __init__(self, file: _Binary) -> None:
-        super().__init__()
-        self._file = file
-        self.end = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed has a wider buffer type
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        self.end = (self.end + content)[-_LAST_LINE_BYTES:]
-        return len(content)
+def _smallest_type(met: dict[str, int]) -> np.dtype[Any]:
+    return np.min_scalar_type(-1 - len(met))
 
 
-def _read_table(path: Path, file: _Binary, header: list[str]) -> pd.DataFrame:
-    columns = [column for column in header if column in NAMES or column in _OPTIONAL]
-    stream = _LastBytes(file)
-    try:
-        parts = _read_parts(stream, columns)
-    except pd.errors.ParserError:
-        raise DataError(f"{path.name}: a row has another number of fields, or the file is truncated. {_CURE}") from None
-    except ValueError:
-        raise _unparsable_number(path) from None
-    if not any(len(part) for part in parts[columns[0]]):
-        raise DataError(f"{path.name}: has a header and no row. {_CURE}")
-    last_line = stream.end.rpartition(b"\n")[2].decode(errors="replace")
-    if last_line and len(next(csv.reader([last_line]))) < len(header):
-        raise DataError(f"{path.name}: truncated: its last line has too few fields. Fetch it again: `make data`.")
-    # copy=False: pandas would make one array of all numbers, and hold each of them twice while it does.
-    return pd.DataFrame({NAMES.get(column, column): _join(parts.pop(column)) for column in columns}, copy=False)
+def _find_level(name: str, text: str) -> str:
+    """Return the level that a text means; what means none is left to the checks and to the cleaning."""
+    found = text
+    if name in _LEVELS:
+        found = find_level(_LEVELS[name], text) or text
+    elif name == STATUS:
+        found = find_spelling(SAFE_STATUSES + RISKY_STATUSES, text) or text
+    return found
 
 
-def _read_parts(stream: _LastBytes, columns: list[str]) -> dict[str, list[pd.Series]]:
-    """Read the columns piece by piece: the text of more than one piece is never in memory."""
-    parts: dict[str, list[pd.Series]] = {column: [] for column in columns}
-    for chunk in pd.read_csv(
-        io.BufferedReader(stream, 1 << 20),
-        usecols=columns,
-        index_col=False,  # else pandas takes the first column for an index where rows have a field too many
-        dtype={column: "float64" if column in (*_NUMBERS, AGE) else "category" for column in columns},
-        keep_default_na=False,
-        na_values=_MISSING,
-        encoding_errors="replace",  # only in free text that is not read
-        chunksize=_CHUNK_ROWS,
-    ):
-        for column in columns:
-            # What is not copied is a view, and one column's view keeps all of the chunk's numbers alive.
-            parts[column].append(chunk[column].copy())
-    return parts
-
-
-def _join(parts: list[pd.Series]) -> pd.Series:
-    """Put a column's parts together, without one string object for each row where they are categories."""
-    if isinstance(parts[0].dtype, pd.CategoricalDtype):
-        return pd.Series(union_categoricals(parts, sort_categories=True))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _unparsable_number(path: Path) -> DataError:
-    """Find the first number that doesn't parse, to name its column and row but not its value."""
-    with _open(path) as file:
-        reader = pd.read_csv(
-            file,
-            usecols=_NUMBERS,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            na_values=_MISSING,
-            encoding_errors="replace",
-            chunksize=_CHUNK_ROWS,
-        )
-        for chunk in reader:
-            for column in _NUMBERS:
-                wrong = chunk[column].notna() & pd.to_numeric(chunk[column], errors="coerce").isna()
-                if wrong.any():
-                    row = _first_row(wrong)
-                    return DataError(f"{path.name}: column {column}, data row {row}: not a number. {_CURE}")
-    return DataError(f"{path.name}: can't be parsed as CSV. {_CURE}")
-
-
-def _first_row(marked: pd.Series) -> int:
-    """Return the number of the first marked row, counted from 1."""
-    return int(marked.to_numpy().argmax()) + int(marked.index[0]) + 1
-
-
-def _label(path: Path, loans: pd.DataFrame) -> pd.DataFrame:
-    unknown = loans[STATUS].notna() & ~loans[STATUS].isin(SAFE_STATUSES + RISKY_STATUSES)
-    if unknown.any():
-        raise DataError(
-            f"{path.name}: column loan_status, data row {_first_row(unknown)}: a status that is neither known as "
-            f"safe nor as risky ({int(unknown.sum())} rows in all). {_CURE}"
-        )
-    loans[LABEL] = _risk(loans[STATUS])
-    return loans
-
-
-def _add_age(loans: pd.DataFrame, as_of: int | None) -> str:
-    """Add the instalments due to the loans, and say in words what they were computed from."""
-    months = {name: _month_numbers(loans.pop(name)) for name in (ISSUED, SNAPSHOT, *DATES_OF_FILE) if name in loans}
-    if ISSUED in months:
-        loans[ISSUE_MONTH] = _first_days(months[ISSUED])
-
-    def latest(name: str) -> int | None:
-        return None if months[name].isna().all() else int(months[name].max())
-
-    source = choose_age_source({*months, *loans.columns}, latest, as_of)
-    if source.computed:
-        snapshot = months[SNAPSHOT] if source.snapshot is None else source.snapshot
-        age = snapshot - months[ISSUED]
-        term = loans["term"].astype(object).map(TERM_MONTHS).astype(float)
-        loans[AGE] = np.minimum(age.where(age >= 0), term)
-    elif AGE not in loans:
-        loans[AGE] = np.nan
-    return source.words
-
-
-def _month_numbers(texts: pd.Series) -> pd.Series:
-    """Number months such as Dec-2011, by the levels; NaN for what is none."""
-    numbers = {level: parse_month(level) for level in texts.cat.categories}
-    return texts.astype(object).map(numbers).astype(float)
+def _with_broken_rows(chunk: Chunk) -> pa.Table:
+    """Add the rows that could not be read, in their places, without values."""
+    if not chunk.broken:
+        return chunk.table
+    places = {place: row for row, place in enumerate(chunk.places.tolist())}
+    left_out = set(chunk.skipped)
+    rows = [places.get(place) for place in range(chunk.rows) if place not in left_out]
+    return chunk.table.take(pa.array(rows, pa.int64()))
 
 
 def _first_days(months: pd.Series) -> pd.Series:

@@ -285,7 +285,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
     """Train from the command line; the settings' names are the options'."""
     defaults = Settings()
     parser = argparse.ArgumentParser(prog=prog, description="Train, validate and package the model.")
-    parser.add_argument("--data", type=Path, help="a loan.csv, plain, .gz or .zip (default: LOAN_DATA, or data/loan)")
+    parser.add_argument(
+        "--data", type=Path, help="file or folder of loans, as scoring reads them (default: LOAN_DATA, or data/loan)"
+    )
     parser.add_argument("--output", type=Path, help="archive to write (default: the next free number)")
     parser.add_argument(
         "--as-of", help="month in which the loans were recorded, as 2016-01, if the file does not say it"

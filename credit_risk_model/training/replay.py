@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
 from credit_risk_model.schemas import CreditRisk
-from credit_risk_model.training.loans import ENDED_STATUSES, LABEL, STATUS
+from credit_risk_model.tables.columns import STATUS
+from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
 
 TIMES = 2
 """How often each ended loan is added. A third time changed no figure."""

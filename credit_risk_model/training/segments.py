@@ -8,9 +8,10 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.tables.columns import STATUS
 from credit_risk_model.training.figures import Interval, SegmentFigures, Segments
 from credit_risk_model.training.fitting import Probabilities, is_running, label
-from credit_risk_model.training.loans import ISSUE_MONTH, STATUS
+from credit_risk_model.training.loans import ISSUE_MONTH
 
 RULE_ARREARS = 1.5
 """The rule calls a loan risky that is this many instalments behind or more, and not repaid."""

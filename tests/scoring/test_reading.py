@@ -3,6 +3,7 @@ import gzip
 import io
 import math
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_file, "BLOCK_BYTES", 1000)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".csv.gz", ".zip"])
 @pytest.mark.parametrize("kaggle", [True, False])
 def test_kind_and_names_do_not_matter(suffix: str, kaggle: bool, loan: dict[str, Any], tmp_path: Path) -> None:
     """CSV, packed or not, and Parquet give the same rows, in Kaggle's columns or the contract's, among others."""
@@ -75,8 +76,39 @@ def test_kind_and_names_do_not_matter(suffix: str, kaggle: bool, loan: dict[str,
         pq.write_table(pa.Table.from_pylist([row]), path)
     else:
         text = to_csv([row]).encode()
-        path.write_bytes(gzip.compress(text) if suffix == ".csv.gz" else text)
+        if suffix == ".zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("loans/loans.csv", text)
+        else:
+            path.write_bytes(gzip.compress(text) if suffix == ".csv.gz" else text)
     assert read_rows(path, ("id",)) == [loan | {"id": "7"}]
+
+
+def test_locked_zip_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
+    """A zip with a password is told as such, not as damaged."""
+    path = tmp_path / "loans.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("loans.csv", to_csv([loan]))
+    content = bytearray(path.read_bytes())
+    for place in (content.index(b"PK\x03\x04") + 6, content.index(b"PK\x01\x02") + 8):
+        content[place] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"^loans\.zip: locked, or packed in an unusual way. Unpack it.$"):
+        open_source(path)
+
+
+def test_id_column_has_its_name_in_any_case(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A column that is read anyway is an id by the name that the file gives it."""
+    (row,) = read_rows(book(to_csv([loan | {"LOAN_STATUS": "Current"}])), ("LOAN_STATUS",))
+    assert row["loan_status"] == "Current"
+
+
+def test_rows_that_all_end_in_a_separator_are_whole(loan: dict[str, Any], book: Callable[[str], Path]) -> None:
+    """A comma at each row's end is no field too many; one at some rows' ends is."""
+    header, first, second, _ = to_csv([loan, loan | {"term": " 60 months"}]).split("\n")
+    assert [row["term"] for row in read_rows(book(f"{header}\n{first},\n{second},\n"))] == [" 36 months", " 60 months"]
+    (chunk,) = read(book(f"{header}\n{first},\n{second}\n"))
+    assert list(chunk.broken) == [0]
 
 
 def test_content_tells_the_kind(loan: dict[str, Any], tmp_path: Path) -> None:
