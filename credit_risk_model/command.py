@@ -33,6 +33,7 @@ COMMANDS = {
     "train": Command("Train, validate and package a model.", "credit_risk_model.training.pipeline", "training"),
     "serve": Command("Serve models over HTTP.", "credit_risk_model.service.__main__", "service"),
     "score": Command("Score a file of loans.", "credit_risk_model.scoring.__main__", "scoring"),
+    "convert": Command("Write a file of loans as Parquet.", "credit_risk_model.scoring.convert", "scoring"),
     "join": Command("Put the scores of all shards into one file.", "credit_risk_model.scoring.join", "scoring"),
     **{
         name: Command(words, "credit_risk_model.monitoring.__main__", is_one_of_several=True)

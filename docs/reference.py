@@ -35,6 +35,7 @@ PAGES = Path(__file__).with_name("reference")
 COMMANDS = {
     "credit_risk_model.service": "Serve",
     "credit_risk_model.scoring": "Score files",
+    "credit_risk_model.scoring.convert": "Convert to Parquet",
     "credit_risk_model.scoring.join": "Join shards",
     "credit_risk_model.monitoring": "Monitor",
     "credit_risk_model.monitoring drift": "",

@@ -27,9 +27,16 @@ from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.served import choose_archive
 from credit_risk_model.scoring.summary import Summary
-from credit_risk_model.scoring.writing import Rejects, check_output, open_scores, whole_files
+from credit_risk_model.scoring.writing import (
+    ROW_GROUP_ROWS,
+    Rejects,
+    check_apart,
+    check_output,
+    open_scores,
+    whole_files,
+)
 from credit_risk_model.tables.checking import check
-from credit_risk_model.tables.places import Place, identify, name_of, on_this_machine, suffix_of, with_suffix
+from credit_risk_model.tables.places import Place, name_of, on_this_machine, suffix_of, with_suffix
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.source import Shard, Source, Task
@@ -197,14 +204,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
 
 def _check(settings: Settings) -> None:
     check_output(settings.output)
-    paths = [settings.source, *settings.paths]
-    if len({identify(path) for path in paths}) < len(paths):
-        raise ConfigurationError("Source, output, rejects and summary must be different files: name each its own.")
-    if any(identify(path).startswith(f"{identify(settings.source)}/") for path in settings.paths):
-        raise ConfigurationError(
-            f"{name_of(settings.source)}: the scores would lie among the loans, and be read as such. Choose another "
-            "folder."
-        )
+    check_apart(settings.source, settings.paths)
     if not 1 <= settings.shard.number <= settings.shard.count:
         raise ConfigurationError(
             f"shard {settings.shard.number}/{settings.shard.count}: shards are counted from 1 to their number."
@@ -223,16 +223,19 @@ def _warn_of_idle_shards(settings: Settings, source: Source) -> None:
     name, shards = name_of(settings.source), settings.shard.count
     if source.pieces < shards:
         logger.warning(
-            "%s has pieces for %d of %d shards: the others have nothing to do. Write Parquet with more, smaller row "
-            "groups, or use fewer shards.",
+            "%s has pieces for %d of %d shards: the others have nothing to do. Make pieces of %s rows with: "
+            "credit-risk convert %s OUTPUT.parquet. Or use fewer shards.",
             name,
             source.pieces,
             shards,
+            f"{ROW_GROUP_ROWS:,}",
+            name,
         )
     elif shards > 1 and source.is_read_from_its_beginning:
         logger.warning(
-            "%s is CSV, of which each shard reads all that comes before it, too. Write it as Parquet, of which each "
-            "reads its own part only.",
+            "%s is CSV, of which each shard reads all that comes before it, too. Of Parquet each reads its own part "
+            "only: credit-risk convert %s OUTPUT.parquet",
+            name,
             name,
         )
 

@@ -16,10 +16,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.tables.places import Place, check_bucket, name_of, suffix_of, upload
+from credit_risk_model.tables.places import Place, check_bucket, identify, name_of, suffix_of, upload
 from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")
+ROW_GROUP_ROWS = 32_768
+"""Loans of a row group: a shard takes whole ones, so that they must be many; and each costs something."""
 
 
 class ScoreWriter(Protocol):
@@ -148,13 +150,41 @@ def open_scores(file: OutputFile, place: Place, schema: pa.Schema) -> Iterator[S
         schema: Its columns, and what a Parquet file carries besides.
     """
     writer = _CsvScores(file, schema) if suffix_of(place) == ".csv" else _ParquetScores(file, schema)
-    try:
+    with _closing(writer):
         yield writer
+
+
+@contextmanager
+def open_loans(file: OutputFile, schema: pa.Schema) -> Iterator["ParquetLoans"]:
+    """Begin a Parquet file of loans: `file` is what `whole_files` gives, `schema` has its columns."""
+    writer = ParquetLoans(file, schema)
+    with _closing(writer):
+        yield writer
+
+
+@contextmanager
+def _closing(writer: "ScoreWriter | ParquetLoans") -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         with contextlib.suppress(Exception):  # the file goes anyway; closing it now keeps it from doing so later
             writer.close()
         raise
     writer.close()
+
+
+def check_apart(source: Place, outputs: Sequence[Place]) -> None:
+    """Refuse to write over what is read, or among it.
+
+    Raises:
+        ConfigurationError: Two places are the same, or an output is in the source's folder.
+    """
+    if len({identify(place) for place in (source, *outputs)}) <= len(outputs):
+        raise ConfigurationError("All files that are read and written must be different files: name each its own.")
+    if any(identify(place).startswith(f"{identify(source)}/") for place in outputs):
+        raise ConfigurationError(
+            f"{name_of(source)}: the output would lie among the loans, and be read as such. Choose another folder."
+        )
 
 
 def check_output(place: Place) -> None:
@@ -174,6 +204,28 @@ class _ParquetScores:
         self._writer.write_table(scores, row_group_size=max(1, scores.num_rows))
 
     def close(self) -> None:
+        self._writer.close()
+
+
+class ParquetLoans:
+    """Takes tables of any size, and writes row groups of `ROW_GROUP_ROWS`."""
+
+    def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
+        """Begin a file of these columns."""
+        self._writer = pq.ParquetWriter(file, schema)
+        self._waiting = schema.empty_table()
+
+    def write(self, loans: pa.Table) -> None:
+        """Write some more rows."""
+        self._waiting = pa.concat_tables([self._waiting, loans])
+        while self._waiting.num_rows >= ROW_GROUP_ROWS:
+            self._writer.write_table(self._waiting.slice(0, ROW_GROUP_ROWS), ROW_GROUP_ROWS)
+            self._waiting = self._waiting.slice(ROW_GROUP_ROWS)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._waiting.num_rows:
+            self._writer.write_table(self._waiting)
         self._writer.close()
 
 

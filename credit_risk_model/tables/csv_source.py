@@ -1,5 +1,6 @@
 """Loans from CSV files."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from credit_risk_model.tables.columns import PERCENT_SIGN, Wanted, find_columns,
 from credit_risk_model.tables.csv_file import CsvFile, to_utf_8
 from credit_risk_model.tables.dialect import Dialect
 from credit_risk_model.tables.places import StoredFile
-from credit_risk_model.tables.source import Chunk, Shard, Source, Task
+from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk, Shard, Source, Task
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
 
 _NO_LOANS = (
@@ -70,7 +71,8 @@ class CsvSource(Source):
             self._own = range(1 << 62)
         else:
             raise ConfigurationError(
-                f"{name}: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet."
+                f"{name}: a gzip, zip or UTF-16 file can't be read in parts. Make Parquet of it: credit-risk convert "
+                f"{name} OUTPUT.parquet"
             )
 
     def tasks(self, *, as_they_are: bool = False) -> Iterator[Task]:
@@ -122,17 +124,22 @@ class CsvSource(Source):
     def _numeric(self) -> list[str]:
         return [name for name in (*_NUMERIC, *self._layout.wanted.numbers) if name in self._places]
 
+    @property
+    def schema(self) -> pa.Schema:
+        """All of the file's columns: numbers where they are read as such, else text."""
+        numeric = {self._places[name] for name in self._numeric}
+        kinds = [pa.float64() if place in numeric else pa.string() for place in range(len(self._header))]
+        return pa.schema(list(zip(_tell_apart(self._header), kinds, strict=True)))
+
     def _chunk_as_it_is(self, dialect: Dialect, block: bytes) -> Chunk:
         """Parse all columns as text, and put the numbers in that are read as such."""
-        chunk = self._chunk(dialect, block)
-        names = _tell_apart(self._header)
-        places = {name: place for place, name in enumerate(names)}
-        parsed = self._parse(dialect, to_utf_8(block)[0], dict.fromkeys(names, pa.string()), places)
+        chunk, (text, is_damaged) = self._chunk(dialect, block), to_utf_8(block)
+        places = {name: place for place, name in enumerate(self.schema.names)}
+        parsed = self._parse(dialect, text, dict.fromkeys(places, pa.string()), places)
         table = parsed.table.filter(pa.array(np.isin(parsed.places, chunk.places)))
         for name in self._numeric:
-            place = self._places[name]
-            table = table.set_column(place, names[place], chunk.table[name])
-        return replace(chunk, table=table)
+            table = table.set_column(self._places[name], self.schema[self._places[name]].name, chunk.table[name])
+        return replace(chunk, table=table, converted=Counter([NOT_IN_UTF_8] if is_damaged else []))
 
     def _skip_filled_up_lines(self, dialect: Dialect, block: bytes, chunk: Chunk) -> Chunk:
         """Skip lines that are no loans also where a spreadsheet has filled them up with separators."""

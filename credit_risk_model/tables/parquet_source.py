@@ -70,7 +70,9 @@ class ParquetSource(Source):
         schema = pq.read_schema(parts[0].file.path, filesystem=parts[0].file.filesystem)
         names = [*schema.names, *parts[0].keys]
         header = plain_names(names)
-        self._types = dict(zip(header, [*schema.types, *(key.type for key in parts[0].keys.values())], strict=True))
+        types = [*schema.types, *(key.type for key in parts[0].keys.values())]
+        self._schema = pa.schema(list(zip(names, types, strict=True)))
+        self._types = dict(zip(header, types, strict=True))
         self._names = dict(zip(header, names, strict=True))
         columns = find_columns(name, header, wanted, self._type_of)
         self._layout = find_layout(columns, header, wanted, self._find_latest, as_of)
@@ -133,6 +135,11 @@ class ParquetSource(Source):
             buffer_size=1 << 20,
         )
 
+    @property
+    def schema(self) -> pa.Schema:
+        """All of the file's columns, and those that its folders' names give."""
+        return self._schema
+
     def _type_of(self, column: str) -> pa.DataType:
         return self._types[column]
 
@@ -176,6 +183,11 @@ class ParquetSource(Source):
     def _chunk_as_it_is(self, part: Part, batch: pa.RecordBatch) -> Chunk:
         table = pa.table(batch)
         for name, key in part.keys.items():
-            if name not in table.column_names:
-                table = table.append_column(name, pa.repeat(key, batch.num_rows))
-        return Chunk(table)
+            table = table.append_column(name, pa.repeat(key, batch.num_rows))
+        try:
+            return Chunk(table.select(self.schema.names).cast(self.schema))
+        except (KeyError, pa.ArrowException):
+            raise DataError(
+                f"{self._name}: the columns of {part.file.name} are not those of {self._parts[0].file.name}, or two "
+                "have one name. Write all parts alike."
+            ) from None

@@ -24,6 +24,8 @@ from credit_risk_model.tables.columns import Layout
 from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.threads import map_in_order
 
+NOT_IN_UTF_8 = "text that is not in UTF-8"
+
 READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException)
 
 
@@ -104,6 +106,11 @@ class Source(ABC):
     _threads: int
 
     @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """All of the file's columns, as `tasks(as_they_are=True)` gives them."""
+
+    @property
     def age(self) -> str:
         """Where the instalments due come from, in words."""
         return self._layout.age.words
@@ -118,7 +125,7 @@ class Source(ABC):
 
         Args:
             as_they_are: Whether tables have all of the file's columns, by their own names, and values are not
-                converted, but for the numbers of CSV files.
+                converted. In CSV all columns are text, but for the numbers that are read.
         """
 
     @abstractmethod

@@ -5,6 +5,7 @@ The file is read as the scoring reads it: `tables` recognises its kind, its colu
 
 import hashlib
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from credit_risk_model.tables.ages import number_months
 from credit_risk_model.tables.columns import INSTALLMENT, STATUS, Wanted, check_months
 from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.reading import open_source
-from credit_risk_model.tables.source import Chunk, Source, Task
+from credit_risk_model.tables.source import Chunk, Source
 from credit_risk_model.tables.spellings import find_level, find_spelling
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, number_texts, one_array
 from credit_risk_model.tables.threads import map_in_order
@@ -100,7 +101,7 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
     threads = count_cores()
     source = open_source(path, as_of=as_of, threads=threads, wanted=_WANTED)
     table = _Table(path.name, source)
-    for chunk in map_in_order(_parse, source.tasks(), threads):
+    for chunk in map_in_order(methodcaller("parse"), source.tasks(), threads):
         table.add(chunk)
     return LoanBook(table.finish(), source.age, _is_synthetic(source))
 
@@ -112,10 +113,6 @@ def hash_file(path: Path) -> str:
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _parse(task: Task) -> Chunk:
-    return task.parse()
 
 
 def _is_synthetic(source: Source) -> bool:

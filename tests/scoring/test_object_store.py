@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
+from credit_risk_model.scoring.convert import convert
 from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.tables.places import StoredFile, check_bucket, identify, name_of, upload, with_suffix
@@ -131,6 +132,19 @@ def test_folder_in_a_store_is_read_in_shards_and_joined(
     assert store.read("joined.rejects.csv") == (tmp_path / "whole.rejects.csv").read_bytes()
 
 
+def test_loans_of_a_bucket_are_converted_into_it(store: Store, write_loans: WriteLoans, tmp_path: Path) -> None:
+    """The object is the file that a conversion on this machine writes; a failed one leaves no object."""
+    source = write_loans("loans.csv", 50_000)
+    convert(source, tmp_path / "loans.parquet")
+    convert(store.put(source, "loans.csv"), store.uri("loans.parquet"))
+    assert store.read("loans.parquet") == (tmp_path / "loans.parquet").read_bytes()
+    (tmp_path / "cut.csv").write_bytes((tmp_path / "loans.csv").read_bytes() + b'"')
+    uri = store.put(tmp_path / "cut.csv", "cut.csv")
+    with pytest.raises(DataError, match="a quote is opened that is not closed"):
+        convert(uri, store.uri("cut.parquet"))
+    assert "cut.parquet" not in store.sizes()
+
+
 def test_failed_run_leaves_the_store_as_it_was(store: Store, write_loans: WriteLoans, archive_path: Path) -> None:
     """Where too many rows are rejected, no object is written, and an earlier run's stays."""
     source = write_loans("loans.csv", 100, term={99: "soon"})
@@ -205,7 +219,7 @@ def test_store_that_does_not_answer_is_told(store: Store, tmp_path: Path) -> Non
 
 def test_scores_among_the_loans_are_refused(store: Store) -> None:
     """A bucket's folder is not scored into itself, nor an object into itself."""
-    with pytest.raises(ConfigurationError, match="loans: the scores would lie among the loans"):
+    with pytest.raises(ConfigurationError, match="loans: the output would lie among the loans"):
         score(Settings(store.uri("loans"), store.uri("loans/scores.csv")))
     with pytest.raises(ConfigurationError, match="must be different files"):
         score(Settings(store.uri("loans.csv"), "s3://bank/loans.csv"))

@@ -188,7 +188,8 @@ def test_gzip_has_no_shards(loan: dict[str, Any], tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(to_csv([loan]).encode()))
     with pytest.raises(
         ConfigurationError,
-        match=r"loans.csv.gz: a gzip or UTF-16 file can't be read in parts. Write it plainly in UTF-8, or as Parquet.$",
+        match=r"loans.csv.gz: a gzip, zip or UTF-16 file can't be read in parts. Make Parquet of it: "
+        r"credit-risk convert loans.csv.gz OUTPUT.parquet$",
     ):
         open_source(path, (), Shard(1, 2))
 

@@ -318,8 +318,8 @@ def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: 
     source = write_loans("loans.parquet", 100)
     done = run_scoring(source, "--output", tmp_path / "part.parquet", "--shard", "1/8")
     assert done.stderr.splitlines()[1] == (
-        "loans.parquet has pieces for 1 of 8 shards: the others have nothing to do. Write Parquet with more, smaller "
-        "row groups, or use fewer shards."
+        "loans.parquet has pieces for 1 of 8 shards: the others have nothing to do. Make pieces of 32,768 rows with: "
+        "credit-risk convert loans.parquet OUTPUT.parquet. Or use fewer shards."
     )
     assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
 
@@ -327,8 +327,8 @@ def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: 
 def test_shards_of_csv_are_told_what_they_cost(book: Path, run_scoring: RunScoring, tmp_path: Path) -> None:
     """That a shard of CSV reads all before it is said before the run, with the cure; a shard of Parquet does not."""
     warning = (
-        "loans.csv is CSV, of which each shard reads all that comes before it, too. Write it as Parquet, of which each "
-        "reads its own part only."
+        "loans.csv is CSV, of which each shard reads all that comes before it, too. Of Parquet each reads its own part "
+        "only: credit-risk convert loans.csv OUTPUT.parquet"
     )
     for suffix in ("csv", "parquet"):
         done = run_scoring(book / f"loans.{suffix}", "--output", tmp_path / "part.parquet", "--shard", "2/2")
