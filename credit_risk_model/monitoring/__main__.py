@@ -15,6 +15,7 @@ from credit_risk_model.drift.judging import compare
 from credit_risk_model.errors import CreditRiskError, ModelArchiveError
 from credit_risk_model.monitoring import drift, outcomes, replay
 from credit_risk_model.monitoring.page import page
+from credit_risk_model.tables.places import Place, name_of, to_place
 from credit_risk_model.whole_file import write_whole
 
 FAILED = 1
@@ -40,17 +41,20 @@ def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
     def add(name: str, run: Any, words: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=words)
-        scores = ", or a file of loans or of scores" if name == "drift" else ""
-        command.add_argument("log", type=Path, help=f"the decision log, as `decisions.file` names it{scores}")
+        # A log is of this machine. Tables may be in object stores.
+        kind, scores = (to_place, ", or a file of loans or of scores") if name == "drift" else (Path, "")
+        command.add_argument("log", type=kind, help=f"the decision log, as `decisions.file` names it{scores}")
         command.set_defaults(run=run)
         return command
 
     one = add("drift", find_drift, "Compare loans with those of the training, or of another file.")
-    one.add_argument("--against", type=Path, help="another log or file; without it the archive's reference")
+    one.add_argument("--against", type=to_place, help="another log or file; without it the archive's reference")
     one.add_argument(
         "--as-of", help="month in which a file's loans were recorded, as 2016-01, if the file does not say it"
     )
-    one.add_argument("--archive", type=Path, help="the archive; by default the package's own with the highest number")
+    one.add_argument(
+        "--archive", type=to_place, help="the archive; by default the package's own with the highest number"
+    )
     one.add_argument("--html", type=Path, help="page to write")
     one = add("verify", verify, "Check that no line of a decision log was changed, lost or added.")
     one.add_argument("--key-file", type=Path, required=True, help="the file of the log's key")
@@ -96,14 +100,14 @@ def verify(options: argparse.Namespace) -> int:
 
 def find_drift(options: argparse.Namespace) -> int:
     """Judge the loans of a log, or of a file of loans or of scores."""
-    archive = archives.read(options.archive or archives.newest())
+    archive = drift.read_archive(options.archive or archives.newest())
     if not archive.metadata.reference:
         raise ModelArchiveError("The archive has no reference to compare with: train again (`make train`).")
 
-    def count(path: Path) -> Counts:
-        if drift.is_table(path):
-            return drift.count_table(path, archive, options.as_of)
-        return drift.count_log(decisions.records(_files(path)), archive)
+    def count(place: Place) -> Counts:
+        if drift.is_table(place):
+            return drift.count_table(place, archive, options.as_of)
+        return drift.count_log(decisions.records(_files(Path(place))), archive)
 
     counts = count(options.log)
     against = None if options.against is None else count(options.against)
@@ -111,15 +115,15 @@ def find_drift(options: argparse.Namespace) -> int:
     rows = [finding.describe(reference.age) for reference, findings in compared for finding in findings]
     drifted = [finding for _, findings in compared for finding in findings if finding.drifted]
     if not rows:
-        raise DecisionLogError(f"{options.log}: there are no loans to compare.")
+        raise DecisionLogError(f"{name_of(options.log)}: there are no loans to compare.")
     _print({"drifted": bool(drifted), "model_version": archive.metadata.model_version, "features": rows})
-    words = f"archive {archive.metadata.model_version}" if options.against is None else options.against.name
+    words = f"archive {archive.metadata.model_version}" if options.against is None else name_of(options.against)
     told = [f"{len(drifted)} of {len(rows)} comparisons found drift. PSI says how much, the statistic whether."]
     pictures = [
         drift.draw(reference, counts[reference.age], None if against is None else against[reference.age])
         for reference, _ in compared
     ]
-    _write_page(options.html, f"{options.log.name}, compared with {words}", told, rows, pictures)
+    _write_page(options.html, f"{name_of(options.log)}, compared with {words}", told, rows, pictures)
     return FOUND_WRONG if drifted else 0
 
 

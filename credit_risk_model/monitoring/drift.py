@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.drift.counting import Counted, Counts, LoanCount
@@ -12,6 +14,7 @@ from credit_risk_model.drift.judging import smoothed_shares
 from credit_risk_model.drift.reference import SCORE, ZONE, Reference
 from credit_risk_model.errors import DataError, MissingPackageError
 from credit_risk_model.schemas import Caution, CreditRiskModelInput
+from credit_risk_model.tables.places import Place, name_of, suffix_of
 
 TABLES = (".parquet", ".csv")
 _COLUMNS = [SCORE, "cautions"]
@@ -34,21 +37,39 @@ def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
     return {age: count.read() for age, count in counts.items()}
 
 
-def is_table(path: Path) -> bool:
-    """Say whether this is a file or a folder of loans or of scores; a log is lines of JSON."""
-    if path.suffix in TABLES or path.is_dir():
+def read_archive(place: Place) -> Archive:
+    """Read an archive, wherever it is."""
+    if isinstance(place, Path):
+        return archives.read(place)
+    _, stores = _import_tables(place)
+    with stores.on_this_machine(place) as path:
+        return archives.read(path)
+
+
+def is_table(place: Place) -> bool:
+    """Say whether this is a file or a folder of loans or of scores; a log is lines of JSON of this machine.
+
+    Raises:
+        DecisionLogError: It is a log in an object store.
+    """
+    if suffix_of(place) in TABLES:
         return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(1) not in _BEGINNINGS_OF_LOGS
+    if isinstance(place, Path):
+        if not place.is_file():
+            return place.is_dir()
+        with place.open("rb") as file:
+            return file.read(1) not in _BEGINNINGS_OF_LOGS
+    _, stores = _import_tables(place)
+    if stores.StoredFile.at(place).begins_with(b"{"):
+        raise DecisionLogError(f"{name_of(place)}: a decision log, which is read on this machine. Fetch it first.")
+    return True
 
 
-def count_table(path: Path, archive: Archive, as_of: str | None = None) -> Counts:
+def count_table(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
     """Count the loans of a file of scores by their probability, those of a file of loans by their fields, too.
 
     Args:
-        path: Scores as the scoring writes them, or loans that it reads: they are scored on the way, in flat memory.
+        place: Scores as the scoring writes them, or loans that it reads: they are scored on the way, in flat memory.
         archive: What they are scored by, and whose bins they are counted into.
         as_of: Month in which the loans were recorded, as 2016-01, for files that do not say it.
 
@@ -57,19 +78,27 @@ def count_table(path: Path, archive: Archive, as_of: str | None = None) -> Count
         ConfigurationError: `as_of` is no month.
         MissingPackageError: What scores files is not installed.
     """
+    counting, stores = _import_tables(place)
+    stored = stores.StoredFile.at(place)
+    return _count_scores(stored, archive) if _holds_scores(stored) else counting.count_file(place, archive, as_of)
+
+
+def _import_tables(place: Place) -> tuple[ModuleType, ModuleType]:
+    """Import what counts the loans of tables, and what reaches object stores."""
     try:
-        from credit_risk_model.scoring.counting import count_file  # noqa: PLC0415  # a log needs none of it
+        from credit_risk_model.scoring import counting  # noqa: PLC0415  # a log needs none of it
+        from credit_risk_model.tables import stores  # noqa: PLC0415
     except ModuleNotFoundError:
         raise MissingPackageError(
-            f"{path.name}: a table, which needs what scores files: pip install 'credit-risk-model[scoring]'."
+            f"{name_of(place)}: a table, which needs what scores files: pip install 'credit-risk-model[scoring]'."
         ) from None
-    return _count_scores(path, archive) if _holds_scores(path) else count_file(path, archive, as_of)
+    return counting, stores
 
 
-def _count_scores(path: Path, archive: Archive) -> Counts:
+def _count_scores(stored: Any, archive: Archive) -> Counts:
     import numpy as np  # noqa: PLC0415
 
-    table = _read_scores(path)
+    table = _read_scores(stored)
     probability = table[SCORE].to_numpy()
     unknown = np.array(
         [Caution.INSTALMENTS_DUE_MISSING.value in cautions for cautions in table["cautions"].to_pylist()]
@@ -88,31 +117,34 @@ def _count_scores(path: Path, archive: Archive) -> Counts:
     return counts
 
 
-def _holds_scores(path: Path) -> bool:
+def _holds_scores(stored: Any) -> bool:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv, parquet  # noqa: PLC0415
 
     try:
-        schema = csv.open_csv(path).schema if path.suffix == ".csv" else parquet.read_schema(path)
+        if stored.name.endswith(".csv"):
+            schema = csv.open_csv(stored.open()).schema
+        else:
+            schema = parquet.read_schema(stored.path, filesystem=stored.filesystem)
     except (OSError, pa.ArrowException):  # whoever reads loans says what is wrong
         return False
     return SCORE in schema.names
 
 
-def _read_scores(path: Path) -> Any:
+def _read_scores(stored: Any) -> Any:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv, parquet  # noqa: PLC0415
 
     try:
-        if path.suffix == ".parquet":
-            table = parquet.read_table(path, columns=_COLUMNS)
+        if stored.name.endswith(".parquet"):
+            table = parquet.read_table(stored.path, columns=_COLUMNS, filesystem=stored.filesystem)
         else:
             types = {SCORE: pa.float64(), "cautions": pa.string()}
             options = csv.ConvertOptions(column_types=types, include_columns=_COLUMNS)
-            table = csv.read_csv(path, convert_options=options)
+            table = csv.read_csv(stored.open(), convert_options=options)
         table = table.cast(pa.schema([(SCORE, pa.float64()), ("cautions", pa.string())]))
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise DataError(f"{path.name}: holds no scores ({str(error).splitlines()[0][:200]}).") from None
+        raise DataError(f"{stored.name}: holds no scores ({str(error).splitlines()[0][:200]}).") from None
     return table
 
 

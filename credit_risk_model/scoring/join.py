@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from credit_risk_model.errors import ConfigurationError, CreditRiskError, DataError
 from credit_risk_model.scoring.provenance import read_run, sort_parts
 from credit_risk_model.scoring.writing import check_output, open_scores, whole_files
-from credit_risk_model.tables.places import Place, StoredFile, name_of, suffix_of, to_place
+from credit_risk_model.tables.places import Place, name_of, suffix_of, to_place
+from credit_risk_model.tables.stores import StoredFile
 
 logger = logging.getLogger(__name__)
 

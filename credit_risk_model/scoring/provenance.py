@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from credit_risk_model.errors import DataError
-from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.stores import StoredFile
 
 _KEY = b"credit_risk_run"
 _END_BYTES = 1 << 16

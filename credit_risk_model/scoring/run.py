@@ -36,10 +36,11 @@ from credit_risk_model.scoring.writing import (
     whole_files,
 )
 from credit_risk_model.tables.checking import check
-from credit_risk_model.tables.places import Place, name_of, on_this_machine, suffix_of, with_suffix
+from credit_risk_model.tables.places import Place, name_of, suffix_of, with_suffix
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.scale import count_small_values, refuse_wrong_scales
 from credit_risk_model.tables.source import Shard, Source, Task
+from credit_risk_model.tables.stores import on_this_machine
 from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.tables.places import Place, check_bucket, identify, name_of, suffix_of, upload
+from credit_risk_model.tables.places import Place, identify, name_of, suffix_of
+from credit_risk_model.tables.stores import check_bucket, upload
 from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.tables.dialect import find_dialect
-from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.records import find_end_of_records
 from credit_risk_model.tables.source import READ_ERRORS, unreadable
+from credit_risk_model.tables.stores import StoredFile
 
 BLOCK_BYTES = 1 << 22
 """Bytes of a block."""

@@ -16,8 +16,8 @@ from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.tables.columns import PERCENT_SIGN, Wanted, find_columns, find_layout
 from credit_risk_model.tables.csv_file import CsvFile, to_utf_8
 from credit_risk_model.tables.dialect import Dialect
-from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk, Shard, Source, Task
+from credit_risk_model.tables.stores import StoredFile
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
 
 _NO_LOANS = (

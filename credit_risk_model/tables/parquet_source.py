@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, plain_names
-from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
+from credit_risk_model.tables.stores import StoredFile
 from credit_risk_model.tables.texts import is_text
 
 CHUNK_ROWS = 16_384

@@ -9,8 +9,9 @@ from credit_risk_model.loan_age import parse_as_of
 from credit_risk_model.tables.columns import Wanted, plain_names
 from credit_risk_model.tables.csv_source import CsvSource
 from credit_risk_model.tables.parquet_source import ParquetSource, Part, find_parts
-from credit_risk_model.tables.places import Place, StoredFile
+from credit_risk_model.tables.places import Place
 from credit_risk_model.tables.source import READ_ERRORS, Shard, Source, unreadable
+from credit_risk_model.tables.stores import StoredFile
 
 OUTPUT_COLUMNS = ("row", "risk_probability", "credit_risk", "cautions", "model_version")
 _PARQUET = b"PAR1"

@@ -21,7 +21,7 @@ from credit_risk_model.errors import DataError
 from credit_risk_model.loan_age import SNAPSHOT
 from credit_risk_model.tables.ages import find_latest
 from credit_risk_model.tables.columns import Layout
-from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.stores import StoredFile
 from credit_risk_model.tables.threads import map_in_order
 
 NOT_IN_UTF_8 = "text that is not in UTF-8"

@@ -22,10 +22,10 @@ from credit_risk_model.loan_age import ISSUED
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.tables.ages import number_months
 from credit_risk_model.tables.columns import INSTALLMENT, STATUS, Wanted, check_months
-from credit_risk_model.tables.places import StoredFile
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.source import Chunk, Source
 from credit_risk_model.tables.spellings import find_level, find_spelling
+from credit_risk_model.tables.stores import StoredFile
 from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, number_texts, one_array
 from credit_risk_model.tables.threads import map_in_order
 from credit_risk_model.training.synthetic.layout import ADDRESS

@@ -16,11 +16,14 @@ from moto.server import ThreadedMotoServer
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
+from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG
+from credit_risk_model.monitoring.__main__ import main as monitor
 from credit_risk_model.scoring.convert import convert
 from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.tables.places import StoredFile, check_bucket, identify, name_of, upload, with_suffix
+from credit_risk_model.tables.places import identify, name_of, with_suffix
 from credit_risk_model.tables.source import Shard
+from credit_risk_model.tables.stores import StoredFile, check_bucket, upload
 
 ROOT = Path(__file__).parents[2]
 WriteLoans = Callable[..., Path]
@@ -132,6 +135,51 @@ def test_folder_in_a_store_is_read_in_shards_and_joined(
     assert store.read("joined.rejects.csv") == (tmp_path / "whole.rejects.csv").read_bytes()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_drift_of_a_buckets_loans_and_scores_is_that_of_local_ones(
+    suffix: str,
+    *,
+    store: Store,
+    write_loans: WriteLoans,
+    archive_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Loans, scores, what they are compared with and the archive may all be objects."""
+
+    def told(*arguments: str | Path, archive: str | Path = archive_path, status: int = FOUND_WRONG) -> dict[str, Any]:
+        assert monitor(["drift", *map(str, arguments), "--archive", str(archive)]) == status
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    loans, scores = write_loans(f"loans.{suffix}", 3000), tmp_path / f"scores.{suffix}"
+    score(Settings(loans, scores, archive=str(archive_path)))
+    uri, archive = store.put(loans, loans.name), store.put(archive_path, "models/1.zip")
+    uri_of_scores = store.put(scores, scores.name)
+    assert told(uri, archive=archive) == told(loans)
+    assert told(uri_of_scores) == told(scores)
+    assert told(scores, "--against", uri_of_scores, status=0) == told(scores, "--against", scores, status=0)
+    (tmp_path / "parts").mkdir()
+    shutil.move(loans, tmp_path / "parts" / loans.name)
+    assert told(store.put(tmp_path / "parts", "parts"), archive=archive) == told(tmp_path / "parts")
+
+
+def test_what_drift_can_not_take_from_a_bucket_is_told(
+    store: Store, archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A decision log is read on this machine; what is missing is named without what else its URI says."""
+    (tmp_path / "log.jsonl").write_text("{}")
+    for uri, words in {
+        store.put(tmp_path / "log.jsonl", "log.jsonl"): "log.jsonl: a decision log, which is read on this machine.",
+        store.uri("none.csv"): "none.csv: no such file.",
+        store.uri("none"): "none: no such file.",
+    }.items():
+        assert monitor(["drift", uri, "--archive", str(archive_path)]) == FAILED
+        assert capsys.readouterr().err.startswith(words)
+    assert monitor(["drift", store.uri("none.csv"), "--archive", store.uri("9.zip")]) == FAILED
+    assert capsys.readouterr().err.startswith("9.zip: can't be fetched")
+
+
 def test_loans_of_a_bucket_are_converted_into_it(store: Store, write_loans: WriteLoans, tmp_path: Path) -> None:
     """The object is the file that a conversion on this machine writes; a failed one leaves no object."""
     source = write_loans("loans.csv", 50_000)
@@ -164,7 +212,7 @@ def test_part_of_an_object_is_never_seen(number: signal.Signals, store: Store, t
         file.truncate(size)
     program = f"""
 from pathlib import Path
-from credit_risk_model.tables.places import upload
+from credit_risk_model.tables.stores import upload
 upload(Path({str(path)!r}), {store.uri(name)!r})
 """
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.scoring.join import join
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
-from credit_risk_model.tables.places import StoredFile
+from credit_risk_model.tables.stores import StoredFile
 
 SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "credit_risk": ["risky", "safe"]})
 

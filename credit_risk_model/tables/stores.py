@@ -1,0 +1,131 @@
+"""Files where they are: on this machine, or in a store that Arrow's filesystems reach."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import pyarrow as pa
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+
+from credit_risk_model.errors import ConfigurationError, ModelArchiveError
+from credit_risk_model.tables.places import Place, identify
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file, or a folder, of one of Arrow's filesystems."""
+
+    filesystem: Any
+    path: str
+
+    @classmethod
+    def at(cls, place: Place) -> Self:
+        """Find the filesystem of a place.
+
+        Raises:
+            ConfigurationError: Arrow reaches none for such a URI.
+        """
+        if isinstance(place, Path):
+            return cls(LocalFileSystem(), str(place))
+        try:
+            filesystem, path = FileSystem.from_uri(place)
+        except (OSError, ValueError, pa.ArrowException, ImportError) as error:
+            reason = str(error).splitlines()[0].replace(place, "its URI")  # which may hold a key
+            raise ConfigurationError(f"{identify(place)}: can't be reached ({reason}).") from None
+        return cls(filesystem, path.rstrip("/"))
+
+    @property
+    def name(self) -> str:
+        """The file's name, without its folder."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return int(self.filesystem.get_file_info(self.path).size)
+
+    @property
+    def is_in_store(self) -> bool:
+        """Whether it is an object, which is there once all of it is."""
+        return self.filesystem.type_name in ("s3", "gcs")
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return bool(self.filesystem.get_file_info(self.path).type == FileType.Directory)
+
+    def open(self) -> Any:
+        """Open it to be read from any place."""
+        return self.filesystem.open_input_file(self.path)
+
+    def begins_with(self, beginning: bytes) -> bool:
+        """Whether it is a file with these first bytes; no folder is, nor what is not there or can't be read."""
+        try:
+            with self.open() as file:
+                return bool(file.read(len(beginning)) == beginning)
+        except (OSError, pa.ArrowException):
+            return False
+
+    def files(self) -> list[Self]:
+        """Return a folder's files in the order of their names, without those that Spark keeps for itself."""
+        found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
+        paths = [PurePosixPath(each.path) for each in found if each.type == FileType.File]
+        return [
+            type(self)(self.filesystem, str(path))
+            for path in sorted(paths)
+            if not any(part.startswith(("_", ".")) for part in path.relative_to(self.path).parts)
+        ]
+
+
+@contextmanager
+def on_this_machine(place: Place) -> Iterator[Path]:
+    """Return the path of a file, of one that is elsewhere that of a copy, which is gone afterwards.
+
+    Raises:
+        ModelArchiveError: It can't be fetched.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    stored = StoredFile.at(place)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / stored.name
+        try:
+            with stored.open() as file:
+                copy.write_bytes(file.read())
+        except (OSError, pa.ArrowException) as error:
+            raise ModelArchiveError(f"{stored.name}: can't be fetched ({str(error).splitlines()[0]}).") from None
+        yield copy
+
+
+def check_bucket(place: Place) -> None:
+    """Refuse a place in a bucket that there is not, before the work is done that would be lost.
+
+    Raises:
+        ConfigurationError: There is no such bucket, or it can't be asked for.
+    """
+    stored = StoredFile.at(place)
+    bucket = stored.path.partition("/")[0]
+    if stored.is_in_store:
+        try:
+            found = stored.filesystem.get_file_info(bucket).type != FileType.NotFound
+        except OSError as error:
+            raise ConfigurationError(f"{bucket}: can't be reached ({str(error).splitlines()[0]}).") from None
+        if not found:
+            raise ConfigurationError(f"{bucket}: no such bucket. Make it, or name another.")
+
+
+def upload(path: Path, place: Place) -> None:
+    """Copy a file to where it is to be, whole or not at all.
+
+    A store completes an object when its last byte is there. Elsewhere it gets its name then. Arrow does it in one call,
+    which no signal interrupts: a stream that is dropped half-way would be completed as it is.
+    """
+    stored = StoredFile.at(place)
+    target = stored.path if stored.is_in_store else f"{stored.path}.unfinished"
+    copy_files(str(path), target, source_filesystem=LocalFileSystem(), destination_filesystem=stored.filesystem)
+    if not stored.is_in_store:
+        stored.filesystem.move(target, stored.path)
