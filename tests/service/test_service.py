@@ -12,6 +12,7 @@ import yaml
 from conftest import CONFIGURATION, FRAMEWORK, ROOT, Service
 
 from credit_risk_model import __version__, archive
+from credit_risk_model.features import CONTRACT_FEATURES, Feature
 from credit_risk_model.schemas import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
@@ -122,6 +123,28 @@ def test_bad_field_is_a_400_that_names_it(service: Service, change: dict[str, An
     (message,) = answer.json()["messages"]
     assert answer.json()["type"] == "ValidationError"
     assert f"'body, {named}'" in message
+
+
+SPELLED_OTHERWISE = {
+    "term": "36",
+    "home_ownership": "rent",
+    "employment_length": "10+ yrs",
+    "loan_purpose": "Debt Consolidation",
+    "verification_status": "VERIFIED",
+}
+"""Texts that files may have for a level."""
+
+
+@pytest.mark.parametrize("feature", [each for each in CONTRACT_FEATURES if each.levels], ids=lambda each: each.name)
+def test_level_that_is_spelled_otherwise_is_told_all_that_are_allowed(service: Service, feature: Feature) -> None:
+    """What a file may have for a level is refused, and the message quotes each level with its spaces."""
+    quoted = [f"'{level}'" for level in feature.levels]
+    answer = post(service, {**EXAMPLE_LOAN, feature.name: SPELLED_OTHERWISE[feature.name]})
+    told = f"Input should be {', '.join(quoted[:-1])} or {quoted[-1]}."
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"type": "ValidationError", "messages": [f"Field 'body, {feature.name}' has error 'enum', {told}"]},
+    )
 
 
 def test_missing_fields_are_a_400_that_names_each(service: Service) -> None:
