@@ -100,7 +100,9 @@ class CsvFile:
     def _open_zip(self, file: IO[bytes]) -> IO[bytes]:
         archive = zipfile.ZipFile(file)
         # macOS puts a file of its own beside each, in a folder of that name.
-        names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
+        names = [
+            name for name in archive.namelist() if name.lower().endswith(".csv") and not name.startswith("__MACOSX/")
+        ]
         if len(names) != 1:
             raise DataError(f"{self.name}: holds {len(names)} CSV files, one is needed. Unpack it.")
         try:

@@ -43,12 +43,7 @@ def open_source(
     """
     month, ids = parse_as_of(as_of), tuple(plain_names(ids))
     wanted = replace(wanted or Wanted(), ids=ids)
-    for column in ids:
-        taken = OUTPUT_COLUMNS + tuple(text for feature in CONTRACT_FEATURES for text in (feature.name, feature.column))
-        if column in taken or ids.count(column) > 1:
-            raise ConfigurationError(
-                f"{column} can't be an id column: it is one already, or the contract's or the output's."
-            )
+    _check_ids(ids)
     shard, stored = shard or Shard(), StoredFile.at(place)
     name = stored.name
     try:
@@ -58,13 +53,7 @@ def open_source(
         files = stored.files() if is_folder else [stored]
         if not files:
             raise DataError(f"{name}: a folder without a file of loans. Name a file, or a folder that has some.")
-        first, *others = files
-        is_parquet = _is_parquet(first)
-        for file in others:
-            if _is_parquet(file) != is_parquet:
-                told = (f"{file.name} is not Parquet, {first.name} is", f"{file.name} is Parquet, {first.name} is not")
-                raise DataError(f"{name}: {told[not is_parquet]}. Keep files of one kind in a folder.")
-        if is_parquet:
+        if _are_parquet(name, files):
             parts = find_parts(stored, files) if is_folder else [Part(stored, {})]
             return ParquetSource(name, parts, wanted, shard, as_of=month, threads=threads)
         return CsvSource(name, files, wanted, shard, as_of=month, threads=threads)
@@ -72,6 +61,26 @@ def open_source(
         raise DataError(f"{name}: no such file.") from None
     except READ_ERRORS as error:
         raise unreadable(name, error) from None
+
+
+def _check_ids(ids: tuple[str, ...]) -> None:
+    taken = OUTPUT_COLUMNS + tuple(text for feature in CONTRACT_FEATURES for text in (feature.name, feature.column))
+    for column in ids:
+        if column in taken or ids.count(column) > 1:
+            raise ConfigurationError(
+                f"{column} can't be an id column: it is one already, or the contract's or the output's."
+            )
+
+
+def _are_parquet(name: str, files: list[StoredFile]) -> bool:
+    """Say whether all are; raise DataError where some are and some are not."""
+    first, *others = files
+    is_parquet = _is_parquet(first)
+    for file in others:
+        if _is_parquet(file) != is_parquet:
+            told = (f"{file.name} is not Parquet, {first.name} is", f"{file.name} is Parquet, {first.name} is not")
+            raise DataError(f"{name}: {told[not is_parquet]}. Keep files of one kind in a folder.")
+    return is_parquet
 
 
 def _is_parquet(stored: StoredFile) -> bool:

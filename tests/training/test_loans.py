@@ -15,6 +15,7 @@ import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.scoring.convert import convert
 from credit_risk_model.tables import csv_file
 from credit_risk_model.training import loans
 
@@ -505,4 +506,6 @@ def test_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_synthetic_book_is_known(book_path: Path, tmp_path: Path) -> None:
     """A synthetic loan book is recognised by its content, whatever its name."""
     assert loans.read_loans(book_path).synthetic
+    convert(book_path, tmp_path / "book.parquet")
+    assert loans.read_loans(tmp_path / "book.parquet").synthetic
     assert not loans.read_loans(write(tmp_path / "synthetic.csv", {})).synthetic
