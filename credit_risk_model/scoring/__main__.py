@@ -2,19 +2,12 @@
 
 import argparse
 import logging
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
-
-import pyarrow as pa
-from tqdm import tqdm
 
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.scoring.attended import SIGNALLED, Interrupted, Progress, interruptible
 from credit_risk_model.scoring.run import REJECTS, Settings, score
 from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.tables.checking import UNKNOWN_LEVEL
@@ -25,26 +18,17 @@ from credit_risk_model.tables.source import Shard
 logger = logging.getLogger(__name__)
 
 FAILED = 1
-SIGNALLED = 128
-_SECONDS_BETWEEN_LINES = 30
-
-
-class _Interrupted(BaseException):
-    """A signal asks the process to end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.scoring") -> int:
     """Score a file; give the exit code."""
     options = _parse(arguments, prog)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    progress = _Progress()
+    progress = Progress()
     try:
-        with _interruptible(), progress:
+        with interruptible(), progress:
             summary = score(Settings(**vars(options)), progress.update)
-    except _Interrupted as interruption:
+    except Interrupted as interruption:
         logger.error(
             "Interrupted after %s rows: nothing was written, and no part of it is left. Run the same command again; "
             "with --shard 1/8 to 8/8 it can be done in parts, of which the finished ones stay.",
@@ -56,22 +40,6 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
         return FAILED
     _report(summary)
     return summary.exit_code
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let the signals that ask a process to end raise `_Interrupted`."""
-    pa.enable_signal_handlers(False)  # they are handled here, not by what is being read at the moment
-    former = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _: object) -> NoReturn:
-    raise _Interrupted(number)
 
 
 def _report(summary: Summary) -> None:
@@ -100,37 +68,6 @@ def _known_levels(reason: str) -> str:
         if reason == f"{feature.name}: {UNKNOWN_LEVEL}":
             return f" (known: {', '.join(map(repr, feature.levels))})"
     return ""
-
-
-class _Progress:
-    """Rows a second and the time that is left: a bar on a terminal, a line now and then in a log."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def __enter__(self) -> None:
-        """Draw the bar."""
-        self._bar = tqdm(unit="rows", unit_scale=True, disable=None, leave=False)
-        self._begin = self._told = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def update(self, rows: int, done: float) -> None:
-        """Take note of more rows; how many there are in all is estimated from the share that is done."""
-        self.rows += rows
-        self._bar.total = round(self.rows / done)
-        self._bar.update(rows)
-        now = time.monotonic()
-        if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES and done < 1:
-            self._told, seconds = now, now - self._begin
-            logger.info(
-                "%s rows (%.0f %%), %s rows/s, %.0f s left.",
-                f"{self.rows:,}",
-                100 * done,
-                f"{self.rows / seconds:,.0f}",
-                seconds / done - seconds,
-            )
 
 
 def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:

@@ -9,16 +9,17 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import methodcaller
 
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import ConfigurationError, CreditRiskError
+from credit_risk_model.scoring.attended import SIGNALLED, Interrupted, Progress, interruptible
 from credit_risk_model.scoring.writing import check_apart, open_loans, whole_files
 from credit_risk_model.tables.columns import INSTALLMENT, Wanted
 from credit_risk_model.tables.places import Place, name_of, suffix_of, to_place
 from credit_risk_model.tables.reading import open_source
-from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk
+from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk, Task
 from credit_risk_model.tables.threads import map_in_order
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,16 @@ class Converted:
         self.found += chunk.converted
 
 
-def convert(source: Place, output: Place) -> Converted:
+def convert(
+    source: Place, output: Place, progress: Callable[[int, float], object] = lambda rows, done: None
+) -> Converted:
     """Write a file of loans as Parquet, whole or not at all.
 
     Args:
         source: What the scoring reads: CSV, plain, gzip or zip, or Parquet, or a folder of such files.
         output: A name in `.parquet`. It has all columns of the source. Of CSV the numbers that are read are numbers,
             and all else is text as it stands.
+        progress: Called after each chunk with its number of rows and the share of the work that is done.
 
     Raises:
         DataError: The source can't be read or lacks a column, or the output can't be written.
@@ -71,10 +75,15 @@ def convert(source: Place, output: Place) -> Converted:
     threads, converted = count_cores(), Converted()
     opened = open_source(source, threads=threads, wanted=Wanted(numbers=(INSTALLMENT,)))
     with whole_files(output) as (file,), open_loans(file, opened.schema) as loans:
-        for chunk in map_in_order(methodcaller("parse"), opened.tasks(as_they_are=True), threads):
+        for chunk, done in map_in_order(_parse, opened.tasks(as_they_are=True), threads):
             loans.write(chunk.table)
             converted.add(chunk)
+            progress(chunk.rows, done)
     return converted
+
+
+def _parse(task: Task) -> tuple[Chunk, float]:
+    return task.parse(), task.done
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.scoring.convert") -> int:
@@ -83,15 +92,20 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
         prog=prog,
         description="Write a file of loans as Parquet, with all its columns.",
         epilog=f"Exit codes: 0 all is written; 1 an error, nothing is written; 2 a wrong option; {LEFT_OUT} rows with "
-        "another number of fields than the header were left out, the others are written.",
+        "another number of fields than the header were left out, the others are written; 128 + the signal's number "
+        "where one ended it.",
     )
     parser.add_argument("source", type=to_place, help="CSV, plain, gzip or zip, or Parquet, or a folder of such files")
     parser.add_argument("output", type=to_place, help="what to write: a name in .parquet")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    begin = time.monotonic()
+    begin, progress = time.monotonic(), Progress()
     try:
-        converted = convert(options.source, options.output)
+        with interruptible(), progress:
+            converted = convert(options.source, options.output, progress.update)
+    except Interrupted as interruption:
+        logger.error("Interrupted after %s rows: nothing was written, and no part of it is left.", f"{progress.rows:,}")
+        return SIGNALLED + interruption.number
     except CreditRiskError as error:
         logger.error("%s", error)
         return 1

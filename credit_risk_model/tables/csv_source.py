@@ -134,11 +134,12 @@ class CsvSource(Source):
     def _chunk_as_it_is(self, dialect: Dialect, block: bytes) -> Chunk:
         """Parse all columns as text, and put the numbers in that are read as such."""
         chunk, (text, is_damaged) = self._chunk(dialect, block), to_utf_8(block)
-        places = {name: place for place, name in enumerate(self.schema.names)}
+        names = self.schema.names
+        places = {name: place for place, name in enumerate(names)}
         parsed = self._parse(dialect, text, dict.fromkeys(places, pa.string()), places)
         table = parsed.table.filter(pa.array(np.isin(parsed.places, chunk.places)))
         for name in self._numeric:
-            table = table.set_column(self._places[name], self.schema[self._places[name]].name, chunk.table[name])
+            table = table.set_column(self._places[name], names[self._places[name]], chunk.table[name])
         return replace(chunk, table=table, converted=Counter([NOT_IN_UTF_8] if is_damaged else []))
 
     def _skip_filled_up_lines(self, dialect: Dialect, block: bytes, chunk: Chunk) -> Chunk:

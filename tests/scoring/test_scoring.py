@@ -377,6 +377,21 @@ def test_interrupted_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_conversion_leaves_nothing(number: signal.Signals, book: Path, tmp_path: Path) -> None:
+    """A conversion that is interrupted ends as a scoring does."""
+    module = "credit_risk_model.scoring.convert"
+    line = [sys.executable, "-m", module, str(book / "loans.csv"), str(tmp_path / "loans.parquet")]
+    with on_a_terminal(line) as (process, reader):
+        os.read(reader, 1)
+        process.send_signal(number)
+        text = read_all(reader)
+        assert process.wait() == 128 + number
+    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written, and no part of it is left\.", text)
+    assert "Traceback" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("source", ["csv", "parquet"])
 def test_killed_shard_runs_again(
     source: str, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path

@@ -12,7 +12,8 @@ from credit_risk_model import archive
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.monitoring.__main__ import FOUND_WRONG
 from credit_risk_model.monitoring.__main__ import main as monitor
-from credit_risk_model.scoring import __main__ as command
+from credit_risk_model.scoring import attended
+from credit_risk_model.scoring.__main__ import main
 from credit_risk_model.scoring.run import Settings, score
 
 WriteLoans = Callable[..., Path]
@@ -127,9 +128,9 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(
     caplog.set_level(logging.INFO)
     told = []
     for seconds in (0, 3600):
-        monkeypatch.setattr(command, "_SECONDS_BETWEEN_LINES", seconds)
+        monkeypatch.setattr(attended, "_SECONDS_BETWEEN_LINES", seconds)
         caplog.clear()
-        assert command.main(line) == 3
+        assert main(line) == 3
         told.append([text for text in caplog.messages if text.endswith(" s left.")])
     assert len(told[0]) > 2
     assert all(re.fullmatch(r"[\d,]+ rows \(\d+ %\), [\d,]+ rows/s, \d+ s left\.", text) for text in told[0])
