@@ -28,12 +28,13 @@ OUTPUT ?=
 MAX_ITER ?=
 COST_RATIO ?=
 AS_OF ?=
+WIDEN_BOUNDS ?=
 OWNER ?=
 APPROVED_BY ?=
 
 # Parameters of the notebook that are set here.
-PARAMETERS = $(strip $(foreach name,TIME_BUDGET OUTPUT MAX_ITER COST_RATIO AS_OF OWNER APPROVED_BY,$(if $($(name)),-p \
-	$(shell echo $(name) | tr A-Z a-z) "$($(name))")))
+PARAMETERS = $(strip $(foreach name,TIME_BUDGET OUTPUT MAX_ITER COST_RATIO AS_OF WIDEN_BOUNDS OWNER APPROVED_BY,\
+	$(if $($(name)),-p $(shell echo $(name) | tr A-Z a-z) "$($(name))")))
 EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBOOK) build/credit_risk_model.ipynb \
 	$(PARAMETERS)
 COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
@@ -178,7 +179,7 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.i
 soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with good and bad traffic for SECONDS (600) and judge it
 	$(TRAINING)/bin/python -m benchmarks.soak --seconds $(SECONDS)
 
-train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA, TIME_BUDGET, MAX_ITER, COST_RATIO, AS_OF, OUTPUT=...)
+train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA, TIME_BUDGET, MAX_ITER, COST_RATIO, AS_OF, WIDEN_BOUNDS, OUTPUT=...)
 	@$(EXECUTE)
 
 notebook: $(TRAINING)/.installed ## Train as `train` does, and keep the executed notebook in notebooks/

@@ -18,6 +18,7 @@ FLOORS = {
     "schemas": 1,
     "features": 2,
     "booster": 3,
+    "contract": 3,
     "decisions": 1,
     "drift": 3,
     "loan_age": 3,

@@ -9,6 +9,7 @@ from conftest import RELEASED, ROOT, SHIPPED
 
 from credit_risk_model import archive
 from credit_risk_model.features import AGE_KNOWN
+from credit_risk_model.training import cleaning
 
 NOTEBOOK = ROOT / "notebooks" / "credit_risk_model.ipynb"
 
@@ -23,6 +24,7 @@ def test_notebook_runs_from_a_clean_kernel(book_path: Path, tmp_path: Path) -> N
     """Run top to bottom on a small synthetic book, it writes an archive that the service reads."""
     output = tmp_path / "9.zip"
     parameters = {"data": book_path, "output": output, "max_iter": 1, "max_trees": 40, "max_leaves": 31}
+    parameters |= {"widen_bounds": True}
     options = [part for name, value in parameters.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "credit_risk_model.training.notebook", str(NOTEBOOK), str(tmp_path / "run.ipynb")]
     done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -32,6 +34,7 @@ def test_notebook_runs_from_a_clean_kernel(book_path: Path, tmp_path: Path) -> N
     assert (tmp_path / "run.9.ipynb").read_bytes() == (tmp_path / "run.ipynb").read_bytes()
     found = archive.read(output).metadata
     assert (found.model_version, found.data.kind, set(found.models)) == ("9", "synthetic", {"age_known", "age_unknown"})
+    assert found.cleaning[-1].step == cleaning.STEP_OF_WIDENING[0]
     cells = [cell for cell in nbformat.read(tmp_path / "run.ipynb", as_version=4).cells if cell.cell_type == "code"]
     errors = [output.text for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
     # The one thing that may be said on the way is how far the search is.

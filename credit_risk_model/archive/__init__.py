@@ -23,13 +23,14 @@ from credit_risk_model.archive.format import (
     GoldenLoan,
     Metadata,
     ModelRecord,
+    first_error,
     golden_json,
     newest,
     next_free,
     sha256,
 )
 from credit_risk_model.archive.loaded import Archive, LoadedModel
-from credit_risk_model.archive.reading import read, read_shared
+from credit_risk_model.archive.reading import read, read_contract, read_shared
 from credit_risk_model.archive.writing import write
 
 __all__ = [
@@ -57,10 +58,12 @@ __all__ = [
     "LoadedModel",
     "Metadata",
     "ModelRecord",
+    "first_error",
     "golden_json",
     "newest",
     "next_free",
     "read",
+    "read_contract",
     "read_shared",
     "sha256",
     "write",

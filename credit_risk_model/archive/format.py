@@ -2,12 +2,23 @@
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from credit_risk_model import features
+from credit_risk_model.contract import SHIPPED, Bounds, Contract, widen
 from credit_risk_model.drift.reference import Reference
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.schemas import CreditRiskModelInput
@@ -103,10 +114,24 @@ class Metadata(_Record):
     cleaning: tuple[CleaningRecord, ...]
     checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
     data: DataRecord
+    bounds: dict[str, Bounds] = Field(
+        default={}, description="Bounds of fields that the training widened; left out where it widened none."
+    )
     reference: tuple[Reference, ...] = Field(
         default=(), max_length=2, description="What the training's loans looked like, with and without their age."
     )
     files: dict[str, str] = Field(description="SHA-256 of every other file, by name.")
+
+    @property
+    def contract(self) -> Contract:
+        """What the archive's loans are checked by."""
+        return widen(self.bounds)
+
+    @field_validator("bounds")
+    @classmethod
+    def _check_bounds(cls, bounds: dict[str, Bounds]) -> dict[str, Bounds]:
+        widen(bounds)
+        return bounds
 
     @model_validator(mode="after")
     def _check_reference(self) -> Self:
@@ -122,7 +147,14 @@ class GoldenLoan(_Record):
     risk_probability: Annotated[float, Field(ge=0, le=1)]
 
 
-GOLDEN_LOANS = TypeAdapter(Annotated[tuple[GoldenLoan, ...], Field(min_length=1)])
+_GoldenLoans = TypeAdapter[tuple[GoldenLoan, ...]]
+
+
+@cache
+def golden_loans(contract: Contract) -> _GoldenLoans:
+    """Return what reads golden loans that keep a contract, and writes any."""
+    within = create_model("GoldenLoan", __base__=GoldenLoan, loan=(contract.loan, ...))
+    return TypeAdapter(Annotated[tuple[within, ...], Field(min_length=1)])
 
 
 def newest() -> Path:
@@ -155,7 +187,7 @@ def golden_json(loans: list[CreditRiskModelInput], probabilities: list[float]) -
     """Write made-up loans and the fitted model's own probabilities as `golden.json`."""
     pairs = zip(loans, probabilities, strict=True)
     golden = tuple(GoldenLoan(loan=loan, risk_probability=probability) for loan, probability in pairs)
-    return GOLDEN_LOANS.dump_json(golden, indent=1)
+    return golden_loans(SHIPPED).dump_json(golden, indent=1)
 
 
 def first_error(error: ValidationError) -> str:

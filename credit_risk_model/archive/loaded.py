@@ -7,6 +7,7 @@ from math import inf
 from credit_risk_model import features
 from credit_risk_model.archive.format import GoldenLoan, Metadata
 from credit_risk_model.booster import Booster
+from credit_risk_model.contract import Contract
 from credit_risk_model.schemas import CreditRiskModelInput
 
 
@@ -16,6 +17,7 @@ class LoadedModel:
 
     Attributes:
         minima, maxima: Ends of the training's range, one for each feature; infinite where there is none.
+        contract: What the loans that it answers keep.
         may_fall_below, may_exceed: Places in a row and the training's ends, of the features whose bounds allow values
             beyond them. Those are half of all, and the check is made for each loan.
     """
@@ -24,12 +26,14 @@ class LoadedModel:
     booster: Booster
     minima: tuple[float, ...]
     maxima: tuple[float, ...]
+    contract: Contract
     may_fall_below: tuple[tuple[int, float], ...] = field(init=False)
     may_exceed: tuple[tuple[int, float], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the ends that a loan within the contract can be beyond."""
-        bounds = [(-inf, inf) if feature.bounds is None else feature.bounds for feature in self.features.features]
+        fields = self.contract.bounds
+        bounds = [fields.get(feature.name, feature.bounds) or (-inf, inf) for feature in self.features.features]
         below = tuple((place, end) for place, end in enumerate(self.minima) if end > bounds[place][0])
         above = tuple((place, end) for place, end in enumerate(self.maxima) if end < bounds[place][1])
         object.__setattr__(self, "may_fall_below", below)

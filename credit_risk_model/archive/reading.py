@@ -18,7 +18,6 @@ from credit_risk_model.archive.format import (
     CONTENTS,
     FORMATS,
     GOLDEN,
-    GOLDEN_LOANS,
     GOLDEN_TOLERANCE,
     METADATA,
     MODEL,
@@ -28,10 +27,12 @@ from credit_risk_model.archive.format import (
     Metadata,
     ModelRecord,
     first_error,
+    golden_loans,
     sha256,
 )
 from credit_risk_model.archive.loaded import Archive, LoadedModel
 from credit_risk_model.booster import CURE, Booster
+from credit_risk_model.contract import Contract
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.trees import check_trees
 from credit_risk_model.trial import try_models
@@ -58,6 +59,15 @@ def read(path: Path, pinned: str | None = None) -> Archive:
     """
     content = _load(path)
     return verify(path, content, _check_pin(path, content, pinned), trusted=pinned is not None)
+
+
+def read_contract(path: Path) -> Contract:
+    """Read what an archive's loans are checked by, from its metadata alone: nothing else of it is verified.
+
+    Raises:
+        ModelArchiveError: The metadata can't be read.
+    """
+    return _parse_metadata(path, _unpack(path, _load(path), (METADATA,))[METADATA]).contract
 
 
 _shared: WeakValueDictionary[str, Archive] = WeakValueDictionary()
@@ -129,15 +139,12 @@ def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive
     present = [wanted for wanted in features.FEATURE_SETS if _check_model(path, metadata, wanted, contents)]
     if features.AGE_UNKNOWN not in present:
         raise ModelArchiveError(f"{path.name}: {METADATA} has no model for loans of unknown age. {CURE}")
-    golden = _parse_golden(path, contents[GOLDEN])
+    golden = _parse_golden(path, contents[GOLDEN], metadata.contract)
     texts = [contents[MODELS[wanted.name]].decode(errors="replace") for wanted in present]
     try:
         if not trusted:
             try_models([(text, _encode(wanted, golden)) for wanted, text in zip(present, texts, strict=True)])
-        models = {
-            wanted.name: _load_model(metadata.models[wanted.name], wanted, text)
-            for wanted, text in zip(present, texts, strict=True)
-        }
+        models = {wanted.name: _load_model(metadata, wanted, text) for wanted, text in zip(present, texts, strict=True)}
         archive = Archive(
             digest, metadata, models.get(features.AGE_KNOWN.name), models[features.AGE_UNKNOWN.name], golden
         )
@@ -171,12 +178,14 @@ def _encode(wanted: features.FeatureSet, golden: Sequence[GoldenLoan]) -> list[t
     ]
 
 
-def _load_model(record: ModelRecord, wanted: features.FeatureSet, text: str) -> LoadedModel:
+def _load_model(metadata: Metadata, wanted: features.FeatureSet, text: str) -> LoadedModel:
+    record = metadata.models[wanted.name]
     return LoadedModel(
         wanted,
         Booster(text),
         tuple(-inf if feature.minimum is None else feature.minimum for feature in record.features),
         tuple(inf if feature.maximum is None else feature.maximum for feature in record.features),
+        metadata.contract,
     )
 
 
@@ -247,9 +256,9 @@ def _parse_metadata(path: Path, content: bytes) -> Metadata:
         raise ModelArchiveError(f"{path.name}: {METADATA} is not valid: {first_error(error)}. {CURE}") from None
 
 
-def _parse_golden(path: Path, content: bytes) -> tuple[GoldenLoan, ...]:
+def _parse_golden(path: Path, content: bytes, contract: Contract) -> tuple[GoldenLoan, ...]:
     try:
-        return GOLDEN_LOANS.validate_json(content)
+        return golden_loans(contract).validate_json(content)
     except ValidationError as error:
         raise ModelArchiveError(f"{path.name}: {GOLDEN} is not valid: {first_error(error)}. {CURE}") from None
 

@@ -33,7 +33,9 @@ def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -
         record = Metadata.model_validate({**metadata, "format": FORMAT, "files": digests})
     except ValidationError as error:
         raise ModelArchiveError(f"The metadata is not valid: {first_error(error)}.") from None
-    contents = {**files, METADATA: record.model_dump_json(indent=1).encode()}
+    # Former releases refuse a key that they don't know: they read all but archives with bounds of their own.
+    left_out = None if record.bounds else {"bounds"}
+    contents = {**files, METADATA: record.model_dump_json(indent=1, exclude=left_out).encode()}
     packed = _pack(contents)
     # As any reader would, with a child process: what crashes LightGBM must not take a training of hours with it.
     verify(path, packed, sha256(packed), trusted=False)

@@ -142,6 +142,7 @@ def replay_log(options: argparse.Namespace) -> int:
         "decisions": found.decisions,
         "equal": found.equal,
         "erased": found.erased,
+        "refused": found.refused,
         "different": len(found.differing),
         "of_unknown_archives": found.unknown,
         "differing" if options.archive is None else "segments": rows,

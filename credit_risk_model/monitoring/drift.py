@@ -13,7 +13,8 @@ from credit_risk_model.drift.counting import Counted, Counts, LoanCount
 from credit_risk_model.drift.judging import smoothed_shares
 from credit_risk_model.drift.reference import SCORE, ZONE, Reference
 from credit_risk_model.errors import DataError, MissingPackageError
-from credit_risk_model.schemas import Caution, CreditRiskModelInput
+from credit_risk_model.monitoring.replay import read_loan
+from credit_risk_model.schemas import Caution
 from credit_risk_model.tables.places import Place, name_of, suffix_of
 
 TABLES = (".parquet", ".csv")
@@ -26,10 +27,7 @@ def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
     counts: dict[str, LoanCount] = {reference.age: LoanCount(reference) for reference in archive.metadata.reference}
     for record in records:
         if "loan" in record["personal"]:
-            try:
-                loan = CreditRiskModelInput.model_validate(record["personal"]["loan"])
-            except ValueError as error:
-                raise DecisionLogError(f"Line {record['n']} holds no loan of this contract: {error}") from None
+            loan = read_loan(record, archive)
             known = archive.with_age is not None and loan.instalments_due is not None
             count = counts.get("known" if known else "unknown")
             if count is not None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import mean, quantiles
 from typing import Any
 
+from pydantic import ValidationError
+
 from credit_risk_model import archive as archives
 from credit_risk_model.archive import Archive
 from credit_risk_model.decisions import DecisionLogError
@@ -58,6 +60,7 @@ class Replayed:
 
     Attributes:
         differing: Where the same archive gave another probability or decision: line and both.
+        refused: Decisions on loans that the other archive's bounds exclude.
         unknown: Decisions whose archive is not at hand, by its digest.
         segments: By what they have in common, and its value; `all` for all.
     """
@@ -65,6 +68,7 @@ class Replayed:
     decisions: int = 0
     equal: int = 0
     erased: int = 0
+    refused: int = 0
     differing: list[dict[str, Any]] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
     segments: dict[tuple[str, str], Segment] = field(default_factory=dict)
@@ -80,14 +84,14 @@ def prove(records: Iterable[dict[str, Any]], paths: Iterable[Path]) -> Replayed:
     found = Replayed()
     known = {archives.sha256(path.read_bytes()): path for path in paths}
     loaded: dict[str, Archive] = {}
-    for record, loan in _loans(records, found):
+    for record in _unerased(records, found):
         digest = record["archive_sha256"]
         if digest not in known:
             found.unknown[digest] += 1
             continue
         if digest not in loaded:
             loaded[digest] = archives.read(known[digest], digest)
-        probability = loaded[digest].evaluate(loan)
+        probability = loaded[digest].evaluate(read_loan(record, loaded[digest]))
         decision = decide(probability, record["cut_off"])
         if (probability, decision.value) == (record["risk_probability"], record["credit_risk"]):
             found.equal += 1
@@ -97,9 +101,14 @@ def prove(records: Iterable[dict[str, Any]], paths: Iterable[Path]) -> Replayed:
 
 
 def compare(records: Iterable[dict[str, Any]], challenger: Archive) -> Replayed:
-    """Answer a log's loans from another archive, with its own cut-off."""
+    """Answer a log's loans from another archive, with its own cut-off; count those that its bounds exclude."""
     found = Replayed()
-    for record, loan in _loans(records, found):
+    for record in _unerased(records, found):
+        try:
+            loan = read_loan(record, challenger)
+        except DecisionLogError:
+            found.refused += 1
+            continue
         probability = challenger.evaluate(loan)
         decision = decide(probability, challenger.metadata.cut_off)
         for key in (("all", "all"), *((name, _segment(name, record, loan)) for name in _SEGMENTS)):
@@ -108,16 +117,28 @@ def compare(records: Iterable[dict[str, Any]], challenger: Archive) -> Replayed:
     return found
 
 
-def _loans(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[tuple[dict[str, Any], CreditRiskModelInput]]:
+def read_loan(record: dict[str, Any], archive: Archive) -> CreditRiskModelInput:
+    """Read the loan of a decision, to be answered by an archive.
+
+    Raises:
+        DecisionLogError: The archive's contract does not allow it.
+    """
+    try:
+        return archive.metadata.contract.loan.model_validate(record["personal"]["loan"])
+    except ValidationError as error:
+        raise DecisionLogError(
+            f"Line {record['n']} holds no loan of the contract of archive {archive.metadata.model_version}: "
+            f"{archives.first_error(error)}. Name an archive with bounds as wide as those of the archive that answered."
+        ) from None
+
+
+def _unerased(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[dict[str, Any]]:
     for record in records:
         found.decisions += 1
-        if "loan" not in record["personal"]:
+        if "loan" in record["personal"]:
+            yield record
+        else:
             found.erased += 1
-            continue
-        try:
-            yield record, CreditRiskModelInput.model_validate(record["personal"]["loan"])
-        except ValueError as error:
-            raise DecisionLogError(f"Line {record['n']} holds no loan of this contract: {error}") from None
 
 
 def _segment(name: str, record: dict[str, Any], loan: CreditRiskModelInput) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from credit_risk_model.archive import Archive
+from credit_risk_model.contract import Contract
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
@@ -61,7 +62,7 @@ def score_batches(
         frame = open_frame(batch)
         loans, converted = read_frame(frame, as_of, is_part=True)
         kept = keep_columns(frame, keep)
-        answers, more = _answer_chunks(loans, partial(_score, archive, cut_off), _CHUNK_ROWS, threads=1)
+        answers, more = _answer_chunks(archive, loans, partial(_score, archive, cut_off), _CHUNK_ROWS, threads=1)
         total += converted + more
         yield frame.like_it(pa.table({**kept, **dict(zip(answers.column_names, answers.columns, strict=True))}))
     _log_converted(total)
@@ -74,18 +75,20 @@ def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, op
     """Answer the loans of a frame on all cores, and log what was converted in them."""
     loans, converted = read_frame(frame, options.as_of)
     _check_scales(archive, loans, options)
-    answers, more = _answer_chunks(loans, answer, chunk_rows, count_cores())
+    answers, more = _answer_chunks(archive, loans, answer, chunk_rows, count_cores())
     if options.errors == "raise":
         _refuse_rejected(answers["rejected"])
     _log_converted(converted + more)
     return answers
 
 
-def _answer_chunks(loans: pa.Table, answer: _Answer, chunk_rows: int, threads: int) -> tuple[pa.Table, Counter[str]]:
+def _answer_chunks(
+    archive: Archive, loans: pa.Table, answer: _Answer, chunk_rows: int, threads: int
+) -> tuple[pa.Table, Counter[str]]:
     """Answer loans chunk by chunk, and count what was converted in them. One thread is the caller's own."""
 
     def answer_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
-        checked = check(loans.slice(start, chunk_rows))
+        checked = check(loans.slice(start, chunk_rows), archive.metadata.contract)
         return answer(checked), checked.converted
 
     starts = range(0, max(1, loans.num_rows), chunk_rows)
@@ -138,8 +141,9 @@ def _score(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
 
 
 def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Table:
+    contract = explanation.archive.metadata.contract
     texts: list[list[str | None]] = [[None] * len(_REASONS) for _ in checked.good]
-    for row, loan in zip(np.flatnonzero(checked.good), _requests(checked), strict=True):
+    for row, loan in zip(np.flatnonzero(checked.good), _requests(checked, contract), strict=True):
         for place, reason in enumerate(explanation.predict(loan).reasons):
             texts[row][place] = reason.text
     answers = _score(explanation.archive, explanation.cut_off, checked)
@@ -148,7 +152,7 @@ def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Ta
     return answers
 
 
-def _requests(checked: CheckedLoans) -> list[CreditRiskExplanationInput]:
+def _requests(checked: CheckedLoans, contract: Contract) -> list[CreditRiskExplanationInput]:
     """Make the good loans' requests: what is explained is what a service would be asked."""
     columns = []
     for feature in CONTRACT_FEATURES:
@@ -157,6 +161,6 @@ def _requests(checked: CheckedLoans) -> list[CreditRiskExplanationInput]:
         columns.append([levels[value] for value in values] if feature.levels else values)
     names = [feature.name for feature in CONTRACT_FEATURES]
     return [
-        CreditRiskExplanationInput(**dict(zip(names, row, strict=True)), max_reasons=REASONS_FOR_A_DECISION)
+        contract.explanation(**dict(zip(names, row, strict=True)), max_reasons=REASONS_FOR_A_DECISION)
         for row in zip(*columns, strict=True)
     ]

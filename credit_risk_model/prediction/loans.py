@@ -12,7 +12,7 @@ from credit_risk_model.errors import ConfigurationError, DataError, MissingPacka
 from credit_risk_model.loan_age import parse_as_of
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
-from credit_risk_model.schemas import CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.schemas import CreditRiskModelOutput
 
 Frame = TypeVar("Frame")
 Errors = Literal["return", "raise"]
@@ -36,6 +36,7 @@ class LoanModel:
         self._path = None if path is None else str(path)
         self._model = CreditRiskModel(self._path, sha256)
         archive = self._model.archive
+        self._contract = archive.metadata.contract
         self.version, self.sha256, self.cut_off = archive.metadata.model_version, archive.sha256, self._model.cut_off
         # The same archive, even if the file is another one by now.
         self._explanation = CreditRiskExplanation(self._path, archive.sha256)
@@ -61,7 +62,7 @@ class LoanModel:
             ('risky', 0.909, ())
         """
         try:
-            request = CreditRiskModelInput.model_validate(loan)
+            request = self._contract.loan.model_validate(loan)
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             wrong = [f"{'.'.join(map(str, each['loc'])) or 'the loan'}: {each['msg']}" for each in found]

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from ml_base import MLModel
+from pydantic import BaseModel
 
 from credit_risk_model import DESCRIPTION, __version__, features
 from credit_risk_model import archive as archives
+from credit_risk_model.contract import Contract
 from credit_risk_model.errors import ConfigurationError, CreditRiskError
 from credit_risk_model.schemas import Caution, CreditRisk, CreditRiskModelInput, CreditRiskModelOutput
 
@@ -25,6 +27,7 @@ class ArchiveModel(MLModel):
     """
 
     version = __version__
+    input_schema: type[BaseModel]
 
     def __init__(
         self,
@@ -50,10 +53,15 @@ class ArchiveModel(MLModel):
             if model_name is not None:
                 self.rename(model_name)
             self.archive, self.cut_off = _load(archive, sha256, cut_off)
+            self.keep_to(self.archive.metadata.contract)
         except CreditRiskError as error:
             # The framework logs a traceback when a model can't be made; this is the line to read.
             logger.error("The model %s is not loaded: %s", self.qualified_name, error)
             raise
+
+    def keep_to(self, contract: Contract) -> None:
+        """Take the requests of a contract in place of the class's."""
+        self.input_schema = contract.request_for(self.input_schema)
 
     def rename(self, model_name: object) -> None:
         """Take another qualified name than the class's.

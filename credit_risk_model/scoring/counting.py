@@ -20,7 +20,7 @@ def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Coun
     """
 
     def count(task: Task) -> Counts:
-        checked = check(task.parse().table)
+        checked = check(task.parse().table, archive.metadata.contract)
         return count_loans(archive, checked, predict_table(archive, checked)[0])
 
     threads, counts = count_cores(), Counts()

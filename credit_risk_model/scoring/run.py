@@ -259,7 +259,7 @@ class _Scorer:
 
     def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
         self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
-        self._largest = largest_in_training(archive)
+        self._contract, self._largest = archive.metadata.contract, largest_in_training(archive)
         columns = list(ids) or [pa.field("row", pa.int64())]
         scores = {
             "risk_probability": pa.float64(),
@@ -271,7 +271,7 @@ class _Scorer:
 
     def __call__(self, task: Task) -> _Scored:
         chunk = task.parse()
-        checked = check(chunk.table)
+        checked = check(chunk.table, self._contract)
         good, places = pa.array(checked.good), chunk.places
         probability, cautions = predict_table(self._archive, checked)
         risky = pa.array(probability >= self._cut_off)

@@ -213,7 +213,12 @@ class Application:
         return Answer(200, metrics.gather(), CONTENT_TYPE_LATEST.encode())
 
     def _write_contract(self) -> bytes:
-        return to_json(document(self._configuration, self._root_path))
+        manager, loaded = ModelManager(), {}
+        for name in [model["qualified_name"] for model in manager.get_models()] if self._ready() else []:
+            model: Any = manager.get_model(name)
+            if isinstance(model, FromArchive):
+                loaded[name] = model.archive.metadata.contract
+        return to_json(document(self._configuration, self._root_path, loaded))
 
     async def _answer_contract(self, _: Request) -> Answer:
         if self._contract is None:  # it takes a tenth of a second, once

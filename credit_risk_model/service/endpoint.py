@@ -21,7 +21,6 @@ from credit_risk_model.prediction.served import FromArchive, RequestLimits, limi
 from credit_risk_model.schemas import (
     CreditRiskBatchInput,
     CreditRiskBatchOutput,
-    CreditRiskModelInput,
     CreditRiskModelOutput,
 )
 from credit_risk_model.service import metrics
@@ -83,6 +82,7 @@ class PredictionEndpoint:
             self.name, self.model_version, model.archive if isinstance(model, FromArchive) else None
         )
         self._drift = DriftCount.of(model.archive) if isinstance(model, FromArchive) else None
+        self._loan_schema = model.archive.metadata.contract.loan if isinstance(model, FromArchive) else None
         self._drift_batch_share = settings.drift_batch_share
         if issubclass(model.output_schema, CreditRiskBatchOutput):
             metrics.batch_loans.of(self.name)
@@ -166,7 +166,7 @@ class PredictionEndpoint:
         self._count.add(asked, answered)
         if self._drift is not None:
             # Whoever has a loan explained has it predicted as well: it is not counted twice.
-            if type(asked) is CreditRiskModelInput and isinstance(answered, CreditRiskModelOutput):
+            if type(asked) is self._loan_schema and isinstance(answered, CreditRiskModelOutput):
                 self._drift.add(asked, answered.risk_probability)
             elif isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
                 self._drift.add_some(asked, answered, self._drift_batch_share)

@@ -9,10 +9,12 @@ from typing import Self
 from ml_base import MLModel
 from ml_base.utilities import ModelManager
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_json
 from rest_model_service.schemas import ModelMetadata
 
 from credit_risk_model.archive import FeatureRecord
+from credit_risk_model.contract import Bounds
 from credit_risk_model.prediction.served import FromArchive
 
 
@@ -27,6 +29,10 @@ class ArchiveMetadata(BaseModel):
         description="What each of its models saw in training: `age_known` answers loans with `instalments_due`, "
         "`age_unknown` the others."
     )
+    widened_bounds: SkipJsonSchema[dict[str, Bounds]] = Field(
+        description="Bounds that the training widened, by field. They are left out where it widened none, and the "
+        "shipped contract says nothing of them."
+    )
 
     @classmethod
     def of(cls, model: FromArchive) -> Self:
@@ -38,6 +44,7 @@ class ArchiveMetadata(BaseModel):
             created_at=metadata.created_at,
             cut_off=model.cut_off,
             training_ranges={name: record.features for name, record in metadata.models.items()},
+            widened_bounds=metadata.bounds,
         )
 
 
@@ -53,5 +60,6 @@ def describe_model(model: MLModel) -> bytes:
     """Write a loaded model's metadata as JSON."""
     described = ArchiveMetadata.of(model) if isinstance(model, FromArchive) else None
     return to_json(
-        ModelWithArchiveMetadata(**ModelManager().get_model_metadata(model.qualified_name), archive=described)
+        ModelWithArchiveMetadata(**ModelManager().get_model_metadata(model.qualified_name), archive=described),
+        exclude=None if described is None or described.widened_bounds else {"archive": {"widened_bounds"}},
     )

@@ -1,12 +1,14 @@
 """The contract: the OpenAPI document of what the service answers, in full from the first second.
 
 The framework's document has a prediction only once its model is loaded, and tells nothing of what stands before the
-framework: the service's own refusals, their statuses and headers. This one comes from the configuration and the models'
-classes, so that no archive need be loaded. `python -m credit_risk_model.service.openapi` writes it to a file.
+framework: the service's own refusals, their statuses and headers. This one comes from the configuration, the models'
+classes and their archives' bounds, so that no archive need be loaded. `python -m credit_risk_model.service.openapi`
+writes it to a file.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from rest_model_service.routes import router
 from rest_model_service.schemas import Error
 from starlette.responses import JSONResponse, Response
 
-from credit_risk_model.errors import ConfigurationError
+from credit_risk_model import archive as archives
+from credit_risk_model.contract import SHIPPED, Contract
+from credit_risk_model.errors import ConfigurationError, ModelArchiveError
 from credit_risk_model.prediction.model import ArchiveModel
 from credit_risk_model.service.api_keys import SECURITY_SCHEMES
 from credit_risk_model.service.headers import MAX_REFERENCE
@@ -67,6 +71,9 @@ _REFERENCE = {
     "description": "Your own name of this decision, for the decision log; of a batch, with /0, /1, ... for each loan.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/-]+$", "maxLength": MAX_REFERENCE},
 }
+
+_ContractOf = Callable[[str, object], Contract]
+"""Returns the contract of a model, by its name and by its archive as configured."""
 
 _Responses = dict[int | str, dict[str, Any]]
 
@@ -139,14 +146,21 @@ _OF_PATHS: dict[str, _Responses] = {
 }
 
 
-def document(configuration: Configuration, root_path: str = "") -> dict[str, Any]:
+def document(
+    configuration: Configuration, root_path: str = "", loaded: Mapping[str, Contract] | None = None
+) -> dict[str, Any]:
     """Return the OpenAPI document of a configuration, without loading its models.
 
     Args:
         configuration: The whole of it.
         root_path: What a proxy puts before every path.
+        loaded: The contracts of models that are loaded, by name; those of others are read from their archives.
     """
-    models = unloaded_models(configuration)
+
+    def contract_of(name: str, archive: object) -> Contract:
+        return loaded[name] if loaded is not None and name in loaded else _read_contract(archive)
+
+    models = unloaded_models(configuration, contract_of)
     predictions = [_prediction(model) for model, has_endpoint in models if has_endpoint]
     contract = get_openapi(
         title=configuration.service_title,
@@ -176,13 +190,19 @@ def document(configuration: Configuration, root_path: str = "") -> dict[str, Any
     return contract
 
 
-def unloaded_models(configuration: Configuration) -> list[tuple[MLModel, bool]]:
+def unloaded_models(
+    configuration: Configuration, contract_of: _ContractOf = lambda name, archive: SHIPPED
+) -> list[tuple[MLModel, bool]]:
     """Make the models, without loading anything, each with whether it has an endpoint.
+
+    Args:
+        configuration: The whole of it.
+        contract_of: Finds what their requests keep, where that matters.
 
     Raises:
         ConfigurationError: Two have the same name, or one has a name that can't be.
     """
-    models = [(_unloaded(model), model.create_endpoint) for model in configuration.models]
+    models = [(_unloaded(model, contract_of), model.create_endpoint) for model in configuration.models]
     names = [model.qualified_name for model, _ in models]
     for name in names:
         if names.count(name) > 1:
@@ -190,17 +210,29 @@ def unloaded_models(configuration: Configuration) -> list[tuple[MLModel, bool]]:
     return models
 
 
-def _unloaded(model: Model) -> MLModel:
+def _unloaded(model: Model, contract_of: _ContractOf) -> MLModel:
     """Make a model with its decorators, but without loading anything: enough to ask it for its names and schemas.
 
-    Names and schemas are attributes of ml_base's classes, or properties that give constants.
+    Names and schemas are attributes of ml_base's classes, or properties that give constants. An archive may have wider
+    bounds than the class.
     """
     made = _unmade(model.class_path)
-    if isinstance(made, ArchiveModel) and (name := (model.configuration or {}).get("model_name")) is not None:
-        made.rename(name)
+    if isinstance(made, ArchiveModel):
+        settings = model.configuration or {}
+        if (name := settings.get("model_name")) is not None:
+            made.rename(name)
+        made.keep_to(contract_of(made.qualified_name, settings.get("archive")))
     for decorator in model.decorators or ():
         made = _unmade(decorator.class_path).set_model(made)
     return made
+
+
+def _read_contract(archive: object) -> Contract:
+    """Return the contract of a configured archive; the shipped one where it can't be read, and so answers nothing."""
+    try:
+        return archives.read_contract(archives.newest() if archive is None else Path(str(archive)))
+    except ModelArchiveError:
+        return SHIPPED
 
 
 def _unmade(class_path: str) -> Any:

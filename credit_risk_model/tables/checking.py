@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature, FeatureSet, derive_columns
+from credit_risk_model.contract import SHIPPED, Contract
+from credit_risk_model.features import AGE, TERM_MONTHS, Feature, FeatureSet, derive_columns
 from credit_risk_model.tables.numbers import to_numbers
 from credit_risk_model.tables.spellings import find_level
 from credit_risk_model.tables.texts import MISSING_TEXTS, Array, number_texts, one_array
@@ -57,17 +58,18 @@ class CheckedLoans:
         return [columns[name] for name in wanted.names]
 
 
-def check(loans: pa.Table) -> CheckedLoans:
+def check(loans: pa.Table, contract: Contract = SHIPPED) -> CheckedLoans:
     """Apply the contract to each row.
 
     Args:
         loans: The contract's fields by name: numbers of any type, text as such or as a dictionary.
+        contract: That of the archive which is to answer them.
     """
     columns: dict[str, Array] = {}
     reasons: dict[int, list[str]] = {}
     counts: Counter[str] = Counter()
     converted: Counter[str] = Counter()
-    for feature in CONTRACT_FEATURES:
+    for feature in contract.fields:
         read = _read_levels if feature.levels else _read_numbers
         columns[feature.name], broken = read(feature, one_array(loans[feature.name]), converted)
         if feature.name == AGE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from credit_risk_model.archive import CleaningRecord
+from credit_risk_model.contract import SHIPPED, Bounds, Contract, limits_of, may_be_widened, widen
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
 from credit_risk_model.tables.columns import INSTALLMENT
@@ -50,6 +51,19 @@ STEPS: tuple[tuple[str, _Filter], ...] = (
 A missing value is kept if the contract allows null: dropping such loans improves no figure.
 """
 
+_WIDENED = [feature.name for feature in CONTRACT_FEATURES if may_be_widened(feature)]
+
+
+def _within_limits(loans: pd.DataFrame) -> pd.Series:
+    within = pd.Series(True, index=loans.index)
+    for name in _WIDENED:
+        within &= loans[name].isna() | loans[name].between(*limits_of(name))
+    return within
+
+
+STEP_OF_WIDENING = ("no number that can't be: below 0, an amount below 1, a rate below 0.01", _within_limits)
+"""What comes last where bounds are widened: no such loan may widen them."""
+
 ROWS_OF_KAGGLES_FILE = 887_379
 PUBLISHED_ROWS = (887379, 841954, 835167, 835112, 835111, 834889, 834884, None, 834415, 831103)
 """What each step is published to leave of Kaggle's file, where the first step drops every loan that misses a value.
@@ -67,10 +81,12 @@ class CleanLoans:
         loans: Without `installment` (it follows from amount, rate and term), whole numbers and whole dollars where the
             contract has integers, categories in the contract's levels.
         steps: `step`, `rows` left, `removed` and, for a file of Kaggle's size, `published` rows.
+        contract: What the archive's loans are checked by.
     """
 
     loans: pd.DataFrame
     steps: pd.DataFrame
+    contract: Contract
 
     @property
     def main_features(self) -> FeatureSet:
@@ -83,17 +99,18 @@ class CleanLoans:
         return tuple(CleaningRecord.model_validate(row) for row in self.steps[["step", "rows"]].to_dict("records"))
 
 
-def clean(loans: pd.DataFrame) -> CleanLoans:
+def clean(loans: pd.DataFrame, *, widen_bounds: bool = False) -> CleanLoans:
     """Filter the loans and bring them into the contract's form.
 
     Args:
         loans: What `read_loans` returns.
+        widen_bounds: Whether the contract's bounds are widened to hold all loans that are left.
 
     Raises:
         DataError: No row is left, or a category is none of the contract's levels.
     """
     table = [{"step": "as read", "rows": len(loans)}]
-    for words, keep in STEPS:
+    for words, keep in (*STEPS, STEP_OF_WIDENING) if widen_bounds else STEPS:
         loans = loans[keep(loans)]
         table.append({"step": words, "rows": len(loans)})
     if loans.empty:
@@ -101,8 +118,35 @@ def clean(loans: pd.DataFrame) -> CleanLoans:
     steps = pd.DataFrame(table)
     steps["removed"] = -steps["rows"].diff().fillna(0).astype(int)
     if steps["rows"].iloc[0] == ROWS_OF_KAGGLES_FILE:
-        steps["published"] = pd.array(PUBLISHED_ROWS, dtype="Int64")
-    return CleanLoans(_in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True), steps)
+        steps["published"] = pd.Series(PUBLISHED_ROWS, dtype="Int64").reindex(steps.index)
+    loans = _in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True)
+    return CleanLoans(loans, steps, widen(find_wider_bounds(loans)) if widen_bounds else SHIPPED)
+
+
+def find_wider_bounds(loans: pd.DataFrame) -> dict[str, Bounds]:
+    """Find the fields of loans that go beyond the shipped bounds, each with the bounds that hold both."""
+    wider = {}
+    for name in _WIDENED:
+        least, most = SHIPPED.bounds[name]
+        low, high = min(least, float(loans[name].min())), max(most, float(loans[name].max()))
+        if (low, high) != (least, most):
+            wider[name] = low, high
+    return wider
+
+
+def describe_bounds(cleaned: CleanLoans) -> list[str]:
+    """Say where the loans go beyond the shipped bounds, and whether the archive takes such loans."""
+    told = []
+    for name, (low, high) in find_wider_bounds(cleaned.loans).items():
+        least, most = SHIPPED.bounds[name]
+        if name in cleaned.contract.widened:
+            told.append(f"{name}: bounds {low:.10g} to {high:.10g}, widened from {least:.10g} to {most:.10g}.")
+        else:
+            told.append(
+                f"{name}: the archive takes {least:.10g} to {most:.10g}, some of these loans lie beyond. "
+                f"Set widen_bounds to take {low:.10g} to {high:.10g}."
+            )
+    return told
 
 
 def _in_contract_form(loans: pd.DataFrame) -> pd.DataFrame:

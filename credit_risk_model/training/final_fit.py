@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import cut_off, evaluation, packaging
+from credit_risk_model.training.cleaning import CleanLoans
 from credit_risk_model.training.figures import Evaluation
 from credit_risk_model.training.fitting import Probabilities, Split, label
 from credit_risk_model.training.kept import Kept
@@ -16,6 +17,7 @@ class FinalFitViews:
     """Tables and plots of the final fit on the test set."""
 
     def __init__(self) -> None:
+        self._clean = Kept[CleanLoans]("clean")
         self._split = Kept[Split]("draw_test_set")
         self._fit = Kept[Fit]("fit")
 
@@ -66,7 +68,7 @@ class FinalFitViews:
 
     def test_loans(self) -> list[CreditRiskModelInput]:
         """Turn the test set's loans into requests, without those that the contract's bounds don't allow."""
-        return packaging.to_requests(self.split.test)
+        return packaging.to_requests(self.split.test, self._clean.get().contract)
 
     def predict_loans(self, loans: list[CreditRiskModelInput]) -> Probabilities:
         """Compute the fitted models' own probabilities of such loans, by pandas and scikit-learn; shape (loans,)."""

@@ -2,30 +2,31 @@
 
 import numpy as np
 
-from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, Feature
+from credit_risk_model.contract import SHIPPED, Contract
+from credit_risk_model.features import AGE, TERM_MONTHS, Feature
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
 
 _RANDOM_LOANS = 45
 _WITHOUT_AGE, _NOT_KNOWN = 1 / 3, 1 / 10
 
 
-def make_golden_loans(seed: int) -> list[CreditRiskModelInput]:
-    """Make loans from the contract alone, so that none of them is a borrower's.
+def make_golden_loans(seed: int, contract: Contract = SHIPPED) -> list[CreditRiskModelInput]:
+    """Make loans from a contract alone, so that none of them is a borrower's.
 
     Returns:
         The contract's example, the loan at all lower bounds, the one at all upper bounds, and loans whose fields are
         drawn independently of each other within the bounds; a third of them without their age, some with nulls.
     """
     rng = np.random.default_rng(seed)
-    drawn = [_draw_loan(rng) for _ in range(_RANDOM_LOANS)]
-    lowest = {feature.name: (feature.bounds or feature.levels)[0] for feature in CONTRACT_FEATURES}
-    highest = {feature.name: (feature.bounds or feature.levels)[-1] for feature in CONTRACT_FEATURES}
-    return [CreditRiskModelInput.model_validate(loan) for loan in (EXAMPLE_LOAN, lowest, highest, *drawn)]
+    drawn = [_draw_loan(rng, contract.fields) for _ in range(_RANDOM_LOANS)]
+    lowest = {feature.name: (feature.bounds or feature.levels)[0] for feature in contract.fields}
+    highest = {feature.name: (feature.bounds or feature.levels)[-1] for feature in contract.fields}
+    return [contract.loan.model_validate(loan) for loan in (EXAMPLE_LOAN, lowest, highest, *drawn)]
 
 
-def _draw_loan(rng: np.random.Generator) -> dict[str, str | float | None]:
-    loan = {feature.name: _draw(feature, rng) for feature in CONTRACT_FEATURES}
-    for feature in CONTRACT_FEATURES:
+def _draw_loan(rng: np.random.Generator, fields: tuple[Feature, ...]) -> dict[str, str | float | None]:
+    loan = {feature.name: _draw(feature, rng) for feature in fields}
+    for feature in fields:
         if feature.nullable and rng.random() < (_WITHOUT_AGE if feature.name == AGE else _NOT_KNOWN):
             loan[feature.name] = None
     if loan[AGE] is not None:

@@ -1,6 +1,6 @@
 """The model card: what the model is for, how good it is, and where it must not be trusted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from credit_risk_model import features
 from credit_risk_model.archive import Metadata, ModelRecord
+from credit_risk_model.contract import SHIPPED, Bounds, Contract
 from credit_risk_model.training.cut_off import cost_table
 from credit_risk_model.training.figures import Evaluation, Metrics, Segments
 from credit_risk_model.training.former import Former
@@ -149,11 +150,30 @@ def _describe_features(metadata: Metadata, importance: pd.DataFrame) -> list[str
     parts = [
         "## Features",
         "The contract's bounds are what a request may hold; the training range is what a model has seen.",
+        _describe_widened(metadata.contract),
     ]
     for name, record in metadata.models.items():
         parts.append(f"### {name.replace('_', ' ').capitalize()}")
-        parts.append(_table(_feature_table(name, record, importance)))
+        parts.append(_table(_feature_table(name, record, importance, metadata.contract.bounds)))
     return parts
+
+
+def _describe_widened(contract: Contract) -> str:
+    """Say which bounds are wider than the shipped ones; nothing where none is."""
+    if not contract.widened:
+        return ""
+    rows = {
+        name: {"bounds of this archive": _range(bounds), "shipped bounds": _range(SHIPPED.bounds[name])}
+        for name, bounds in contract.widened.items()
+    }
+    return (
+        "This training widened bounds to hold all loans that the cleaning left. Only what serves this archive takes "
+        f"them:\n\n{_table(pd.DataFrame.from_dict(rows, orient='index').rename_axis('field'))}"
+    )
+
+
+def _range(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else " to ".join(f"{bound:.10g}" for bound in bounds)
 
 
 def _describe_training(metadata: Metadata) -> list[str]:
@@ -238,14 +258,16 @@ def _figures(test: Evaluation) -> str:
     )
 
 
-def _feature_table(name: str, record: ModelRecord, importance: pd.DataFrame) -> pd.DataFrame:
+def _feature_table(
+    name: str, record: ModelRecord, importance: pd.DataFrame, of_fields: Mapping[str, Bounds]
+) -> pd.DataFrame:
     (wanted,) = (wanted for wanted in features.FEATURE_SETS if wanted.name == name)
     seen = {feature.name: feature for feature in record.features}
     gain = importance["share_of_gain"].to_dict()
     rows = {}
     for feature in wanted.features:
         found = seen[feature.name]
-        bounds = "" if feature.bounds is None else " to ".join(f"{bound:g}" for bound in feature.bounds)
+        bounds = _range(of_fields.get(feature.name, feature.bounds))
         rows[feature.name] = {
             "meaning": feature.description,
             "contract": f"{len(feature.levels)} levels" if feature.levels else bounds or "derived",

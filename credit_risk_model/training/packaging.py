@@ -14,6 +14,7 @@ import pandas as pd
 
 from credit_risk_model import archive
 from credit_risk_model.archive import Metadata, ModelRecord
+from credit_risk_model.contract import SHIPPED, Contract
 from credit_risk_model.features import AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES
 from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training.evaluation import importance_table
@@ -29,9 +30,9 @@ _RECORDED_THREADS = 2
 """What a model's text says of the threads that it was fitted with: their number changes no tree, and so no byte."""
 
 
-def make_model_files(fitted: Fitted, seed: int) -> dict[str, bytes]:
+def make_model_files(fitted: Fitted, seed: int, contract: Contract = SHIPPED) -> dict[str, bytes]:
     """Write the models, and made-up loans with the models' own probabilities; by the archive's file names."""
-    golden = make_golden_loans(seed)
+    golden = make_golden_loans(seed, contract)
     buffer = io.BytesIO()
     joblib.dump({AGE_KNOWN.name: fitted.with_age, AGE_UNKNOWN.name: fitted.without_age}, buffer)
     return {
@@ -54,15 +55,14 @@ def predict_requests(fitted: Fitted, loans: list[CreditRiskModelInput]) -> Proba
     return fitted.predict(to_frame(loans))
 
 
-def to_requests(loans: pd.DataFrame) -> list[CreditRiskModelInput]:
+def to_requests(loans: pd.DataFrame, contract: Contract) -> list[CreditRiskModelInput]:
     """Turn cleaned loans into requests, without those that the contract's bounds don't allow."""
     fields = loans[FIELDS]
     allowed = pd.Series(True, index=fields.index)
-    for feature in CONTRACT_FEATURES:
-        if feature.bounds is not None:
-            allowed &= fields[feature.name].isna() | fields[feature.name].between(*feature.bounds)
+    for name, bounds in contract.bounds.items():
+        allowed &= fields[name].isna() | fields[name].between(*bounds)
     kept = fields[allowed].astype(object)
-    return [CreditRiskModelInput.model_validate(loan) for loan in kept.where(kept.notna(), None).to_dict("records")]
+    return [contract.loan.model_validate(loan) for loan in kept.where(kept.notna(), None).to_dict("records")]
 
 
 def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
@@ -125,6 +125,7 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
         cleaning=trained.cleaning,
         checks=reports.store(),
         data=trained.data,
+        bounds=dict(trained.contract.widened),
         reference=trained.references,
         files={},  # their digests are filled in when they are written
     )
@@ -136,6 +137,7 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
         people=people,
         former=former,
     )
-    files = {**reports.files, **make_model_files(fit.fitted, fit.recipe.seed), archive.CARD: card.encode()}
+    models = make_model_files(fit.fitted, fit.recipe.seed, trained.contract)
+    files = {**reports.files, **models, archive.CARD: card.encode()}
     archive.write(output, metadata.model_dump(exclude={"format", "files"}), files)
     return Packaged(output, former)

@@ -17,7 +17,6 @@ from credit_risk_model.drift.reference import Reference
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.training import cleaning, exploration, fitting, gate, held_out, packaging, reports
 from credit_risk_model.training.book import Book, find_data, read_book
-from credit_risk_model.training.cleaning import CleanLoans
 from credit_risk_model.training.figures import (
     Baseline,
     OutOfTimeFigures,
@@ -63,7 +62,6 @@ class Training(FinalFitViews):
         settings.check()
         self.settings = settings
         self._book = Kept[Book]("read")
-        self._clean = Kept[CleanLoans]("clean")
         self._exploration = Kept[str]("profile")
         self._labelled = Kept[pd.DataFrame]("check_data")
         self._integrity = Kept[SuiteReport]("check_data")
@@ -100,7 +98,10 @@ class Training(FinalFitViews):
 
     def clean(self) -> pd.DataFrame:
         """Filter the loans; returns the rows left after each step."""
-        return self._clean.keep(cleaning.clean(self._book.get().loans)).steps
+        found = self._clean.keep(cleaning.clean(self._book.get().loans, widen_bounds=self.settings.widen_bounds))
+        for sentence in cleaning.describe_bounds(found):
+            logger.log(logging.INFO if self.settings.widen_bounds else logging.WARNING, "%s", sentence)
+        return found.steps
 
     def profile(self) -> pd.DataFrame:
         """Make the data exploration report; returns the numeric fields' summary."""
@@ -155,8 +156,8 @@ class Training(FinalFitViews):
 
     def stability(self) -> pd.DataFrame:
         """Measure what a dollar changes, and what is said of loans that paid in time."""
-        fit = self._fit.get()
-        return self._stability.keep(measure_stability(fit.fitted, self.split.test, fit.cut_off)).table()
+        fit, contract = self._fit.get(), self._clean.get().contract
+        return self._stability.keep(measure_stability(fit.fitted, self.split.test, fit.cut_off, contract)).table()
 
     def out_of_time(self) -> pd.DataFrame:
         """Train on the earlier loans and test on the later fifth; returns the figures, none without issue dates."""
@@ -193,6 +194,7 @@ class Training(FinalFitViews):
             data=book.record,
             ended_share=book.ended_share,
             cleaning=self._clean.get().records,
+            contract=self._clean.get().contract,
             split=self.split,
             fit=fit,
             baseline=self._baseline.get(),
@@ -296,6 +298,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
     parser.add_argument(
         "--max-iter", type=int, help="models to fit for each feature set, so that a search can be repeated"
     )
+    parser.add_argument("--widen-bounds", action="store_true", help="let the archive's contract hold all cleaned loans")
     parser.add_argument("--no-replay", dest="replayed", action="store_false", help="train without replayed loans")
     parser.add_argument("--owner", help="who owns the model, for the card")
     parser.add_argument("--approved-by", help="who approved its use, for the card")

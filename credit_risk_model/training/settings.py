@@ -18,6 +18,7 @@ class Settings:
         output: Archive to write; None: the next free number in the package's folder, or in `build/` where the data is
             synthetic.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
+        widen_bounds: Whether the archive's bounds are widened to hold all loans that the cleaning leaves.
         replayed: Whether ended loans are added to the training set as they stood at earlier months.
         cost_ratio: Cost of a missed risky loan in false alarms, by which the cut-off is chosen; None: by the best F1.
         time_budget: Seconds for the search.
@@ -32,6 +33,7 @@ class Settings:
     data: Path | None = None
     output: Path | None = None
     as_of: str | None = None
+    widen_bounds: bool = False
     replayed: bool = True
     cost_ratio: float | None = None
     time_budget: float = 1200
@@ -57,5 +59,7 @@ class Settings:
         """
         self.bounds.check()
         parse_as_of(self.as_of)
+        if self.widen_bounds not in (True, False):
+            raise ConfigurationError(f"widen_bounds is {self.widen_bounds!r}: set True, or leave it out.")
         if self.cost_ratio is not None and not (isinstance(self.cost_ratio, int | float) and self.cost_ratio > 0):
             raise ConfigurationError(f"cost_ratio is {self.cost_ratio!r}: set a number above 0, or leave it out.")

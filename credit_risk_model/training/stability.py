@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from credit_risk_model.contract import SHIPPED, Contract
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, instalment_of
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training.figures import DollarFigures, PerfectPayerFigures
@@ -54,11 +55,10 @@ def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> Dolla
     )
 
 
-def make_perfect_payers() -> pd.DataFrame:
+def make_perfect_payers(contract: Contract = SHIPPED) -> pd.DataFrame:
     """Make up loans that paid each instalment in time: each month of both terms, amounts and rates of all sizes."""
-    bounds = {feature.name: feature.bounds for feature in CONTRACT_FEATURES if feature.bounds}
-    amounts = np.linspace(*bounds["loan_amount"], _STEPS).round()
-    rates = np.linspace(*bounds["interest_rate"], _STEPS).round(2)
+    amounts = np.linspace(*contract.bounds["loan_amount"], _STEPS).round()
+    rates = np.linspace(*contract.bounds["interest_rate"], _STEPS).round(2)
     rows = [
         {**EXAMPLE_LOAN, **borrower, "term": term, "loan_amount": amount, "interest_rate": rate, AGE: float(month)}
         for term, months in TERM_MONTHS.items()
@@ -78,9 +78,9 @@ def make_perfect_payers() -> pd.DataFrame:
     )
 
 
-def measure_perfect_payers(fitted: Fitted, cut_off: float) -> PerfectPayerFigures:
+def measure_perfect_payers(fitted: Fitted, cut_off: float, contract: Contract = SHIPPED) -> PerfectPayerFigures:
     """Predict perfect payers of known age."""
-    probability = fitted.predict(make_perfect_payers())
+    probability = fitted.predict(make_perfect_payers(contract))
     return PerfectPayerFigures(
         loans=len(probability),
         called_risky=int((probability >= cut_off).sum()),
@@ -104,8 +104,8 @@ class Stability:
         return pd.DataFrame.from_dict(rows, orient="index").T
 
 
-def measure_stability(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> Stability:
+def measure_stability(fitted: Fitted, loans: pd.DataFrame, cut_off: float, contract: Contract = SHIPPED) -> Stability:
     """Measure what a dollar changes, and what is said of loans that paid in time."""
     if fitted.with_age is None:
         return Stability(None, None)
-    return Stability(measure_dollar(fitted, loans, cut_off), measure_perfect_payers(fitted, cut_off))
+    return Stability(measure_dollar(fitted, loans, cut_off), measure_perfect_payers(fitted, cut_off, contract))

@@ -5,6 +5,7 @@ from typing import Any
 
 from credit_risk_model import archive
 from credit_risk_model.archive import CleaningRecord, DataRecord
+from credit_risk_model.contract import Contract
 from credit_risk_model.drift.reference import Reference
 from credit_risk_model.training.figures import (
     Baseline,
@@ -70,6 +71,7 @@ class Trained:
         data: What it was trained on.
         ended_share: Share of those loans that have ended.
         cleaning: What the cleaning left.
+        contract: What the archive's loans are checked by.
         split: Its training and test set.
         fit: The model.
         baseline: The figures of LightGBM's defaults.
@@ -83,6 +85,7 @@ class Trained:
     data: DataRecord
     ended_share: float
     cleaning: tuple[CleaningRecord, ...]
+    contract: Contract
     split: Split
     fit: Fit
     baseline: Baseline

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from credit_risk_model.contract import SHIPPED
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES, Feature
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -116,3 +117,55 @@ def test_nothing_left_is_an_error(read: pd.DataFrame) -> None:
     """If no loan passes the filters, that is said."""
     with pytest.raises(DataError, match="The cleaning steps leave no loan"):
         clean(read.assign(revolving_line_utilization_rate=101.0))
+
+
+def later(read: pd.DataFrame) -> pd.DataFrame:
+    """The book with an amount and a rate of later years, and a rate that can't be."""
+    read = read.copy()
+    read.loc[read.index[:3], "loan_amount"] = [40_000.0, 39_000.4, 35_000.0]
+    read.loc[read.index[3:6], "interest_rate"] = [30.99, 5.31, 0.0]
+    return read
+
+
+def test_bounds_are_widened_to_what_the_loans_have(read: pd.DataFrame) -> None:
+    """The cleaned loans' extremes become bounds, and no bound is narrower than the shipped one."""
+    found = clean(later(read), widen_bounds=True)
+    assert found.contract.widened == {"interest_rate": (5.31, 30.99), "loan_amount": (500, 40_000)}
+    for name, (low, high) in found.contract.bounds.items():
+        assert found.loans[name].dropna().between(low, high).all()
+        assert low <= SHIPPED.bounds[name][0]
+        assert high >= SHIPPED.bounds[name][1]
+
+
+def test_loan_that_cannot_be_is_dropped_where_bounds_are_widened(read: pd.DataFrame) -> None:
+    """A rate of 0 can't be divided by: its loan goes by a step of its own, the last."""
+    steps = clean(later(read), widen_bounds=True).steps
+    assert steps["step"].iloc[-1] == cleaning.STEP_OF_WIDENING[0]
+    assert steps["removed"].iloc[-1] == 1
+    assert clean(later(read)).steps["step"].tolist() == ["as read", *(words for words, _ in cleaning.STEPS)]
+
+
+def test_published_counts_stand_beside_more_steps(read: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step of widening has no published count."""
+    monkeypatch.setattr(cleaning, "ROWS_OF_KAGGLES_FILE", len(read))
+    published = clean(read, widen_bounds=True).steps["published"]
+    assert (published.iloc[0], published.iloc[-2]) == (887379, 831103)
+    assert published.isna().iloc[-1]
+
+
+def test_income_of_millions_widens_nothing(read: pd.DataFrame) -> None:
+    """An outlier goes with the step that drops incomes beyond 3 deviations, before the bounds are found."""
+    read.loc[0, "annual_income"] = 9_000_000
+    assert "annual_income" not in clean(read, widen_bounds=True).contract.widened
+
+
+def test_loans_beyond_the_bounds_are_told(read: pd.DataFrame) -> None:
+    """A training that widens nothing says what its archive will refuse; one that widens says to what."""
+    amount = (
+        "loan_amount: the archive takes 500 to 35000, some of these loans lie beyond. Set widen_bounds to take 500 to"
+    )
+    assert f"{amount} 40000." in cleaning.describe_bounds(clean(later(read)))
+    assert "interest_rate: bounds 5.31 to 30.99, widened from 5.32 to 28.99." in cleaning.describe_bounds(
+        clean(later(read), widen_bounds=True)
+    )
+    assert cleaning.describe_bounds(clean(read)) == []

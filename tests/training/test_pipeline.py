@@ -328,7 +328,9 @@ def test_cut_off_by_cost_is_lower_where_missing_is_dear(trained: Trained) -> Non
     assert costs[dear.cut_off] == min(cost for cost in costs.values() if cost is not None)
 
 
-@pytest.mark.parametrize("wrong", [{"cost_ratio": 0}, {"cost_ratio": "5"}, {"as_of": "soon"}, {"max_iter": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"cost_ratio": 0}, {"cost_ratio": "5"}, {"as_of": "soon"}, {"max_iter": 0}, {"widen_bounds": "yes"}]
+)
 def test_impossible_setting_is_refused_before_the_work(wrong: dict[str, Any], book_path: Path) -> None:
     """A setting that can't be is refused when the training is made."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

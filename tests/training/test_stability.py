@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 
+from credit_risk_model.contract import widen
 from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
 from credit_risk_model.training import stability
 from credit_risk_model.training.fitting import Fitted, Probabilities, is_running
@@ -32,6 +33,12 @@ def test_payments_in_twentieths_of_an_instalment_hold_a_dollar(fitted: Fitted, l
 def test_loans_without_running_ones_have_no_dollar_to_measure(fitted: Fitted, loans: pd.DataFrame) -> None:
     """Where no loan is running there is nothing to flip."""
     assert stability.measure_dollar(fitted, loans[~is_running(loans)], 0.3).loans == 0
+
+
+def test_perfect_payers_reach_the_bounds_of_the_contract() -> None:
+    """Where a training widened the bounds, perfect payers of the largest amounts and rates are asked for, too."""
+    payers = stability.make_perfect_payers(widen({"loan_amount": (500, 40_000), "interest_rate": (5.31, 30.99)}))
+    assert (payers["loan_amount"].max(), payers["interest_rate"].max()) == (40_000, 30.99)
 
 
 def test_perfect_payers_paid_each_instalment_in_time() -> None:
