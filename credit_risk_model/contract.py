@@ -20,8 +20,8 @@ from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskExplanatio
 Bounds = tuple[float, float]
 """The smallest and the largest value."""
 
-_LIMITS: dict[str, Bounds] = {"interest_rate": (0.01, 1000.0), "loan_amount": (1.0, 1e9)}
-_LIMITS_OF_OTHERS: Bounds = (0.0, 1e9)
+_WIDEST: dict[str, Bounds] = {"interest_rate": (0.01, 1000.0), "loan_amount": (1.0, 1e9)}
+_WIDEST_OF_OTHERS: Bounds = (0.0, 1e9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +59,13 @@ SHIPPED = Contract(CONTRACT_FEATURES, {}, CreditRiskModelInput, CreditRiskExplan
 """The contract of `schemas`."""
 
 
-def limits_of(name: str) -> Bounds:
+def widest_bounds(name: str) -> Bounds:
     """Return how far a field's bounds may be widened.
 
     Nothing is below 0. Instalments are divided by, so amount and rate are above 0; what is beyond 10**9 would overflow
     their arithmetic.
     """
-    return _LIMITS.get(name, _LIMITS_OF_OTHERS)
+    return _WIDEST.get(name, _WIDEST_OF_OTHERS)
 
 
 def may_be_widened(field: Feature) -> bool:
@@ -77,7 +77,7 @@ def widen(bounds: Mapping[str, Bounds]) -> Contract:
     """Return the contract with wider bounds; the same one for the same bounds.
 
     Args:
-        bounds: By field, each within `limits_of` and around the shipped ones.
+        bounds: By field, each within `widest_bounds` and around the shipped ones.
 
     Raises:
         ValueError: A field has no bounds that may be widened, or its bounds can't be; the first is named.
@@ -107,7 +107,7 @@ def _widen(bounds: tuple[tuple[str, Bounds], ...]) -> Contract:
 def _check(field: Feature, low: float, high: float) -> Bounds:
     """Return a field's bounds in its own type, if they may be its."""
     assert field.bounds is not None
-    (least, most), (lowest, highest) = field.bounds, limits_of(field.name)
+    (least, most), (lowest, highest) = field.bounds, widest_bounds(field.name)
     if not (low <= least and most <= high):
         raise ValueError(f"{field.name}: {low:.10g} to {high:.10g} is narrower than the contract's {least} to {most}")
     if not (lowest <= low and high <= highest):

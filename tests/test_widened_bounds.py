@@ -1,6 +1,8 @@
 """An archive of later loans: its bounds, and whatever takes loans by them."""
 
+import itertools
 import json
+import math
 import re
 import shutil
 import zipfile
@@ -22,7 +24,7 @@ import credit_risk_model
 from credit_risk_model import archive, contract
 from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import DataError, ModelArchiveError
-from credit_risk_model.features import instalment_of
+from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, instalment_of
 from credit_risk_model.monitoring import replay
 from credit_risk_model.monitoring.drift import count_log
 from credit_risk_model.prediction.batch import CreditRiskBatch
@@ -331,6 +333,18 @@ def test_archive_without_bounds_has_the_shipped_classes(archive_path: Path) -> N
     found = archive.read(archive_path).metadata.contract
     assert found is contract.SHIPPED is contract.widen({})
     assert CreditRiskModel(archive=str(archive_path)).input_schema is CreditRiskModelInput
+
+
+def test_loans_at_the_widest_bounds_can_be_computed() -> None:
+    """However far an archive widens its bounds, the arithmetic of its loans neither overflows nor divides by 0."""
+    names = [field.name for field in CONTRACT_FEATURES if contract.may_be_widened(field)]
+    widest = contract.widen({name: contract.widest_bounds(name) for name in names})
+    paid = ("loan_amount", "interest_rate", "last_payment_amount", "total_payments_to_date")
+    for ends in itertools.product(*(widest.bounds[name] for name in paid)):
+        for age in ({"term": " 36 months", "instalments_due": 36}, {"term": " 60 months", "instalments_due": 0}):
+            loan = widest.loan.model_validate(EXAMPLE_LOAN | dict(zip(paid, ends, strict=True)) | age)
+            for wanted in FEATURE_SETS:
+                assert not any(map(math.isinf, wanted.encode_loan(loan)))
 
 
 def test_same_bounds_are_the_same_contract() -> None:

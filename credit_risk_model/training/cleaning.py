@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from credit_risk_model.archive import CleaningRecord
-from credit_risk_model.contract import SHIPPED, Bounds, Contract, limits_of, may_be_widened, widen
+from credit_risk_model.contract import SHIPPED, Bounds, Contract, may_be_widened, widen, widest_bounds
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
 from credit_risk_model.tables.columns import INSTALLMENT
@@ -54,14 +54,14 @@ A missing value is kept if the contract allows null: dropping such loans improve
 _WIDENED = [feature.name for feature in CONTRACT_FEATURES if may_be_widened(feature)]
 
 
-def _within_limits(loans: pd.DataFrame) -> pd.Series:
+def _can_be(loans: pd.DataFrame) -> pd.Series:
     within = pd.Series(True, index=loans.index)
     for name in _WIDENED:
-        within &= loans[name].isna() | loans[name].between(*limits_of(name))
+        within &= loans[name].isna() | loans[name].between(*widest_bounds(name))
     return within
 
 
-STEP_OF_WIDENING = ("no number that can't be: below 0, an amount below 1, a rate below 0.01", _within_limits)
+STEP_OF_WIDENING = ("no number that can't be: below 0, an amount below 1, a rate below 0.01", _can_be)
 """What comes last where bounds are widened: no such loan may widen them."""
 
 ROWS_OF_KAGGLES_FILE = 887_379
