@@ -1,7 +1,7 @@
 """The contract that an archive is served by: the shipped one, or the same with wider bounds.
 
-`schemas` states the shipped bounds. They are what the loans of the first training had. A training on later loans may
-widen them. Its archive records the wider bounds, and requests, files and frames are then checked by those.
+`schemas` states the shipped bounds, which fit Kaggle's loans of 2007 to 2015. A training on later loans may widen them.
+Its archive records the wider bounds, and requests, files and frames are then checked by those.
 """
 
 from collections.abc import Iterable, Mapping

@@ -26,7 +26,7 @@ from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import DataError, ModelArchiveError
 from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, instalment_of
 from credit_risk_model.monitoring import replay
-from credit_risk_model.monitoring.drift import count_log
+from credit_risk_model.monitoring.drift import count_log, count_table
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel, decide
@@ -233,6 +233,19 @@ def test_metadata_endpoint_names_what_was_widened(service: Service, wide: Path) 
     assert told["archive"]["widened_bounds"]["loan_amount"] == [500, LARGEST]
     assert told["input_schema"]["properties"]["loan_amount"]["maximum"] == LARGEST
     assert set(told["archive"]["widened_bounds"]) == set(archive.read(wide).metadata.bounds)
+
+
+def test_drift_counts_later_loans(wide: Path, start_service: Callable[..., Service], tmp_path: Path) -> None:
+    """A later loan that the service answers is counted into the archive's bins, as is one of a file."""
+    service = start_service(archive=str(wide))
+    service.wait_for("/api/health/ready")
+    assert ask(service, MODELS[0], LATER_LOAN).status_code == 200
+    scraped = httpx.get(f"{service.address}/metrics").text
+    counted = re.findall(r'^credit_risk_drift_loans_total\{.*feature="loan_amount".*\} (.+)$', scraped, re.MULTILINE)
+    assert sum(map(float, counted)) == 1
+    parquet.write_table(pa.Table.from_pylist([LATER_LOAN]), tmp_path / "loans.parquet")
+    counts = count_table(tmp_path / "loans.parquet", archive.read(wide))
+    assert sum(counted.loans for counted in counts.values()) == 1
 
 
 def test_files_and_frames_give_the_services_bits(wide: Path, tmp_path: Path) -> None:
