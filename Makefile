@@ -121,6 +121,7 @@ lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .
 	$(TRAINING)/bin/ruff format --check .
 	$(TRAINING)/bin/mypy
+	MYPYPATH=tests $(TRAINING)/bin/mypy --explicit-package-bases --no-warn-return-any tests
 	$(TRAINING)/bin/mypy docs/picture.py docs/reference.py
 
 format: $(TRAINING)/.installed ## Bring the code into its format

@@ -20,7 +20,8 @@ from credit_risk_model.arithmetic import (
     derive_without_age,
     numbers_of_arrays,
 )
-from credit_risk_model.schemas import Column, CreditRiskModelInput, Level, Term
+from credit_risk_model.schema_types import Column, Level
+from credit_risk_model.schemas import CreditRiskModelInput, Term
 
 
 @dataclass(frozen=True, slots=True)

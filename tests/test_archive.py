@@ -23,7 +23,7 @@ from credit_risk_model.training.packaging import make_model_files, predict_reque
 Contents = tuple[dict[str, Any], dict[str, bytes]]
 
 
-def rewrite(path: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+def rewrite(path: Path, target: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
     """Copy an archive with changed contents, so that only what `change` did is wrong with it."""
     with zipfile.ZipFile(path) as source:
         contents = {name: source.read(name) for name in source.namelist()}
@@ -417,7 +417,7 @@ def structure(path: Path) -> tuple[list[int], dict[str, range]]:
     with zipfile.ZipFile(path) as source:
         packed = {}
         for entry in source.infolist():
-            start = entry.header_offset + zipfile.sizeFileHeader + len(entry.filename)
+            start = entry.header_offset + 30 + len(entry.filename)  # the header's fixed part has 30 bytes
             packed[entry.filename] = range(start, start + entry.compress_size)
     contents = {place for places in packed.values() for place in places}
     return [place for place in range(path.stat().st_size) if place not in contents], packed

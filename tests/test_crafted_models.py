@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -289,7 +290,7 @@ def answerless(contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_no_answer_is_given_that_is_no_number(answerless: Path) -> None:
     """A loan, its reasons and a batch end with an error, which a service answers as any fault, and not with a NaN."""
     loan = CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
-    questions = (
+    questions: tuple[tuple[Any, Any], ...] = (
         (CreditRiskModel(str(answerless)), loan),
         (CreditRiskExplanation(archive=str(answerless)), CreditRiskExplanationInput.model_validate(EXAMPLE_LOAN)),
         (CreditRiskBatch(archive=str(answerless)), CreditRiskBatchInput(loans=(loan,) * 300)),

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def valid_loans(*, age: bool | None = None) -> st.SearchStrategy[CreditRiskModel
     Args:
         age: Whether the instalments due are known; None for either.
     """
-    fields = {}
+    fields: dict[str, st.SearchStrategy[Any]] = {}
     for feature in features.CONTRACT_FEATURES:
         if feature.bounds is None:
             fields[feature.name] = st.sampled_from(feature.levels)
@@ -115,7 +116,7 @@ def test_loan_and_table_give_the_same_bits(wanted: features.FeatureSet, loan: Cr
 @given(loan=valid_loans(age=False))
 def test_encoding_loses_nothing(loan: CreditRiskModelInput) -> None:
     """Any valid loan of unknown age can be told from its row."""
-    decoded = {}
+    decoded: dict[str, str | float | None] = {}
     for feature, value in zip(features.AGE_UNKNOWN.contract, features.AGE_UNKNOWN.encode_loan(loan), strict=False):
         if math.isnan(value):
             decoded[feature.name] = None

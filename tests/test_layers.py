@@ -14,6 +14,7 @@ FLOORS = {
     "arithmetic": 0,
     "cores": 0,
     "errors": 0,
+    "schema_types": 0,
     "whole_file": 0,
     "schemas": 1,
     "features": 2,

@@ -373,7 +373,7 @@ def to_bodies(loan: dict[str, Any]) -> dict[str, Any]:
 
 def expect(path: Path) -> dict[str, Any]:
     """What an archive's models answer to the later loan, as JSON."""
-    models = (CreditRiskModel(str(path)), CreditRiskExplanation(str(path)), CreditRiskBatch(str(path)))
+    models: tuple[Any, ...] = (CreditRiskModel(str(path)), CreditRiskExplanation(str(path)), CreditRiskBatch(str(path)))
     bodies = to_bodies(LATER_LOAN)
     return {
         model.qualified_name: model.predict(model.input_schema.model_validate(bodies[model.qualified_name])).model_dump(

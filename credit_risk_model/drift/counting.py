@@ -8,7 +8,8 @@ from threading import Lock
 from typing import Any
 
 from credit_risk_model.drift.reference import FIELDS, Reference
-from credit_risk_model.schemas import CreditRiskModelInput, Level
+from credit_risk_model.schema_types import Level
+from credit_risk_model.schemas import CreditRiskModelInput
 
 _COUNTED_TOGETHER = 128  # a quarter of a millisecond
 

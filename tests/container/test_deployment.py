@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def pod(podman: Podman, image: str) -> Iterator[Pod]:
 def test_startup_says_503_until_the_model_is_loaded(podman: Podman, image: str, measurements: dict[str, float]) -> None:
     """The server answers before it is ready, and is ready in a quarter of the time that its startup probe allows."""
     with running(podman, "starting", image) as pod:
-        statuses = []
+        statuses: list[int] = []
         while statuses[-1:] != [200]:
             status, _ = ask(pod, "/api/health/startup")
             if [status] != statuses[-1:]:
@@ -157,7 +158,8 @@ def test_busy_pod_is_not_restarted_and_keeps_its_memory_limit(
         time.sleep(0.1)
     outcomes = load.finish()
     status = Path(f"/proc/{process}/status").read_text()
-    memory = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    memory = int(kilobytes) / 1024
     measurements["seconds_of_busy_liveness"] = round(slowest, 3)
     measurements["memory_mebibytes"] = round(memory, 1)
     measurements["predictions_a_second_under_the_limit"] = round(outcomes["200"] / 30)
@@ -303,9 +305,9 @@ def test_rollouts_behind_haproxy_lose_no_request(
             for rollout in range(ROLLOUTS + 1):
                 place = ("even", "odd")[rollout % 2]
                 pod = pods.enter_context(running(podman, f"rollout{rollout}", image))
-                pod.wait_until(lambda pod=pod: pod.ready, 60)
+                pod.wait_until(partial(getattr, pod, "ready"), 60)
                 proxy.add(place, pod.address)
-                pod.wait_until(lambda place=place: proxy.is_up(place), 10)
+                pod.wait_until(partial(proxy.is_up, place), 10)
                 if former is not None:
                     assert former.terminate() == 0
                 else:

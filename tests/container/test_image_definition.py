@@ -29,7 +29,8 @@ def deployment() -> dict[str, Any]:
 def stage(name: str) -> str:
     """Give the instructions of a stage, each on one line."""
     joined = DOCKERFILE.replace("\\\n", " ")
-    return re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", joined, re.MULTILINE | re.DOTALL)[1]
+    (found,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", joined, re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 def instruction(name: str) -> str:
@@ -52,8 +53,8 @@ def test_version_is_one(deployment: dict[str, Any]) -> None:
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.yaml")]
     manifests = "".join(path.read_text() for path in paths)
     versions = [
-        re.search("^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)[1],
-        re.search(r"-t credit_risk_model_service:(\S+)", DOCKERFILE, re.MULTILINE)[1],
+        *re.findall("^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE),
+        *re.findall(r"-t credit_risk_model_service:(\S+)", DOCKERFILE),
         deployment["spec"]["template"]["spec"]["containers"][0]["image"].partition(":")[2],
         configuration["version"],
         *re.findall("newTag: (.*)", manifests),
@@ -130,7 +131,7 @@ def test_scoring_is_pinned_as_everything_is() -> None:
         for name in ("scoring_requirements.txt", "requirements.txt")
     ]
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["scoring"]
-    names = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in extra]
+    names = [re.findall(r"^[\w-]+", requirement)[0].lower() for requirement in extra]
     assert "kept = !/^(scipy|narwhals)==/" in stage("scoring-build")
     assert pins[0].items() <= pins[1].items()
     assert set(names) <= pins[0].keys()

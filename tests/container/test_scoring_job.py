@@ -1,7 +1,6 @@
 """The Jobs that score files: run as their manifests say, disturbed, and compared with one run."""
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def scoring(podman: Podman, scoring_image: str) -> Job:
 
 
 @pytest.fixture(scope="module")
-def volume(scoring: Job) -> Iterator[Path]:
+def volume(scoring: Job) -> Path:
     """The folder of the volume, with a file of loans on it."""
     folder = scoring.make_volume()
     pq.write_table(loans(), folder / "loans.parquet", row_group_size=ROW_GROUP)

@@ -77,7 +77,8 @@ def test_rules_judge_drift_as_the_command_does(archive_path: Path, tmp_path: Pat
     for place in rng.integers(len(golden), size=300).tolist():
         count.add(golden[place].loan, golden[place].risk_probability)
     times = 96  # a day, in each quarter of an hour of which the same loans were answered
-    series, tests = [], []
+    series: list[dict[str, str]] = []
+    tests: list[tuple[str, str, float | None]] = []
     for line in count.lines():
         name, value = line.rsplit(" ", 1)
         labels = name.replace("{", '{namespace="a",pod="1",', 1)

@@ -66,9 +66,10 @@ def test_frame_is_answered_as_the_service_answers(kind: str, model: LoanModel, a
 def test_same_kind_comes_back(make: Callable[[pa.Table], Any], kind: type, model: LoanModel) -> None:
     """What comes back is of the kind that was given, with four columns, also where there is no row."""
     for rows in (3, 0):
-        answers = model.score(make(made_up_loans(rows)))
-        assert isinstance(answers, kind)
+        frame: Any = make(made_up_loans(rows))
+        answers: Any = model.score(frame)
         assert len(answers) == rows
+        assert isinstance(answers, kind)
         assert list(getattr(answers, "column_names", getattr(answers, "columns", ()))) == COLUMNS
 
 

@@ -132,7 +132,8 @@ def test_all_shards_see_the_latest_month_of_the_file(
 
 def test_dates_and_texts_in_parquet_give_the_same_ages(write_rows: WriteRows) -> None:
     """A Parquet file may hold its months as dates or timestamps."""
-    issued, recorded = datetime.date(2014, 3, 31), datetime.datetime(2015, 1, 1)
+    issued: Any = datetime.date(2014, 3, 31)
+    recorded: Any = datetime.datetime(2015, 1, 1)
     for row in ({ISSUED: "Mar-2014", SNAPSHOT: "Jan-2015"}, {ISSUED: issued, SNAPSHOT: recorded}):
         assert read_ages(write_rows([row], "loans.parquet"))[0] == [10]
     for row in ({ISSUED: "Mar-2014", LAST_PAYMENT: recorded}, {ISSUED: issued, LAST_PAYMENT: "Jan-2015"}):

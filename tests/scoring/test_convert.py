@@ -87,7 +87,7 @@ def test_scores_of_the_converted_file_are_those_of_the_source(
             tmp_path / f"loans.{suffix}", tmp_path / "scores.csv", ids=("id",), archive=str(archive_path)
         )
         summary = score(settings)
-        found[suffix] = settings.output.read_bytes(), settings.rejects_path.read_bytes(), summary.reasons
+        found[suffix] = Path(settings.output).read_bytes(), Path(settings.rejects_path).read_bytes(), summary.reasons
     assert found["parquet"] == found["csv"]
     assert summary.rejected == 17
     readable = [row for row in rows if row["annual_inc"] != "65k"]

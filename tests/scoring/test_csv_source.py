@@ -9,7 +9,8 @@ import pytest
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
-from credit_risk_model.scoring.run import Settings, Summary, score
+from credit_risk_model.scoring.run import Settings, score
+from credit_risk_model.scoring.summary import Summary
 from credit_risk_model.tables import csv_file
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.source import Chunk, Shard
@@ -53,7 +54,7 @@ def score_text(archive_path: Path, tmp_path: Path) -> Score:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         settings = Settings(path, tmp_path / "scores.csv", ids=ids, archive=str(archive_path))
         summary = score(settings)
-        return summary, settings.output.read_text(), settings.rejects_path.read_text()
+        return summary, Path(settings.output).read_text(), Path(settings.rejects_path).read_text()
 
     return score_it
 

@@ -127,8 +127,8 @@ def test_folder_in_a_store_is_read_in_shards_and_joined(
     uri, archive = store.put(folder, "loans"), str(archive_path)
     score(Settings(folder, tmp_path / "whole.csv", ids=("day", "id"), archive=archive))
     parts = [store.uri(f"part-{number}.parquet") for number in (1, 2)]
-    for number, part in enumerate(parts, 1):
-        score(Settings(uri, part, ids=("day", "id"), archive=archive, shard=Shard(number, 2)))
+    for number, place in enumerate(parts, 1):
+        score(Settings(uri, place, ids=("day", "id"), archive=archive, shard=Shard(number, 2)))
     join(parts[::-1], store.uri("joined.csv"))
     assert store.read("joined.csv") == (tmp_path / "whole.csv").read_bytes()
     join([with_suffix(part, ".rejects.csv") for part in parts], store.uri("joined.rejects.csv"))

@@ -53,7 +53,7 @@ def scores_of(source: Path, archive: Path, shard: Shard | None = None) -> str:
     output = source.with_name("scores.csv")
     settings = Settings(source, output, ids=("id",), archive=str(archive), shard=shard or Shard())
     score(settings)
-    return output.read_text() + settings.rejects_path.read_text()
+    return output.read_text() + Path(settings.rejects_path).read_text()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -179,10 +179,10 @@ def test_ids_of_other_types_go_into_scores_and_rejects(
     write_as("parquet", loans, tmp_path / "loans.parquet")
     settings = Settings(tmp_path / "loans.parquet", tmp_path / output, ids=("id",), archive=str(archive_path))
     score(settings)
-    assert settings.rejects_path.read_text() == f"row,id,reasons\n2,{texts[1]},term: unknown level\n"
+    assert Path(settings.rejects_path).read_text() == f"row,id,reasons\n2,{texts[1]},term: unknown level\n"
     expected = [ids[0].as_py(), ids[2].as_py()]
     if output.endswith("csv"):
-        scored = list(csv.DictReader(settings.output.read_text().splitlines()))
+        scored = list(csv.DictReader(Path(settings.output).read_text().splitlines()))
         assert [row["id"] for row in scored] == list(map(str, expected))
     else:
         assert pq.read_table(settings.output)["id"].to_pylist() == expected

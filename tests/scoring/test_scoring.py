@@ -44,9 +44,9 @@ WriteLoans = Callable[..., Path]
 RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def read_scores(path: Path) -> list[dict[str, Any]]:
+def read_scores(path: Path | str) -> list[dict[str, Any]]:
     """A file of scores as rows."""
-    return (pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)).to_pylist()
+    return (pq.read_table(path) if Path(path).suffix == ".parquet" else pyarrow.csv.read_csv(path)).to_pylist()
 
 
 def in_batches(model: CreditRiskBatch, loans: list[CreditRiskModelInput]) -> Iterator[CreditRiskModelOutput]:

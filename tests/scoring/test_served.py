@@ -33,7 +33,7 @@ def test_archive_is_the_one_that_is_served(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(archive, "newest", lambda: tmp_path / "9.zip")
     monkeypatch.chdir(tmp_path)
     choice = choose_archive(None)
-    assert choice.path.samefile(SHIPPED)
+    assert Path(choice.path).samefile(SHIPPED)
     assert (choice.sha256, choice.reason) == (
         archive.sha256(SHIPPED.read_bytes()),
         "which rest_configuration.yaml serves",

@@ -1,6 +1,7 @@
 """Models that a service is given to see what it does with them."""
 
 import time
+from typing import cast
 
 from ml_base import MLModel, MLModelDecorator
 from ml_base.ml_model import MLModelSchemaValidationException
@@ -80,7 +81,7 @@ class OddModel(SlowModel):
 
     def predict(self, data: Wish) -> Done:
         """Answer oddly."""
-        return Done.model_construct(done=object())
+        return Done.model_construct(done=cast("bool", object()))
 
 
 class LateModel(SlowModel):

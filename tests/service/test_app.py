@@ -125,8 +125,8 @@ def test_request_id_is_taken_or_made(service: Service) -> None:
     """A fit X-Request-ID comes back, an unfit one is replaced, and each request without one gets its own."""
     given = httpx.post(service.address + PREDICTION, content=LOAN, headers={**JSON, "X-Request-ID": "abc-1.2_Z"})
     assert given.headers["x-request-id"] == "abc-1.2_Z"
-    for unfit in ("x" * 65, "a b", 'a"b', "é".encode()):
-        answer = httpx.get(f"{service.address}/api/models", headers={"X-Request-ID": unfit})
+    for unfit in (b"x" * 65, b"a b", b'a"b', "é".encode()):
+        answer = httpx.get(f"{service.address}/api/models", headers={b"X-Request-ID": unfit})
         assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
     made = {httpx.get(f"{service.address}/api/models").headers["x-request-id"] for _ in range(5)}
     assert len(made) == 5
@@ -362,7 +362,7 @@ def test_service_that_is_told_to_end_while_it_loads_does_not_become_ready(
     service = start_service(archive=str(archive_path), more_models=("models_for_tests.SlowToLoadModel",))
     service.wait_for("/api/health")
     service.process.send_signal(signal.SIGTERM)
-    statuses = set()
+    statuses: set[int | str] = set()
     with suppress(httpx.TransportError), httpx.Client(base_url=service.address) as client:
         for _ in range(1000):  # as long as these come, the drain goes on: two seconds
             statuses.add(client.get("/api/health/ready").status_code)

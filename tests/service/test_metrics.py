@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from credit_risk_model import archive
+from credit_risk_model.drift.reference import Reference
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.schemas import (
     EXAMPLE_LOAN,
@@ -137,7 +138,7 @@ def test_each_answered_loan_is_counted_for_drift_once(start_service: Callable[..
 
     before = count()
     assert set(before.values()) == {0}
-    references = {one.age: one for one in archive.read(SHIPPED).metadata.reference}
+    references: dict[str, Reference] = {one.age: one for one in archive.read(SHIPPED).metadata.reference}
     assert len(before) == sum(len(bins.names) for one in references.values() for bins in one.bins)
     ageless = {**EXAMPLE_LOAN, "instalments_due": None}
     for model, body in (

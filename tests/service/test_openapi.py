@@ -118,7 +118,7 @@ def test_errors_of_predictions_have_worked_examples(shipped: Service, contract: 
     }
     assert all(list(example) == ["type", "messages"] for example in examples.values())
     loan = json.dumps(EXAMPLE_LOAN)
-    requests = {
+    requests: dict[str, dict[str, Any]] = {
         "400": {"content": loan.replace(" 36 months", "36 months"), "headers": {"Content-Type": "application/json"}},
         "413": {"content": loan + " " * 65_536, "headers": {"Content-Type": "application/json"}},
         "415": {"content": loan, "headers": {"Content-Type": "text/plain"}},

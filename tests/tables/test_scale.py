@@ -27,7 +27,7 @@ def test_other_unit_is_found(name: str, factor: int) -> None:
 
 def test_drift_is_no_other_unit() -> None:
     """A book whose values are a few times smaller than in training is another book, not another unit."""
-    assert wrong_scales(**dict.fromkeys(FACTORS, 5.0)) == []
+    assert wrong_scales(**dict.fromkeys(FACTORS, 5)) == []
 
 
 def test_few_values_say_nothing() -> None:

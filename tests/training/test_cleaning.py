@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,20 @@ def read(book_path: Path) -> pd.DataFrame:
     return read_loans(book_path).loans
 
 
-def kept(read: pd.DataFrame, **changes: object) -> bool:
+def kept(read: pd.DataFrame, **changes: Any) -> bool:
     """Whether an ordinary loan, put into the book with these changes, is kept."""
     marks = {"loan_amount": 777, "last_payment_amount": 777.77}
-    loan = {**EXAMPLE_LOAN, "installment": 26.4, "loan_status": "Current", "loan_risk": "safe", **marks, **changes}
+    loan: dict[str, Any] = {
+        **EXAMPLE_LOAN,
+        "installment": 26.4,
+        "loan_status": "Current",
+        "loan_risk": "safe",
+        **marks,
+        **changes,
+    }
     book = read.astype(dict.fromkeys(read.select_dtypes("category"), object))
-    book.loc[0, list(loan)] = list(loan.values())
+    for name, value in loan.items():
+        book.at[0, name] = value
     loans = clean(book.astype(dict.fromkeys(read.select_dtypes("category"), "category"))).loans
     return any((loans[name] == mark).any() for name, mark in marks.items())
 

@@ -7,6 +7,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -332,7 +333,8 @@ def test_status_that_is_missing_has_no_label(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(csv_file, "BLOCK_BYTES", 400)
     statuses = ["Default", "", "Fully Paid", "Default", ""]
     table = read_loans(write(tmp_path / "loan.csv", *({"loan_status": status} for status in statuses)))
-    assert table["loan_risk"].astype(object).where(table["loan_risk"].notna(), None).tolist() == [
+    labels: list[Any] = table["loan_risk"].astype(object).where(table["loan_risk"].notna(), None).tolist()
+    assert labels == [
         "risky",
         None,
         "safe",

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,13 +147,13 @@ def profile(planted: pd.DataFrame) -> str:
     return profile_loans(planted, DESCRIPTIONS, "Loans on the book")
 
 
-def test_no_report_shows_a_borrowers_row(profile, integrity, split, evaluation) -> None:
+def test_no_report_shows_a_borrowers_row(profile: Any, integrity: Any, split: Any, evaluation: Any) -> None:
     """Amounts of repeated, contradictory, outlying and leaked rows are in none of the four pages."""
     assert [shown(page) for page in (profile, integrity.html, split.html, evaluation.html)] == [set()] * 4
 
 
 @pytest.mark.filterwarnings("ignore")  # deepchecks warns of itself, and here it runs without this package
-def test_the_planted_rows_are_what_deepchecks_would_show(planted, halves) -> None:
+def test_the_planted_rows_are_what_deepchecks_would_show(planted: Any, halves: Any) -> None:
     """Deepchecks' own reports print the amounts, so that their absence from this package's tells something."""
     # Here, not above: deepchecks' telemetry is off once the package's module is imported.
     from deepchecks.tabular import Dataset, checks  # noqa: PLC0415
@@ -168,39 +169,39 @@ def test_the_planted_rows_are_what_deepchecks_would_show(planted, halves) -> Non
     assert set().union(*map(shown, pages)) == {REPEATED, CONFLICTING, OUTLYING, LEAKED}
 
 
-def test_metadata_and_outcomes_hold_no_amount(integrity, split, evaluation) -> None:
+def test_metadata_and_outcomes_hold_no_amount(integrity: Any, split: Any, evaluation: Any) -> None:
     """What goes into the archive's metadata names columns, levels and ratios, not amounts."""
     assert shown(json.dumps([report.store() for report in (integrity, split, evaluation)])) == set()
 
 
-def test_the_profile_explains_each_field(profile) -> None:
+def test_the_profile_explains_each_field(profile: Any) -> None:
     """The meaning of each field that the table has is in the profile."""
     assert all(text in profile for text in DESCRIPTIONS.values())
 
 
-def test_the_profile_keeps_statistics_and_levels(profile) -> None:
+def test_the_profile_keeps_statistics_and_levels(profile: Any) -> None:
     """A column's range, quantiles and histogram, and how many loans hold each level, are aggregates and stay."""
     assert all(text in profile for text in ("95-th percentile", "Maximum", "99999.5", "Histogram", "MORTGAGE"))
 
 
-def test_the_profile_has_no_list_of_values(profile) -> None:
+def test_the_profile_has_no_list_of_values(profile: Any) -> None:
     """Samples, duplicates, extreme values and a number's common values have no section."""
     assert not re.search(r"1st row|Extreme values|Common values|Duplicate rows|First rows", profile)
 
 
-def test_reports_load_nothing_from_a_network(profile, integrity, split, evaluation) -> None:
+def test_reports_load_nothing_from_a_network(profile: Any, integrity: Any, split: Any, evaluation: Any) -> None:
     """Each page is whole: scripts, styles and pictures stand in it."""
     loads = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
     assert not [page for page in (profile, integrity.html, split.html, evaluation.html) if loads.search(page)]
 
 
-def test_figures_of_aggregates_remain(split, evaluation) -> None:
+def test_figures_of_aggregates_remain(split: Any, evaluation: Any) -> None:
     """Withholding rows leaves the figures that a risk officer reads."""
     assert "Drift Score" in split.html
     assert all(text in evaluation.html for text in ("Receiver Operating Characteristic", "brier", "Plotly.newPlot"))
 
 
-def test_withheld_details_are_said_to_be_withheld(integrity) -> None:
+def test_withheld_details_are_said_to_be_withheld(integrity: Any) -> None:
     """A reader learns that a check found rows which the report does not show."""
     assert "this report holds aggregates only" in integrity.html
 
@@ -211,7 +212,7 @@ def test_sound_data_passes() -> None:
     assert status(report, "Data Duplicates") == status(report, "Conflicting Labels") == {"passed"}
 
 
-def test_conflicting_labels_fail(integrity) -> None:
+def test_conflicting_labels_fail(integrity: Any) -> None:
     """Equal loans with different labels fail their condition, with the ratio in its details."""
     assert status(integrity, "Conflicting Labels") == {"failed"}
     assert any("%" in outcome.details for outcome in integrity.failed if outcome.check == "Conflicting Labels")
@@ -237,39 +238,40 @@ def test_a_sound_split_passes() -> None:
     assert check_split(training, test, CATEGORICAL).failed == ()
 
 
-def test_a_model_without_skill_fails(unskilled) -> None:
+def test_a_model_without_skill_fails(unskilled: Any) -> None:
     """A model of shuffled labels fails the comparison with chance."""
     assert status(unskilled, "ROC Report - Test Dataset") == {"failed"}
 
 
-def test_no_curve_has_a_point_for_each_loan(unskilled) -> None:
+def test_no_curve_has_a_point_for_each_loan(unskilled: Any) -> None:
     """Curves are thinned: the ROC curve would hold nearly as many points as there are scores."""
     lists = re.findall(r'"[xy]":\[([^\]]*)\]', unskilled.html)
     assert max(points.count(",") + 1 for points in lists) == MOST_POINTS
 
 
-def test_a_check_that_breaks_is_an_error_without_its_text(halves, model) -> None:
+def test_a_check_that_breaks_is_an_error_without_its_text(halves: Any, model: Any) -> None:
     """The text of an exception may quote a loan, so only its kind is told."""
 
     class Broken(LGBMClassifier):
-        def predict_proba(self, X, **_):  # noqa: N803 - scikit-learn's name
+        def predict_proba(self, *_: Any, **__: Any) -> Any:
             raise ValueError(f"cannot score {REPEATED}.246801")
 
     broken = copy.copy(model)
     broken.__class__ = Broken
-    report = check_model(*halves, CATEGORICAL, broken)
+    training, test = halves
+    report = check_model(training, test, CATEGORICAL, broken)
     errors = [outcome.details for outcome in report.failed if outcome.status == "error"]
     assert errors
     assert all(re.fullmatch(r"The check stopped with \w+\.", text) for text in errors)
     assert shown(report.html + str(errors)) == set()
 
 
-def test_outcomes_repeat(planted, integrity) -> None:
+def test_outcomes_repeat(planted: Any, integrity: Any) -> None:
     """The same table gives the same outcomes, sampled checks included."""
     assert check_data_integrity(planted, CATEGORICAL).outcomes == integrity.outcomes
 
 
-def test_metadata_is_json_with_counts_and_conditions(integrity) -> None:
+def test_metadata_is_json_with_counts_and_conditions(integrity: Any) -> None:
     """The metadata survives JSON, counts every outcome, and tells each condition."""
     metadata = integrity.store()
     assert json.loads(json.dumps(metadata)) == metadata
@@ -282,7 +284,7 @@ def test_metadata_is_json_with_counts_and_conditions(integrity) -> None:
     ]
 
 
-def test_every_check_runs(integrity, split, evaluation) -> None:
+def test_every_check_runs(integrity: Any, split: Any, evaluation: Any) -> None:
     """Checks that cannot apply to loans are left out, so that an error is one."""
     outcomes = [*integrity.outcomes, *split.outcomes, *evaluation.outcomes]
     assert [outcome for outcome in outcomes if outcome.status == "error"] == []
@@ -298,7 +300,7 @@ def test_every_check_runs(integrity, split, evaluation) -> None:
     ],
     ids=["profile", "integrity", "split", "model"],
 )
-def test_free_text_is_refused(report) -> None:
+def test_free_text_is_refused(report: Any) -> None:
     """A column of borrowers' own words would be quoted by the reports, so no report is made of it."""
     loans = loan_book(7, rows=100)
     loans["employer"] = [f"employer {number}" for number in range(len(loans))]
@@ -306,7 +308,7 @@ def test_free_text_is_refused(report) -> None:
         report(loans)
 
 
-def test_reports_are_quiet_and_leave_no_file(capfd, tmp_path, monkeypatch) -> None:
+def test_reports_are_quiet_and_leave_no_file(capfd: Any, tmp_path: Any, monkeypatch: Any) -> None:
     """Nothing is printed, no progress bar drawn, no file left in the working directory, no table changed."""
     monkeypatch.chdir(tmp_path)
     loans = loan_book(8, rows=300)
@@ -336,7 +338,7 @@ def test_nothing_is_reported_to_the_libraries_makers() -> None:
     assert run.stdout == ""
 
 
-def test_failed_checks_are_explained(integrity) -> None:
+def test_failed_checks_are_explained(integrity: Any) -> None:
     """Every condition that did not pass is shown, with a reason why that is acceptable, or with a call to look."""
     shown_table = integrity.table()
     assert len(shown_table) == len(integrity.failed) > 0
@@ -349,5 +351,6 @@ def test_reason_is_given_for_the_known_outcome_only() -> None:
     """A reason holds for one check on one data set with one status; the same check elsewhere is not excused."""
     outcome = CheckOutcome("model_evaluation", "Weak Segments Performance - Train Dataset", "", "error", "")
     assert "too few errors" in outcome.reason
-    for change in ({"check": "Weak Segments Performance - Test Dataset"}, {"status": "failed"}):
+    changes: tuple[dict[str, Any], ...] = ({"check": "Weak Segments Performance - Test Dataset"}, {"status": "failed"})
+    for change in changes:
         assert dataclasses.replace(outcome, **change).reason == NOT_KNOWN

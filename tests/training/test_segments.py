@@ -87,5 +87,5 @@ def test_table_has_a_row_for_each_segment(found: Figures) -> None:
     table = segments.segment_table(found)
     assert table.index.tolist() == list(found)
     assert table.index[0] == "running"
-    assert "[" in table.loc["ended", "AUC"]
+    assert "[" in str(table.loc["ended", "AUC"])
     assert table.loc["status Current", "AUC"] == ""
