@@ -70,6 +70,28 @@ BESIDE_OTHERS = (
 """Files of the service's tests that measure neither time nor memory nor load; beside its others nothing may run."""
 
 
+ALL_MAXIMA: dict[str, Any] = {
+    "annual_income": 273000,
+    "collections_in_last_12_months": 20,
+    "delinquencies_in_last_2_years": 39,
+    "debt_to_income_ratio": 42.64,
+    "employment_length": "< 1 year",
+    "home_ownership": "MORTGAGE",
+    "number_of_delinquent_accounts": 6,
+    "interest_rate": 28.99,
+    "last_payment_amount": 36475.59,
+    "loan_amount": 35000,
+    "derogatory_public_record_count": 86,
+    "loan_purpose": "debt_consolidation",
+    "revolving_line_utilization_rate": 892.3,
+    "term": " 36 months",
+    "total_payments_to_date": 57777.58,
+    "verification_status": "Source Verified",
+    "instalments_due": 36,
+}
+"""A loan with the largest value that the contract allows in each field."""
+
+
 def is_alone(item: pytest.Item) -> bool:
     """Say whether nothing may run beside a test."""
     of_the_service = item.path.parent.name == "service"

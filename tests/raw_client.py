@@ -99,6 +99,14 @@ def open_files(service: Service) -> int:
     return len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
 
 
+def wait_for_closed(service: Service, files: int, seconds: float = 5) -> None:
+    """Wait until the process has no more files open than these."""
+    deadline = time.monotonic() + seconds
+    while open_files(service) > files and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert open_files(service) <= files
+
+
 def receive(connection: socket.socket, method: str = "POST") -> Answer:
     """Read one answer."""
     response = HTTPResponse(connection, method=method)

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from conftest import ALL_MAXIMA
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -17,25 +18,6 @@ from credit_risk_model.schemas import (
     VerificationStatus,
 )
 
-ALL_MAXIMA = {
-    "annual_income": 273000,
-    "collections_in_last_12_months": 20,
-    "delinquencies_in_last_2_years": 39,
-    "debt_to_income_ratio": 42.64,
-    "employment_length": "< 1 year",
-    "home_ownership": "MORTGAGE",
-    "number_of_delinquent_accounts": 6,
-    "interest_rate": 28.99,
-    "last_payment_amount": 36475.59,
-    "loan_amount": 35000,
-    "derogatory_public_record_count": 86,
-    "loan_purpose": "debt_consolidation",
-    "revolving_line_utilization_rate": 892.3,
-    "term": " 36 months",
-    "total_payments_to_date": 57777.58,
-    "verification_status": "Source Verified",
-    "instalments_due": 36,
-}
 NULLABLE = ("debt_to_income_ratio", "employment_length", "revolving_line_utilization_rate")
 BOUNDS = {
     "annual_income": (1896, 273000),

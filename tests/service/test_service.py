@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import CONFIGURATION, FRAMEWORK, ROOT, Service
+from conftest import ALL_MAXIMA, CONFIGURATION, FRAMEWORK, ROOT, Service
 
 from credit_risk_model import __version__, archive
 from credit_risk_model.features import CONTRACT_FEATURES, Feature
@@ -168,25 +168,7 @@ def test_loan_at_all_maxima_is_answered(start_service: Callable[..., Service]) -
     """The shipped archive serves the loan that holds every bound's maximum, from the configuration as it ships."""
     service = start_service(**yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"])
     service.wait_for("/api/health/ready")
-    maxima = {
-        "annual_income": 273000,
-        "collections_in_last_12_months": 20,
-        "delinquencies_in_last_2_years": 39,
-        "debt_to_income_ratio": 42.64,
-        "employment_length": "< 1 year",
-        "home_ownership": "MORTGAGE",
-        "number_of_delinquent_accounts": 6,
-        "interest_rate": 28.99,
-        "last_payment_amount": 36475.59,
-        "loan_amount": 35000,
-        "derogatory_public_record_count": 86,
-        "loan_purpose": "debt_consolidation",
-        "revolving_line_utilization_rate": 892.3,
-        "term": " 36 months",
-        "total_payments_to_date": 57777.58,
-        "verification_status": "Source Verified",
-    }
-    answer = post(service, maxima)
+    answer = post(service, ALL_MAXIMA)
     assert answer.status_code == 200
     assert set(answer.json()) == {"credit_risk", "risk_probability", "cautions"}
 

@@ -33,6 +33,7 @@ from raw_client import (
     refusal,
     request,
     rest_of,
+    wait_for_closed,
 )
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -144,10 +145,7 @@ def test_client_that_does_not_read_is_cut_off(service: Service) -> None:
         with pytest.raises(OSError, match=r"reset|pipe|timed out"):  # noqa: PT012  # sends until nothing goes any more
             while True:
                 connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
-        deadline = time.monotonic() + 5
-        while open_files(service) > before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert open_files(service) <= before
+        wait_for_closed(service, before)
     assert service.get("/api/health")[0] == 200
 
 
@@ -195,10 +193,7 @@ def test_client_that_sends_but_does_not_read_is_cut_off(service: Service) -> Non
         fill(connection, service.port)
         connection.sendall(OPENAPI * 20)
         assert open_files(service) > before
-        deadline = time.monotonic() + 5
-        while open_files(service) > before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert open_files(service) <= before
+        wait_for_closed(service, before)
     with connected(service) as silent:
         silent.settimeout(4)
         assert rest_of(silent) == b""
@@ -262,7 +257,7 @@ def test_unfinished_requests_end_in_time(shipped: Service) -> None:
 
 def test_connections_reset_in_the_middle_leave_nothing(shipped: Service) -> None:
     """Clients that vanish in a head, in a body, or before they have read their answer leave neither fault nor file."""
-    files = len(list(Path(f"/proc/{shipped.process.pid}/fd").iterdir()))
+    files = open_files(shipped)
     for number in range(300):
         with connected(shipped) as connection:
             sent = post(LOAN)
@@ -270,8 +265,7 @@ def test_connections_reset_in_the_middle_leave_nothing(shipped: Service) -> None
             # Closing then resets, instead of a polite end.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     check_it_serves(shipped)
-    time.sleep(0.2)
-    assert len(list(Path(f"/proc/{shipped.process.pid}/fd").iterdir())) <= files + 1
+    wait_for_closed(shipped, files + 1)
 
 
 def test_clients_that_do_not_read_keep_nobody_waiting(shipped: Service) -> None:

@@ -24,6 +24,7 @@ from raw_client import (
     open_files,
     refusal,
     rest_of,
+    wait_for_closed,
 )
 
 from credit_risk_model.schemas import EXAMPLE_LOAN
@@ -68,10 +69,7 @@ def test_connections_that_made_room_do_not_stay_for_not_reading(small: Service) 
     with ExitStack() as stack:
         for _ in range(6):
             fill(stack.enter_context(socket.socket()), small.port, pause=0.1)
-        deadline = time.monotonic() + 9
-        while open_files(small) > before and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert open_files(small) <= before
+        wait_for_closed(small, before, seconds=9)
         assert small.get("/api/health")[0] == 200
 
 
