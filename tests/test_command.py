@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 
 
 def help_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command says that is asked for help, without line breaks, which hang on the names' lengths."""
+    """Return a command's help, without its line breaks, which depend on the names' lengths."""
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--help"])
     assert ended.value.code == 0
@@ -45,25 +46,22 @@ def test_script_is_the_one_that_is_installed() -> None:
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command stands in the help with what it does, and there is a line to begin with."""
-    told = help_of(capsys=capsys)
-    assert all(f"{name} {command.words}" in told for name, command in COMMANDS.items())
-    assert "To begin: credit-risk score loans.csv --output s.csv" in told
+    shown = help_of(capsys=capsys)
+    assert all(f"{name} {command.words}" in shown for name, command in COMMANDS.items())
+    assert "To begin: credit-risk score loans.csv --output s.csv" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_have_the_options_of_their_modules(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command's help is that of `python -m`, under its own name."""
-    told = help_of(name, capsys=capsys)
+    shown = help_of(name, capsys=capsys)
     command = COMMANDS[name]
     with pytest.raises(SystemExit):
         import_module(command.module).main([*([name] if command.is_one_of_several else []), "--help"])
-    former = " ".join(capsys.readouterr().out.split())
-    module = command.module.removesuffix(".__main__")
-    expected = former.replace(
-        f"python -m {module}", "credit-risk" if command.is_one_of_several else f"credit-risk {name}"
-    )
-    assert told.startswith(f"usage: credit-risk {name} [-h]")
-    assert told == expected
+    by_module = " ".join(capsys.readouterr().out.split())
+    own_name = "credit-risk" if command.is_one_of_several else f"credit-risk {name}"
+    assert shown.startswith(f"usage: credit-risk {name} [-h]")
+    assert shown == re.sub(r"python -m credit_risk_model[\w.]*", own_name, by_module)
 
 
 def test_unknown_command_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +90,7 @@ def test_exit_codes_pass_through(archive_path: Path, tmp_path: Path, capsys: pyt
     ("package", "command", "extra"),
     [("pyarrow", "score", "[scoring]"), ("tqdm", "score", "[scoring]"), ("sklearn", "train", "[training]")],
 )
-def test_missing_package_is_told_with_what_to_install(package: str, command: str, extra: str) -> None:
+def test_missing_package_is_reported_with_what_to_install(package: str, command: str, extra: str) -> None:
     """A package that is not installed is one line with the extra that brings it."""
     done = run_without(package, command, "--help")
     assert (done.returncode, done.stderr) == (
@@ -102,25 +100,48 @@ def test_missing_package_is_told_with_what_to_install(package: str, command: str
     )
 
 
-@pytest.mark.parametrize("package", ["fastapi", "rest_model_service", "uvicorn", "yaml"])
-def test_missing_server_is_told_with_what_to_install(package: str) -> None:
-    """Where the HTTP server is not installed, serving is one line, by either command."""
+def run_module_without(package: str, module: str) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m` where a package is not installed."""
     program = f"""
 import runpy, sys
 sys.modules[{package!r}] = None
-runpy.run_module("credit_risk_model.service", run_name="__main__", alter_sys=True)
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
-    by_module = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
-    told = f"needs the package {package}, which is not installed: pip install 'credit-risk-model[service]'.\n"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize("package", ["fastapi", "rest_model_service", "uvicorn", "yaml"])
+def test_missing_server_is_reported_with_what_to_install(package: str) -> None:
+    """Serving without the HTTP server ends in one line, by either command."""
+    module = "credit_risk_model.service"
+    expected = f"needs the package {package}, which is not installed: pip install 'credit-risk-model[service]'.\n"
     for done, prog in (
         (run_without(package, "serve"), "credit-risk serve"),
-        (by_module, "python -m credit_risk_model.service"),
+        (run_module_without(package, module), f"python -m {module}"),
     ):
-        assert (done.returncode, done.stderr) == (1, f"{prog} {told}")
+        assert (done.returncode, done.stderr) == (1, f"{prog} {expected}")
 
 
-def test_table_without_its_packages_is_told(tmp_path: Path) -> None:
-    """Comparing logs needs no Arrow; a table does, and says so in one line."""
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        *((module, package) for module in ("scoring", "scoring.convert") for package in ("pyarrow", "numpy", "tqdm")),
+        ("scoring.join", "pyarrow"),  # which is all that it needs of the extra
+    ],
+)
+def test_scoring_module_reports_a_missing_package_with_what_to_install(module: str, package: str) -> None:
+    """`python -m` of a scoring module ends in one line if a package is missing, as `credit-risk` does."""
+    done = run_module_without(package, f"credit_risk_model.{module}")
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"python -m credit_risk_model.{module} needs the package {package}, which is not installed: "
+        "pip install 'credit-risk-model[scoring]'.\n",
+    )
+
+
+def test_table_without_its_packages_is_reported(tmp_path: Path) -> None:
+    """Comparing logs needs no Arrow; comparing a table does, and a missing Arrow is reported in one line."""
     (tmp_path / "loans.csv").touch()
     done = run_without("pyarrow", "drift", os.fspath(tmp_path / "loans.csv"))
     assert (done.returncode, done.stderr) == (

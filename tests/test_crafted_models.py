@@ -28,7 +28,7 @@ from credit_risk_model.schemas import (
     CreditRiskExplanationInput,
     CreditRiskModelInput,
 )
-from credit_risk_model.scoring.__main__ import FAILED, main
+from credit_risk_model.scoring.command_line import FAILED, main
 from credit_risk_model.trees import check_trees
 
 Contents = dict[str, bytes]

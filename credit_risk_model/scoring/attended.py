@@ -1,4 +1,4 @@
-"""Commands that take long: what they tell whoever waits for them, and how they end where they are interrupted."""
+"""Progress and interruption of long-running commands."""
 
 import logging
 import signal
@@ -13,12 +13,12 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 SIGNALLED = 128
-"""Added to a signal's number, it is the exit code of what the signal ended."""
+"""The exit code of a process that a signal ended is this plus the signal's number."""
 _SECONDS_BETWEEN_LINES = 30
 
 
 class Interrupted(BaseException):
-    """A signal asks the process to end."""
+    """A signal asked the process to end."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -26,8 +26,8 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the signals that ask a process to end raise `Interrupted`."""
-    pa.enable_signal_handlers(False)  # they are handled here, not by what is being read at the moment
+    """Raise `Interrupted` on SIGINT and SIGTERM."""
+    pa.enable_signal_handlers(False)  # otherwise Arrow's readers would handle them
     former = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -41,7 +41,7 @@ def _interrupt(number: int, _: object) -> NoReturn:
 
 
 class Progress:
-    """Rows a second and the time that is left: a bar on a terminal, a line now and then in a log."""
+    """Rows per second and remaining time: a bar on a terminal, a line every 30 seconds in a log."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -49,19 +49,19 @@ class Progress:
     def __enter__(self) -> None:
         """Draw the bar."""
         self._bar = tqdm(unit="rows", unit_scale=True, disable=None, leave=False)
-        self._begin = self._told = time.monotonic()
+        self._begin = self._logged = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def update(self, rows: int, done: float) -> None:
-        """Take note of more rows; how many there are in all is estimated from the share that is done."""
+        """Add rows; estimate their total from the share that is done."""
         self.rows += rows
         self._bar.total = round(self.rows / done)
         self._bar.update(rows)
         now = time.monotonic()
-        if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES and done < 1:
-            self._told, seconds = now, now - self._begin
+        if self._bar.disable and now - self._logged >= _SECONDS_BETWEEN_LINES and done < 1:
+            self._logged, seconds = now, now - self._begin
             logger.info(
                 "%s rows (%.0f %%), %s rows/s, %.0f s left.",
                 f"{self.rows:,}",

@@ -1,4 +1,4 @@
-"""How the loans of a file lie in the bins of an archive's references, without a file of scores."""
+"""Counts a file's loans by the bins of an archive's references, without writing scores."""
 
 from credit_risk_model.archive import Archive
 from credit_risk_model.cores import count_cores
@@ -12,11 +12,11 @@ from credit_risk_model.tables.threads import map_in_order
 
 
 def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
-    """Score a file's loans on all cores, and count them and their probabilities; rows that break the contract are not.
+    """Score a file's loans on all cores, and count their fields and probabilities; skip rows that break the contract.
 
     Raises:
         DataError: The file can't be read, or lacks a column.
-        ConfigurationError: `as_of` is no month.
+        ConfigurationError: `as_of` is not a month.
     """
 
     def count(task: Task) -> Counts:

@@ -1,4 +1,4 @@
-"""Of which run a file of scores is a part: what such files carry, and what is compared when they are joined."""
+"""Identifies the run that wrote a file of scores, so that only shards of one run are joined."""
 
 import hashlib
 from collections import Counter
@@ -15,14 +15,14 @@ _END_BYTES = 1 << 16
 
 
 class Run(BaseModel):
-    """A run, and the part of it that a file is.
+    """A run and one of its shards, as a file of scores stores them.
 
     Attributes:
         source: Name of the file of loans.
-        fingerprint: What tells this file from another of its name.
-        archive: SHA-256 of the archive that answered.
+        fingerprint: Distinguishes this file from others of the same name.
+        archive: SHA-256 of the archive that scored the loans.
         cut_off: A loan is risky from this probability on.
-        shard, shards: The part's number, counted from 1, and how many there are.
+        shard, shards: The shard's number, counted from 1, and the number of shards.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,24 +35,24 @@ class Run(BaseModel):
     shards: int
 
     def added_to(self, schema: pa.Schema) -> pa.Schema:
-        """Add this to what a file's schema carries."""
+        """Add this to a schema's metadata."""
         return schema.with_metadata({_KEY: self.model_dump_json().encode()})
 
 
 def read_run(name: str, schema: pa.Schema) -> Run:
-    """Read of which run a file of scores is a part.
+    """Read the run from the schema of a file of scores.
 
     Raises:
-        DataError: It does not say.
+        DataError: The schema does not hold one.
     """
     try:
         return Run.model_validate_json((schema.metadata or {})[_KEY])
     except (KeyError, ValidationError):
-        raise DataError(f"{name}: does not say of which run it is a part. Score its shard again.") from None
+        raise DataError(f"{name}: does not say which run wrote it. Score its shard again.") from None
 
 
 def fingerprint(files: Sequence[StoredFile]) -> str:
-    """Compute what tells files from others of their names: from their sizes, their beginnings and their ends."""
+    """Hash the files' names, sizes, first and last bytes, to distinguish them from others of the same names."""
     digest = hashlib.sha256()
     for stored in files:
         with stored.open() as file:
@@ -65,21 +65,21 @@ def fingerprint(files: Sequence[StoredFile]) -> str:
 
 
 def sort_parts(parts: Sequence[tuple[StoredFile, Run]]) -> list[StoredFile]:
-    """Put the parts of one run in order.
+    """Sort the parts of one run.
 
     Raises:
-        DataError: One is of another run, is there twice, or is missing.
+        DataError: A part is from another run, named twice, or missing.
     """
     first_file, first = parts[0]
     for file, run in parts:
         for name, words in _COMPARED.items():
             if getattr(run, name) != getattr(first, name):
-                raise DataError(f"{file.name}: {words} is not that of {first_file.name}. Score its shard again.")
+                raise DataError(f"{file.name}: {words} differs from that of {first_file.name}. Score its shard again.")
     counts = Counter(run.shard for _, run in parts)
     if twice := [shard for shard, count in counts.items() if count > 1]:
-        raise DataError(f"shard {_listed(twice)} of {first.shards} is there twice. Name each part once.")
+        raise DataError(f"shard {_list_numbers(twice)} of {first.shards} is named twice. Name each part once.")
     if missing := [shard for shard in range(1, first.shards + 1) if shard not in counts]:
-        raise DataError(f"shard {_listed(missing)} of {first.shards} is missing. Score it, or name its part.")
+        raise DataError(f"shard {_list_numbers(missing)} of {first.shards} is missing. Score it, or name its part.")
     return [file for file, _ in sorted(parts, key=lambda part: part[1].shard)]
 
 
@@ -92,5 +92,5 @@ _COMPARED = {
 }
 
 
-def _listed(numbers: list[int]) -> str:
+def _list_numbers(numbers: list[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))

@@ -1,4 +1,4 @@
-"""Which archive answers a file: the one that the service's configuration serves, unless another is named."""
+"""Chooses the archive to score with: the one that is named, or the one that the service's configuration serves."""
 
 import os
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _SERVED = "credit_risk_model.prediction.model.CreditRiskModel"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An archive to answer from.
+    """The archive to score with.
 
     Attributes:
-        path: Where it is.
+        path: Its path or URI.
         sha256: The digest that it must have; None for any.
-        cut_off: Risky from this probability on; None for the one that training chose.
-        reason: Why it is this one, in words.
+        cut_off: A loan is risky from this probability on; None for the cut-off that training chose.
+        reason: Why this archive was chosen, in words.
     """
 
     path: Place
@@ -33,9 +33,9 @@ class Choice:
 
 
 def choose_archive(named: str | None) -> Choice:
-    """Choose the archive that is named, else the one that the configuration serves, else the package's newest.
+    """Choose the named archive, else the one that the configuration serves, else the package's newest.
 
-    The configuration is what REST_CONFIG names, else the one beside the package in a checkout or an image.
+    The configuration is the one that REST_CONFIG names, else the one beside the package in a checkout or an image.
 
     Raises:
         ConfigurationError: The configuration can't be read.

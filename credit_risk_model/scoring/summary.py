@@ -1,4 +1,4 @@
-"""What a run did: for the log in words, for programs as JSON."""
+"""The summary of a run: words for the log, JSON for programs."""
 
 import json
 from collections import Counter
@@ -8,27 +8,29 @@ from typing import Any
 from credit_risk_model.drift.counting import Counts
 from credit_risk_model.drift.judging import compare
 from credit_risk_model.drift.reference import Reference
+from credit_risk_model.prediction.tables import add_counts
+from credit_risk_model.scoring.scorer import ScoredChunk
 
 
 @dataclass
 class Summary:
-    """What a run did.
+    """The summary of a run.
 
     Attributes:
-        source, output, shard: What was scored, and where to.
-        archive, archive_sha256, model_version: The model that answered.
-        cut_off: Risky from this probability on.
+        source, output, shard: What was read and written.
+        archive, archive_sha256, model_version: The model that scored the loans.
+        cut_off: A loan is risky from this probability on.
         age: Where the loans' age was taken from, in words.
-        notes: What is unusual in the way that the file is written, in words.
-        lines_before: How many lines come before its header.
-        references: What the training's loans looked like; empty where the archive does not say.
-        scored, rejected, skipped: Numbers of rows; what was skipped is no loan.
-        reasons: How many rows each reason for a rejection holds for.
-        cautions: How many scored rows each caution holds for.
-        converted: How many values were converted, by field and what was done.
+        notes: What is unusual about the file's format, in words.
+        lines_before: Number of lines before its header.
+        references: Distributions of the training's loans; empty if the archive has none.
+        scored, rejected, skipped: Numbers of rows; skipped rows are not loans.
+        reasons: Number of rejected rows by reason.
+        cautions: Number of scored rows by caution.
+        converted: Number of converted values by field and conversion.
         counts: The scored rows by the references' bins.
-        seconds: How long it took.
-        exit_code: What the command ends with.
+        seconds: Duration of the run.
+        exit_code: The command's exit code.
     """
 
     source: str
@@ -52,14 +54,24 @@ class Summary:
     seconds: float = 0.0
     exit_code: int = 0
 
+    def add(self, scored: ScoredChunk) -> None:
+        """Add a chunk's counts."""
+        self.scored += len(scored.places)
+        self.rejected += len(scored.rejected)
+        self.skipped += scored.rows - len(scored.places) - len(scored.rejected)
+        self.reasons += scored.reasons
+        self.cautions += scored.cautions
+        self.converted += scored.converted
+        self.counts = add_counts(self.counts, scored.counts)
+
     @property
     def rows(self) -> int:
-        """All rows that were read."""
+        """Number of rows that were read."""
         return self.scored + self.rejected + self.skipped
 
     @property
-    def read_otherwise(self) -> str:
-        """What was not read as it stands, in words; empty where all was."""
+    def adjustments(self) -> str:
+        """What was skipped, converted or read in an unusual format, in words; empty if nothing was."""
         lines = {"before the header": self.lines_before, "without a loan": self.skipped}
         parts = {
             "read": self.notes,
@@ -69,8 +81,8 @@ class Summary:
         return "; ".join(f"{what}: {', '.join(found)}" for what, found in parts.items() if found)
 
     def to_json(self) -> bytes:
-        """Write it as `--summary` does."""
-        told = {
+        """Return the content of the file that `--summary` names."""
+        content = {
             "source": self.source,
             "output": self.output,
             "shard": self.shard,
@@ -92,10 +104,10 @@ class Summary:
             "seconds": round(self.seconds, 3),
             "exit_code": self.exit_code,
         }
-        return f"{json.dumps(told, indent=1)}\n".encode()
+        return f"{json.dumps(content, indent=1)}\n".encode()
 
     def _drift(self) -> dict[str, Any] | None:
-        """Compare the scored rows with the training's; None where the archive does not say what these were."""
+        """Compare the scored rows with the training's; return None if the archive has no references."""
         if not self.references:
             return None
         compared = compare(self.references, self.counts)

@@ -1,4 +1,4 @@
-"""Scores and rejected rows into files that are there whole or not at all."""
+"""Writes scores and rejected rows into files that are written whole or not at all."""
 
 import contextlib
 import csv
@@ -22,97 +22,97 @@ from credit_risk_model.whole_file import UnfinishedFile
 
 SUFFIXES = (".parquet", ".csv")
 ROW_GROUP_ROWS = 32_768
-"""Loans of a row group: a shard takes whole ones, so that they must be many; and each costs something."""
+"""Loans per row group. A shard takes whole row groups, so there must be many of them; but each has a cost."""
 
 
 class ScoreWriter(Protocol):
-    """Takes tables of scores, one after the other."""
+    """Writes tables of scores, one after the other."""
 
     def write(self, scores: pa.Table) -> None:
-        """Write some more rows."""
+        """Append rows."""
 
     def close(self) -> None:
-        """Write what the file's format needs at its end."""
+        """Write the end of the file, if its format has one."""
 
 
 class OutputFile:
-    """A file that is being written; what goes wrong is told by its final name."""
+    """An open output file, whose errors name its final place."""
 
     closed = False
 
     def __init__(self, file: IO[bytes], place: Place) -> None:
-        """Write to `file` what is to be at `place`."""
+        """Write to `file`, which will be published at `place`."""
         self._file, self._place = file, place
 
     def write(self, content: bytes) -> int:
-        """Write some more."""
-        with _telling_errors(self._place):
+        """Append bytes."""
+        with _naming_errors(self._place):
             return self._file.write(content)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
-        with _telling_errors(self._place):
+        """Flush the buffer."""
+        with _naming_errors(self._place):
             self._file.flush()
 
 
 class _UnfinishedLocal:
-    """A file of this machine."""
+    """A file on this machine."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _telling_errors(path):
+        with _naming_errors(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._file = UnfinishedFile(path)
         self.output = OutputFile(self._file.stream, path)
 
     def finish(self) -> None:
-        """See that all of it is on the disk."""
-        with _telling_errors(self._path):
+        """Write everything to the disk."""
+        with _naming_errors(self._path):
             self._file.finish()
 
     def publish(self) -> None:
-        """Give it its name."""
-        with _telling_errors(self._path):
+        """Rename it to its final name."""
+        with _naming_errors(self._path):
             self._file.publish()
 
     def discard(self) -> None:
-        """Leave nothing of it."""
-        with contextlib.suppress(OSError):  # what is buffered can't be written either
+        """Delete it."""
+        with contextlib.suppress(OSError):  # flushing the buffer fails, too
             self._file.discard()
 
 
 class _UnfinishedUpload:
-    """A file that lies on this machine until it is whole, and is uploaded then."""
+    """A temporary file on this machine that is uploaded once it is whole."""
 
     def __init__(self, place: str) -> None:
         self._place = place
         check_bucket(place)
-        self._file = NamedTemporaryFile()  # noqa: SIM115  # it lives until it is published or discarded
+        self._file = NamedTemporaryFile()  # noqa: SIM115  # it stays open until it is published or discarded
         self.output = OutputFile(cast(IO[bytes], self._file), place)
 
     def finish(self) -> None:
-        """See that all of it can be read."""
+        """Flush it, so that all of it can be read."""
         self.output.flush()
 
     def publish(self) -> None:
         """Upload it."""
-        with _telling_errors(self._place):
+        with _naming_errors(self._place):
             upload(Path(self._file.name), self._place)
         self._file.close()
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Delete it."""
         with contextlib.suppress(OSError):
             self._file.close()
 
 
 @contextmanager
 def whole_files(*places: Place) -> Iterator[tuple[OutputFile, ...]]:
-    """Give files to write to that get their names once all are written, and leave nothing behind otherwise.
+    """Open files that get their final names once all are written, and are deleted on an error.
 
     Raises:
-        DataError: One can't be written, for one because the disk is full, or a folder has its name.
+        DataError: A file can't be written: the disk is full, or a folder has its name.
     """
     unfinished: list[_UnfinishedLocal | _UnfinishedUpload] = []
     try:
@@ -130,7 +130,7 @@ def whole_files(*places: Place) -> Iterator[tuple[OutputFile, ...]]:
 
 
 @contextmanager
-def _telling_errors(place: Place) -> Iterator[None]:
+def _naming_errors(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -143,12 +143,12 @@ def _telling_errors(place: Place) -> Iterator[None]:
 
 @contextmanager
 def open_scores(file: OutputFile, place: Place, schema: pa.Schema) -> Iterator[ScoreWriter]:
-    """Begin a file of scores, Parquet or CSV by its name.
+    """Open a writer of scores, in Parquet or CSV by the file's suffix.
 
     Args:
-        file: What `whole_files` gives.
-        place: Where it is to be.
-        schema: Its columns, and what a Parquet file carries besides.
+        file: A file from `whole_files`.
+        place: Its final place.
+        schema: Its columns, and the metadata of a Parquet file.
     """
     writer = _CsvScores(file, schema) if suffix_of(place) == ".csv" else _ParquetScores(file, schema)
     with _closing(writer):
@@ -157,7 +157,7 @@ def open_scores(file: OutputFile, place: Place, schema: pa.Schema) -> Iterator[S
 
 @contextmanager
 def open_loans(file: OutputFile, schema: pa.Schema) -> Iterator["ParquetLoans"]:
-    """Begin a Parquet file of loans: `file` is what `whole_files` gives, `schema` has its columns."""
+    """Open a writer of loans in Parquet; `file` comes from `whole_files`, `schema` has its columns."""
     writer = ParquetLoans(file, schema)
     with _closing(writer):
         yield writer
@@ -168,37 +168,37 @@ def _closing(writer: "ScoreWriter | ParquetLoans") -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(Exception):  # the file goes anyway; closing it now keeps it from doing so later
+        with contextlib.suppress(Exception):  # the file is deleted anyway; close it now, not when it is collected
             writer.close()
         raise
     writer.close()
 
 
 def check_apart(source: Place, outputs: Sequence[Place]) -> None:
-    """Refuse to write over what is read, or among it.
+    """Refuse outputs that overwrite the source or each other, or that lie in the source's folder.
 
     Raises:
         ConfigurationError: Two places are the same, or an output is in the source's folder.
     """
     if len({identify(place) for place in (source, *outputs)}) <= len(outputs):
-        raise ConfigurationError("All files that are read and written must be different files: name each its own.")
+        raise ConfigurationError("Two of the files to read and write are the same file. Give each its own name.")
     if any(identify(place).startswith(f"{identify(source)}/") for place in outputs):
         raise ConfigurationError(
-            f"{name_of(source)}: the output would lie among the loans, and be read as such. Choose another folder."
+            f"{name_of(source)}: the output is in this folder, and would be read as loans. Choose another folder."
         )
 
 
 def check_output(place: Place) -> None:
-    """Refuse a name that tells no format."""
+    """Refuse a name whose suffix is not that of a known format."""
     if suffix_of(place) not in SUFFIXES:
         raise ConfigurationError(f"{name_of(place)}: name an output that ends in {' or '.join(SUFFIXES)}.")
 
 
 class _ParquetScores:
-    """One row group for each table, so that a shard's row groups are those of a whole run."""
+    """Writes one row group for each table, so that a shard's row groups equal those of a whole run."""
 
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
-        # Of the others hardly any value comes twice: a dictionary would only make them slower to write, and larger.
+        # The values of the other columns rarely repeat: dictionaries would make them larger and slower to write.
         self._writer = pq.ParquetWriter(file, schema, use_dictionary=["credit_risk", "cautions", "model_version"])
 
     def write(self, scores: pa.Table) -> None:
@@ -209,29 +209,29 @@ class _ParquetScores:
 
 
 class ParquetLoans:
-    """Takes tables of any size, and writes row groups of `ROW_GROUP_ROWS`."""
+    """Writes tables of any size in row groups of `ROW_GROUP_ROWS`."""
 
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
-        """Begin a file of these columns."""
+        """Open a file with these columns."""
         self._writer = pq.ParquetWriter(file, schema)
         self._waiting = schema.empty_table()
 
     def write(self, loans: pa.Table) -> None:
-        """Write some more rows."""
+        """Append rows."""
         self._waiting = pa.concat_tables([self._waiting, loans])
         while self._waiting.num_rows >= ROW_GROUP_ROWS:
             self._writer.write_table(self._waiting.slice(0, ROW_GROUP_ROWS), ROW_GROUP_ROWS)
             self._waiting = self._waiting.slice(ROW_GROUP_ROWS)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows and the end of the file."""
         if self._waiting.num_rows:
             self._writer.write_table(self._waiting)
         self._writer.close()
 
 
 class _CsvScores:
-    """Texts are in quotes only where one of their table needs them."""
+    """Writes CSV, with quotes only in tables that need them."""
 
     def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
         self._file = file
@@ -240,11 +240,11 @@ class _CsvScores:
     def write(self, scores: pa.Table) -> None:
         try:
             self._file.write(_to_csv(scores, "none"))
-        except pa.ArrowInvalid:  # an id with a comma, a quote or a line break in it
+        except pa.ArrowInvalid:  # an id holds a comma, a quote or a line break
             self._file.write(_to_csv(scores, "needed"))
 
     def close(self) -> None:
-        """There is nothing at the end of a CSV file."""
+        """Do nothing: CSV has no footer."""
 
 
 def _to_csv_lines(rows: Iterable[Sequence[object]]) -> bytes:
@@ -260,15 +260,15 @@ def _to_csv(scores: pa.Table, quoting: str) -> pa.Buffer:
 
 
 class Rejects:
-    """A CSV file of the rows that were not scored: row number, ids and reasons, and never another value."""
+    """A CSV file of rejected rows: row number, ids and reasons, and no other value."""
 
     def __init__(self, file: OutputFile, ids: Sequence[str], header: bool) -> None:
-        """Begin it.
+        """Open the file.
 
         Args:
-            file: Where to.
+            file: A file from `whole_files`.
             ids: Names of the id columns.
-            header: Whether it begins with the columns' names. Later shards' don't: put together, they are one file.
+            header: Whether to write a header. Only the first shard does, so that the shards' files can be concatenated.
         """
         self._file = file
         if header:

@@ -11,7 +11,7 @@ import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.convert import LEFT_OUT, convert, main
+from credit_risk_model.scoring.conversion import LEFT_OUT, convert, main
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.scoring.writing import ROW_GROUP_ROWS
 from credit_risk_model.tables import csv_file
@@ -178,8 +178,8 @@ def test_rows_that_are_left_out_are_told(
     ("source", "output", "error", "words"),
     [
         ("loans.csv", "loans.txt", ConfigurationError, r"^loans\.txt: name an output that ends in \.parquet\.$"),
-        ("loans.parquet", "loans.parquet", ConfigurationError, "must be different files"),
-        (".", "loans.parquet", ConfigurationError, "the output would lie among the loans"),
+        ("loans.parquet", "loans.parquet", ConfigurationError, "are the same file"),
+        (".", "loans.parquet", ConfigurationError, "the output is in this folder, and would be read as loans"),
         ("none.csv", "loans.parquet", DataError, r"^none\.csv: no such file\.$"),
         ("cut.csv.gz", "loans.parquet", DataError, r"^cut\.csv\.gz: damaged, truncated"),
     ],

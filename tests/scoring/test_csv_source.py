@@ -88,7 +88,7 @@ def test_lendingclubs_own_download_is_read(rows: list[dict[str, Any]], score_tex
     summary, scores, rejects = score_text(as_lendingclub_writes(rows))
     assert scores == expected
     assert rejects == "row,id,reasons\n"
-    assert summary.read_otherwise == (
+    assert summary.adjustments == (
         "skipped: 1 line before the header, 3 lines without a loan; converted: interest_rate: percent sign (10), "
         "revolving_line_utilization_rate: percent sign (10)"
     )

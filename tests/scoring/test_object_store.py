@@ -18,8 +18,8 @@ from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, co
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
 from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG
 from credit_risk_model.monitoring.__main__ import main as monitor
-from credit_risk_model.scoring.convert import convert
-from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.conversion import convert
+from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.tables.places import identify, name_of, with_suffix
 from credit_risk_model.tables.source import Shard
@@ -267,9 +267,9 @@ def test_store_that_does_not_answer_is_told(store: Store, tmp_path: Path) -> Non
 
 def test_scores_among_the_loans_are_refused(store: Store) -> None:
     """A bucket's folder is not scored into itself, nor an object into itself."""
-    with pytest.raises(ConfigurationError, match="loans: the output would lie among the loans"):
+    with pytest.raises(ConfigurationError, match="loans: the output is in this folder, and would be read as loans"):
         score(Settings(store.uri("loans"), store.uri("loans/scores.csv")))
-    with pytest.raises(ConfigurationError, match="must be different files"):
+    with pytest.raises(ConfigurationError, match="are the same file"):
         score(Settings(store.uri("loans.csv"), "s3://bank/loans.csv"))
 
 

@@ -138,7 +138,9 @@ def test_scores_do_not_lie_among_the_loans(write_parts: WriteParts, archive_path
     """An output or a rejects file in the folder of the loans is refused: a next run would read it as loans."""
     folder = write_parts(made_up_loans(750), "csv")
     for output, rejects in ((folder / "scores.csv", None), (folder.parent / "scores.csv", folder / "rejects.csv")):
-        with pytest.raises(ConfigurationError, match=r"^loans: the output would lie among the loans"):
+        with pytest.raises(
+            ConfigurationError, match=r"^loans: the output is in this folder, and would be read as loans"
+        ):
             score(Settings(folder, output, rejects=rejects, archive=str(archive_path)))
 
 

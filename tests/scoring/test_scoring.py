@@ -33,7 +33,7 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
-from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.run import Settings, score
 from credit_risk_model.tables.source import Shard
 
@@ -225,8 +225,8 @@ def test_exit_code_tells_of_rejects(write_loans: WriteLoans, run_scoring: RunSco
     done = run_scoring(bad, "--output", output, "--max-rejects", 1)
     assert done.returncode == 1
     assert done.stderr.partition("\n")[2] == (
-        "bad.csv: more than 1 of the first 5 rows break the contract, most of them by term: unknown level. "
-        "Nothing was written: mend them, or tolerate more.\n"
+        "bad.csv: more than 1 of the first 5 rows break the contract, most often by term: unknown level. "
+        "Nothing was written. Fix the rows, or raise --max-rejects.\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"good.csv", "bad.csv"}
 
@@ -313,22 +313,24 @@ def test_the_docs_shards_are_joined(book: Path, archive_path: Path, tmp_path: Pa
     assert (tmp_path / "scores.rejects.csv").read_text().count("unknown level") == len(range(17, 100_000, 997))
 
 
-def test_more_shards_than_pieces_are_told(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
-    """Where shards have nothing to do, that is said before the run, with the cure."""
+def test_more_shards_than_pieces_get_a_warning(
+    write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path
+) -> None:
+    """A run warns at its start, with the cure, if some shards have nothing to do."""
     source = write_loans("loans.parquet", 100)
     done = run_scoring(source, "--output", tmp_path / "part.parquet", "--shard", "1/8")
     assert done.stderr.splitlines()[1] == (
-        "loans.parquet has pieces for 1 of 8 shards: the others have nothing to do. Make pieces of 32,768 rows with: "
-        "credit-risk convert loans.parquet OUTPUT.parquet. Or use fewer shards."
+        "loans.parquet has only 1 pieces for 8 shards: the others have nothing to do. Use fewer shards, or make pieces "
+        "of 32,768 rows with: credit-risk convert loans.parquet OUTPUT.parquet"
     )
     assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
 
 
-def test_shards_of_csv_are_told_what_they_cost(book: Path, run_scoring: RunScoring, tmp_path: Path) -> None:
-    """That a shard of CSV reads all before it is said before the run, with the cure; a shard of Parquet does not."""
+def test_shards_of_csv_get_a_warning(book: Path, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """A shard of CSV warns at its start, with the cure, that it reads everything before it; Parquet does not."""
     warning = (
-        "loans.csv is CSV, of which each shard reads all that comes before it, too. Of Parquet each reads its own part "
-        "only: credit-risk convert loans.csv OUTPUT.parquet"
+        "loans.csv is CSV, so each shard also reads everything before its own part. Convert it to Parquet to avoid "
+        "that: credit-risk convert loans.csv OUTPUT.parquet"
     )
     for suffix in ("csv", "parquet"):
         done = run_scoring(book / f"loans.{suffix}", "--output", tmp_path / "part.parquet", "--shard", "2/2")
@@ -387,7 +389,7 @@ def test_interrupted_conversion_leaves_nothing(number: signal.Signals, book: Pat
         process.send_signal(number)
         text = read_all(reader)
         assert process.wait() == 128 + number
-    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written, and no part of it is left\.", text)
+    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written, and no temporary file is left\.", text)
     assert "Traceback" not in text
     assert list(tmp_path.iterdir()) == []
 
@@ -452,14 +454,14 @@ def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Pat
         (["README.md", "--output", "{out}/scores.txt"], 1, "scores.txt: name an output that ends in"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--archive", "9.zip"], 1, "9.zip: no such file"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--cut-off", "2"], 1, "cut_off is 2.0: set a probability"),
-        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "4/3"], 1, "shard 4/3: shards are counted from 1"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "4/3"], 1, "shard 4/3: the first number must be"),
         (
             ["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "1/3"],
             1,
-            "s.csv: a shard's scores are written as",
+            "s.csv: a shard's scores must be Parquet",
         ),
-        (["{book}/loans.csv", "--output", "{out}/s.csv", "--threads", "0"], 1, "threads is 0: at least 1"),
-        (["{book}/loans.csv", "--output", "{book}/loans.csv"], 1, "must be different files"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--threads", "0"], 1, "threads is 0, but must be at least 1"),
+        (["{book}/loans.csv", "--output", "{book}/loans.csv"], 1, "are the same file"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--id", "x"], 1, "loans.csv: no column x"),
         (["{book}/loans.csv"], 2, "--output"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "one"], 2, "--shard"),

@@ -13,7 +13,7 @@ from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.monitoring.__main__ import FOUND_WRONG
 from credit_risk_model.monitoring.__main__ import main as monitor
 from credit_risk_model.scoring import attended
-from credit_risk_model.scoring.__main__ import main
+from credit_risk_model.scoring.command_line import main
 from credit_risk_model.scoring.run import Settings, score
 
 WriteLoans = Callable[..., Path]
@@ -101,12 +101,12 @@ def test_summary_has_a_file_of_its_own(write_loans: WriteLoans, archive_path: Pa
     """A summary that would replace another of the run's files, or lie among the loans, is refused."""
     source, output = write_loans("loans.csv", 3), tmp_path / "scores.csv"
     for path in (source, output, tmp_path / "scores.rejects.csv"):
-        with pytest.raises(ConfigurationError, match="must be different files"):
+        with pytest.raises(ConfigurationError, match="are the same file"):
             score(Settings(source, output, summary=path, archive=str(archive_path)))
     folder = tmp_path / "folder"
     folder.mkdir()
     source.rename(folder / source.name)
-    with pytest.raises(ConfigurationError, match="would lie among the loans"):
+    with pytest.raises(ConfigurationError, match="would be read as loans"):
         score(Settings(folder, output, summary=folder / "summary.json", archive=str(archive_path)))
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.scoring.join import join
+from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.provenance import Run, fingerprint
 from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
 from credit_risk_model.tables.stores import StoredFile
@@ -193,12 +193,15 @@ def test_parts_are_joined_in_the_shards_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"cut_off": 0.5}, "2.parquet: its cut-off is not that of 1.parquet. Score its shard again."),
-        ({"archive": "x"}, "2.parquet: its archive is not that of 1.parquet. Score its shard again."),
-        ({"source": "x"}, "2.parquet: its source is not that of 1.parquet. Score its shard again."),
-        ({"fingerprint": "x"}, "2.parquet: the content of its source is not that of 1.parquet. Score its shard again."),
-        ({"shards": 4}, "2.parquet: the number of shards is not that of 1.parquet. Score its shard again."),
-        ({"shard": 1}, "shard 1 of 3 is there twice. Name each part once."),
+        ({"cut_off": 0.5}, "2.parquet: its cut-off differs from that of 1.parquet. Score its shard again."),
+        ({"archive": "x"}, "2.parquet: its archive differs from that of 1.parquet. Score its shard again."),
+        ({"source": "x"}, "2.parquet: its source differs from that of 1.parquet. Score its shard again."),
+        (
+            {"fingerprint": "x"},
+            "2.parquet: the content of its source differs from that of 1.parquet. Score its shard again.",
+        ),
+        ({"shards": 4}, "2.parquet: the number of shards differs from that of 1.parquet. Score its shard again."),
+        ({"shard": 1}, "shard 1 of 3 is named twice. Name each part once."),
         ({}, "shard 3 of 3 is missing. Score it, or name its part."),
     ],
 )
@@ -220,16 +223,18 @@ def test_parts_of_other_columns_are_not_joined(tmp_path: Path) -> None:
         write_part(tmp_path / "1.parquet", RUN),
         write_part(tmp_path / "2.parquet", RUN.model_copy(update={"shard": 2}), SCORES.drop_columns("id")),
     ]
-    with pytest.raises(DataError, match=r"2.parquet: its columns are not those of 1.parquet"):
+    with pytest.raises(DataError, match=r"2.parquet: its columns differ from those of 1.parquet"):
         join(parts, tmp_path / "whole.parquet")
     assert not (tmp_path / "whole.parquet").exists()
 
 
 def test_file_that_is_no_part_is_not_joined(tmp_path: Path) -> None:
     """A file of scores that does not say of which run it is, is refused, and so are rejects under another name."""
-    with pytest.raises(DataError, match=r"^1.parquet: does not say of which run it is a part. Score its shard again.$"):
+    with pytest.raises(DataError, match=r"^1.parquet: does not say which run wrote it. Score its shard again.$"):
         join([write_part(tmp_path / "1.parquet", None)], tmp_path / "whole.parquet")
-    with pytest.raises(ConfigurationError, match=r"^whole.parquet: rejects are joined into a name that ends in .csv.$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^whole.parquet: rejects are CSV. Name an output that ends in .csv.$"
+    ):
         join([tmp_path / "1.rejects.csv"], tmp_path / "whole.parquet")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.scoring.convert import convert
+from credit_risk_model.scoring.conversion import convert
 from credit_risk_model.tables import csv_file
 from credit_risk_model.training import loans
 
