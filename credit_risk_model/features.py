@@ -223,7 +223,7 @@ TERM_MONTHS = {term.value: term.months for term in Term}
 """Number of instalments by the term's level."""
 
 
-def instalment_of(loans: Any) -> Any:
+def compute_instalments(loans: Any) -> Any:
     """Compute each loan's monthly instalment in US dollars, from a table with amount, rate and term."""
     return compute_instalment(
         loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value)

@@ -146,7 +146,7 @@ def test_table_without_its_packages_is_reported(tmp_path: Path) -> None:
     done = run_without("pyarrow", "drift", os.fspath(tmp_path / "loans.csv"))
     assert (done.returncode, done.stderr) == (
         1,
-        "loans.csv: a table, which needs what scores files: pip install 'credit-risk-model[scoring]'.\n",
+        "loans.csv: reading a table needs packages that are not installed: pip install 'credit-risk-model[scoring]'.\n",
     )
 
 

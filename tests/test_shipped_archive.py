@@ -11,7 +11,7 @@ import yaml
 from conftest import CONFIGURATION, RELEASED, ROOT, SHIPPED, rounded
 
 from credit_risk_model import archive
-from credit_risk_model.features import instalment_of
+from credit_risk_model.features import compute_instalments
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
 from credit_risk_model.schemas import (
@@ -26,7 +26,7 @@ from credit_risk_model.training import fitting
 from credit_risk_model.training.archived_models import ArchivedModels
 from credit_risk_model.training.loans import hash_file
 from credit_risk_model.training.pipeline import Settings, Training
-from credit_risk_model.training.segments import segment_figures
+from credit_risk_model.training.segments import measure_segments
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_young_book_that_paid_in_time_is_safe() -> None:
             "instalments_due": due,
         }
         table = {name: np.array([value], dtype=object) for name, value in loan.items()}
-        instalment = round(float(instalment_of(table)[0]), 2)
+        instalment = round(float(compute_instalments(table)[0]), 2)
         loan |= {"last_payment_amount": instalment, "total_payments_to_date": round(due * instalment, 2)}
         answers.append(model.predict(model.input_schema.model_validate(loan)))
     assert {answer.credit_risk.value for answer in answers} == {"safe"}
@@ -154,7 +154,7 @@ def test_recorded_figures_are_measured_anew(shipped: archive.Archive) -> None:
     training.draw_test_set()
     recorded = shipped.metadata.metrics["segments"]
     packaged = ArchivedModels(shipped).predict(training.split.test)
-    measured = segment_figures(training.split.test, packaged, shipped.metadata.cut_off)
+    measured = measure_segments(training.split.test, packaged, shipped.metadata.cut_off)
     for loans in ("running", "all"):
         for figure in ("auc", "brier", "f1"):
             assert getattr(measured[loans], figure) == pytest.approx(recorded[loans][figure], abs=1e-12)
@@ -162,6 +162,6 @@ def test_recorded_figures_are_measured_anew(shipped: archive.Archive) -> None:
     # Brier score are the final fit's alone: no other fold has to be fitted for them.
     hyperparameters = {name: record.hyperparameters for name, record in shipped.metadata.models.items()}
     fitted = fitting.fit(training.split.training, hyperparameters, training.settings.seed)
-    anew = segment_figures(training.split.test, fitted.predict(training.split.test), shipped.metadata.cut_off)
+    anew = measure_segments(training.split.test, fitted.predict(training.split.test), shipped.metadata.cut_off)
     assert anew["all"].auc == pytest.approx(recorded["all"]["auc"], abs=0.001)
     assert anew["running"].brier == pytest.approx(recorded["running"]["brier"], abs=0.001)

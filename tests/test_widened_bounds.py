@@ -24,7 +24,7 @@ import credit_risk_model
 from credit_risk_model import archive, contract
 from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import DataError, ModelArchiveError
-from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, instalment_of
+from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, compute_instalments
 from credit_risk_model.monitoring import replay
 from credit_risk_model.monitoring.drift import count_log, count_table
 from credit_risk_model.prediction.batch import CreditRiskBatch
@@ -59,7 +59,7 @@ def later_book(book_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     book.loc[5::10, "int_rate"] = np.linspace(29, LARGEST_RATE, len(book.loc[5::10])).round(2)
     book.loc[7, "int_rate"] = SMALLEST_RATE
     names = {"loan_amount": "loan_amnt", "interest_rate": "int_rate", "term": "term"}
-    instalment = instalment_of({name: book[column] for name, column in names.items()}).round(2)
+    instalment = compute_instalments({name: book[column] for name, column in names.items()}).round(2)
     for column in ("total_pymnt_inv", "last_pymnt_amnt"):
         book[column] = (book[column] * instalment / book["installment"]).round(2)
     book["installment"] = instalment
@@ -294,7 +294,7 @@ def test_log_of_later_loans_is_replayed(wide: Path) -> None:
     shipped = archive.read(SHIPPED)
     compared = replay.compare([record], shipped)
     assert (compared.decisions, compared.refused, compared.segments) == (1, 1, {})
-    words = "Line 2 holds no loan of the contract of archive 3: interest_rate: Input should be less"
+    words = "Line 2: the loan violates the contract of archive 3: interest_rate: Input should be less"
     with pytest.raises(DecisionLogError, match=words) as told:
         count_log([record], shipped)
     assert str(LARGEST_RATE) not in str(told.value)

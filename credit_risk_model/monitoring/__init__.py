@@ -1,1 +1,1 @@
-"""What a log of decisions tells: that it is whole, that its answers can be had again, and what became of the loans."""
+"""Works on decision logs: verifies and replays them, joins them with outcomes, and finds drift."""

@@ -1,4 +1,4 @@
-"""Compares loans that were answered with those of the training, or with others: by the rules' own statistic."""
+"""Compares scored loans with the training's loans or with others, by the alert rules' statistic."""
 
 from collections.abc import Iterable
 from html import escape
@@ -15,7 +15,7 @@ from credit_risk_model.drift.reference import SCORE, ZONE, Reference
 from credit_risk_model.errors import DataError, MissingPackageError
 from credit_risk_model.monitoring.replay import read_loan
 from credit_risk_model.schemas import Caution
-from credit_risk_model.tables.places import Place, name_of, suffix_of
+from credit_risk_model.tables.places import Place, get_name, get_suffix
 
 TABLES = (".parquet", ".csv")
 _COLUMNS = [SCORE, "cautions"]
@@ -23,7 +23,7 @@ _BEGINNINGS_OF_LOGS = (b"", b"{")
 
 
 def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
-    """Count a decision log's loans; erased ones are passed over."""
+    """Count a decision log's loans; skip erased ones."""
     counts: dict[str, LoanCount] = {reference.age: LoanCount(reference) for reference in archive.metadata.reference}
     for record in records:
         if "loan" in record["personal"]:
@@ -36,7 +36,7 @@ def count_log(records: Iterable[dict[str, Any]], archive: Archive) -> Counts:
 
 
 def read_archive(place: Place) -> Archive:
-    """Read an archive, wherever it is."""
+    """Read an archive from a path or a URI."""
     if isinstance(place, Path):
         return archives.read(place)
     _, stores = _import_tables(place)
@@ -45,12 +45,12 @@ def read_archive(place: Place) -> Archive:
 
 
 def is_table(place: Place) -> bool:
-    """Say whether this is a file or a folder of loans or of scores; a log is lines of JSON of this machine.
+    """Return whether this is a file or folder of loans or scores, not a decision log, which is a local file of JSON.
 
     Raises:
-        DecisionLogError: It is a log in an object store.
+        DecisionLogError: It is a decision log in an object store.
     """
-    if suffix_of(place) in TABLES:
+    if get_suffix(place) in TABLES:
         return True
     if isinstance(place, Path):
         if not place.is_file():
@@ -59,22 +59,22 @@ def is_table(place: Place) -> bool:
             return file.read(1) not in _BEGINNINGS_OF_LOGS
     _, stores = _import_tables(place)
     if stores.StoredFile.at(place).begins_with(b"{"):
-        raise DecisionLogError(f"{name_of(place)}: a decision log, which is read on this machine. Fetch it first.")
+        raise DecisionLogError(f"{get_name(place)}: a decision log must be on this machine. Fetch it first.")
     return True
 
 
 def count_table(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
-    """Count the loans of a file of scores by their probability, those of a file of loans by their fields, too.
+    """Count the loans of a file of scores by probability, or those of a file of loans by probability and fields.
 
     Args:
-        place: Scores as the scoring writes them, or loans that it reads: they are scored on the way, in flat memory.
-        archive: What they are scored by, and whose bins they are counted into.
+        place: A file of scores, or a file of loans, which is scored in flat memory.
+        archive: Scores the loans, and has the bins to count them into.
         as_of: Month in which the loans were recorded, as 2016-01, for files that do not say it.
 
     Raises:
-        DataError: The file can't be read, or holds neither.
-        ConfigurationError: `as_of` is no month.
-        MissingPackageError: What scores files is not installed.
+        DataError: The file can't be read, or holds neither loans nor scores.
+        ConfigurationError: `as_of` is not a month.
+        MissingPackageError: The extra `scoring` is not installed.
     """
     counting, stores = _import_tables(place)
     stored = stores.StoredFile.at(place)
@@ -82,13 +82,14 @@ def count_table(place: Place, archive: Archive, as_of: str | None = None) -> Cou
 
 
 def _import_tables(place: Place) -> tuple[ModuleType, ModuleType]:
-    """Import what counts the loans of tables, and what reaches object stores."""
+    """Import the modules that count tables' loans and reach object stores."""
     try:
         from credit_risk_model.scoring import counting  # noqa: PLC0415  # a log needs none of it
         from credit_risk_model.tables import stores  # noqa: PLC0415
     except ModuleNotFoundError:
         raise MissingPackageError(
-            f"{name_of(place)}: a table, which needs what scores files: pip install 'credit-risk-model[scoring]'."
+            f"{get_name(place)}: reading a table needs packages that are not installed: "
+            "pip install 'credit-risk-model[scoring]'."
         ) from None
     return counting, stores
 
@@ -124,7 +125,7 @@ def _holds_scores(stored: Any) -> bool:
             schema = csv.open_csv(stored.open()).schema
         else:
             schema = parquet.read_schema(stored.path, filesystem=stored.filesystem)
-    except (OSError, pa.ArrowException):  # whoever reads loans says what is wrong
+    except (OSError, pa.ArrowException):  # reading it as loans will report the error
         return False
     return SCORE in schema.names
 
@@ -146,8 +147,8 @@ def _read_scores(stored: Any) -> Any:
     return table
 
 
-def draw(reference: Reference, counted: Counted, against: Counted | None) -> str:
-    """Draw each feature's bins as bars: what was expected above what was found."""
+def draw_bins(reference: Reference, counted: Counted, against: Counted | None) -> str:
+    """Draw each feature's bins as bars in HTML, the expected share above the found one."""
     parts = [f"<h2>Loans whose age is {reference.age}</h2>"]
     for place, (bins, counts) in enumerate(zip(reference.bins, counted.counts, strict=True)):
         if counts is None:
@@ -155,7 +156,7 @@ def draw(reference: Reference, counted: Counted, against: Counted | None) -> str
         others = None if against is None else against.counts[place]
         expected = bins.shares if others is None else smoothed_shares(others)
         rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{_bar(was, 'was')}{_bar(now, 'now')}</td>"
+            f"<tr><td>{escape(name)}</td><td>{_draw_bar(was, 'was')}{_draw_bar(now, 'now')}</td>"
             f"<td>{was:.1%}</td><td>{now:.1%}</td></tr>"
             for name, was, now in zip(bins.names, expected, smoothed_shares(counts), strict=True)
         )
@@ -166,5 +167,5 @@ def draw(reference: Reference, counted: Counted, against: Counted | None) -> str
     return "\n".join(parts)
 
 
-def _bar(share: float, kind: str) -> str:
+def _draw_bar(share: float, kind: str) -> str:
     return f'<div class="{kind}" style="width: {share * 30:.2f}em"></div>'

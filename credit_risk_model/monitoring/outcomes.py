@@ -1,4 +1,4 @@
-"""Joins a decision log with what became of the loans: how right the decisions were, by month and by archive."""
+"""Joins a decision log with the loans' outcomes, and measures the decisions by month and archive."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ _Z = 1.96
 _MIN_OF_A_CLASS = 2
 _COLUMNS = ("reference", "outcome")
 Interval = tuple[float, float, float]
-"""A figure, and the ends of its 95 % interval."""
+"""A figure and the bounds of its 95 % interval."""
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Joined:
-    """What became of a log's decisions.
+    """A log's decisions, joined with outcomes.
 
     Attributes:
-        groups: By month and version; `all` for all.
-        unused: Outcomes whose reference no decision has.
-        unnamed: Decisions without a reference, and erased ones: nothing can be joined with them.
+        groups: Decisions by month and version; `all` has all of them.
+        unused: Number of outcomes whose reference no decision has.
+        unnamed: Number of decisions without a reference, and of erased ones, which can't be joined.
     """
 
     groups: dict[tuple[str, str], Group]
@@ -43,10 +43,10 @@ class Joined:
 
 
 def read_outcomes(path: Path) -> dict[str, bool]:
-    """Read what became of loans: a CSV file with the columns `reference` and `outcome` (`risky` or `safe`, 1 or 0).
+    """Read the loans' outcomes from a CSV file with the columns `reference` and `outcome` (`risky`, `safe`, 1 or 0).
 
     Raises:
-        DecisionLogError: The file can't be read, or says what it may not.
+        DecisionLogError: The file can't be read, or holds an invalid or contradictory outcome.
     """
     outcomes: dict[str, bool] = {}
     try:
@@ -62,14 +62,16 @@ def read_outcomes(path: Path) -> dict[str, bool]:
                     )
                 risky = outcome in ("risky", "1")
                 if outcomes.setdefault(reference, risky) != risky:
-                    raise DecisionLogError(f"{path}, line {rows.line_num}: {reference} has had another outcome before.")
+                    raise DecisionLogError(
+                        f"{path}, line {rows.line_num}: {reference} has a different outcome on an earlier line."
+                    )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DecisionLogError(f"{path}: can't be read ({error}).") from None
     return outcomes
 
 
 def join(records: Iterable[dict[str, Any]], outcomes: dict[str, bool]) -> Joined:
-    """Join decisions with outcomes by the caller's references; of a loan that was asked for twice, each counts."""
+    """Join decisions with outcomes by the caller's references; several decisions on one loan all count."""
     groups: dict[tuple[str, str], Group] = {}
     unnamed, used = 0, set()
     for record in records:
@@ -90,26 +92,26 @@ def join(records: Iterable[dict[str, Any]], outcomes: dict[str, bool]) -> Joined
 
 
 def describe(group: Group) -> dict[str, Any]:
-    """Return a group's figures, each with its 95 % interval: value, lower and upper end; None where it can't be had.
+    """Return a group's figures, each with its 95 % interval: value, lower and upper bound; None if not computable.
 
-    Shares have Wilson's interval, the AUC DeLong's, the Brier score that of a mean. The mean probability is to
-    be compared with the share that was risky.
+    Shares have Wilson's interval, the AUC DeLong's, the Brier score that of a mean. Compare the mean probability with
+    the risky share.
     """
     number = len(group.risky)
     hits = sum(a and b for a, b in zip(group.called_risky, group.risky, strict=True))
     return {
         "decisions": number,
         "without_outcome": group.without_outcome,
-        "risky": _share(sum(group.risky), number),
+        "risky": _compute_share(sum(group.risky), number),
         "mean_probability": mean(group.probabilities) if number else None,
-        "auc": _auc(group.probabilities, group.risky),
-        "brier": _brier(group.probabilities, group.risky),
-        "precision": _share(hits, sum(group.called_risky)),
-        "recall": _share(hits, sum(group.risky)),
+        "auc": _compute_auc(group.probabilities, group.risky),
+        "brier": _compute_brier(group.probabilities, group.risky),
+        "precision": _compute_share(hits, sum(group.called_risky)),
+        "recall": _compute_share(hits, sum(group.risky)),
     }
 
 
-def _share(number: int, of: int) -> Interval | None:
+def _compute_share(number: int, of: int) -> Interval | None:
     """Return a share with Wilson's interval."""
     if of == 0:
         return None
@@ -119,8 +121,8 @@ def _share(number: int, of: int) -> Interval | None:
     return share, max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def _midranks(values: Sequence[float]) -> list[float]:
-    """Return each value's rank, from 1; equal ones share theirs."""
+def _compute_midranks(values: Sequence[float]) -> list[float]:
+    """Return each value's rank, from 1; equal values share their mean rank."""
     order = sorted(range(len(values)), key=values.__getitem__)
     ranks = [0.0] * len(values)
     place = 0
@@ -134,7 +136,7 @@ def _midranks(values: Sequence[float]) -> list[float]:
     return ranks
 
 
-def _auc(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
+def _compute_auc(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
     """Return the area under the ROC curve; interval by DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988)."""
     of_risky, of_safe = (
         [probability for probability, was_risky in zip(probabilities, risky, strict=True) if was_risky is wanted]
@@ -142,23 +144,25 @@ def _auc(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | No
     )
     if min(len(of_risky), len(of_safe)) < _MIN_OF_A_CLASS:
         return None
-    ranks = _midranks([*of_risky, *of_safe])
-    above_safe = [(overall - own) / len(of_safe) for overall, own in zip(ranks, _midranks(of_risky), strict=False)]
+    ranks = _compute_midranks([*of_risky, *of_safe])
+    above_safe = [
+        (overall - own) / len(of_safe) for overall, own in zip(ranks, _compute_midranks(of_risky), strict=False)
+    ]
     below_risky = [
         1 - (overall - own) / len(of_risky)
-        for overall, own in zip(ranks[len(of_risky) :], _midranks(of_safe), strict=True)
+        for overall, own in zip(ranks[len(of_risky) :], _compute_midranks(of_safe), strict=True)
     ]
     deviation = sqrt(variance(above_safe) / len(of_risky) + variance(below_risky) / len(of_safe))
-    return _normal(mean(above_safe), deviation)
+    return _add_interval(mean(above_safe), deviation)
 
 
-def _brier(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
+def _compute_brier(probabilities: Sequence[float], risky: Sequence[bool]) -> Interval | None:
     """Return the mean squared error."""
     if len(probabilities) < _MIN_OF_A_CLASS:
         return None
     errors = [(probability - was_risky) ** 2 for probability, was_risky in zip(probabilities, risky, strict=True)]
-    return _normal(mean(errors), sqrt(variance(errors) / len(errors)))
+    return _add_interval(mean(errors), sqrt(variance(errors) / len(errors)))
 
 
-def _normal(value: float, deviation: float) -> Interval:
+def _add_interval(value: float, deviation: float) -> Interval:
     return value, max(value - _Z * deviation, 0.0), min(value + _Z * deviation, 1.0)

@@ -1,4 +1,4 @@
-"""A report as one HTML page, which needs nothing from anywhere."""
+"""Renders a report as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from html import escape
@@ -28,20 +28,22 @@ th:first-child, td:first-child {{ text-align: left; }}
 """
 
 
-def page(title: str, sentences: Sequence[str], rows: Sequence[dict[str, Any]], pictures: Sequence[str] = ()) -> str:
-    """Make a page of some sentences, a table, whose columns are the first row's keys, and pictures in HTML."""
+def render_page(
+    title: str, sentences: Sequence[str], rows: Sequence[dict[str, Any]], pictures: Sequence[str] = ()
+) -> str:
+    """Render sentences, a table whose columns are the first row's keys, and pictures in HTML."""
     content = [f"<p>{escape(sentence)}</p>" for sentence in sentences]
     if rows:
         head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in rows[0])
         body = "".join(
-            f"<tr>{''.join(f'<td>{escape(show(value))}</td>' for value in row.values())}</tr>" for row in rows
+            f"<tr>{''.join(f'<td>{escape(format_figure(value))}</td>' for value in row.values())}</tr>" for row in rows
         )
         content.append(f"<table><tr>{head}</tr>{body}</table>")
     return _PAGE.format(title=escape(title), content="\n".join([*content, *pictures]))
 
 
-def show(value: Any) -> str:
-    """Write a figure, or one with its interval."""
+def format_figure(value: Any) -> str:
+    """Format a figure, with its interval if it has one."""
     if value is None:
         return "not known"
     if isinstance(value, tuple):

@@ -1,6 +1,6 @@
-"""Answers the loans of a decision log again: to prove what was answered, or to see what another archive would have.
+"""Scores a decision log's loans again: to prove what was answered, or to see what another archive would answer.
 
-The second is a comparison of champion and challenger on the loans that were really asked for, without touching traffic.
+The latter compares champion and challenger on real loans, without touching traffic.
 """
 
 from bisect import bisect_left
@@ -26,7 +26,7 @@ _SEGMENTS = ("model_version", "credit_risk", "term", "age")
 
 @dataclass
 class Segment:
-    """Decisions that have something in common."""
+    """Decisions that share a property."""
 
     decisions: int = 0
     flips_to_risky: int = 0
@@ -43,26 +43,26 @@ class Segment:
         self.replayed.append(probability)
 
     def describe(self) -> dict[str, Any]:
-        """Return the figures: means and PSI are of the probabilities."""
+        """Return the figures; means and PSI refer to the probabilities."""
         return {
             "decisions": self.decisions,
             "flips_to_risky": self.flips_to_risky,
             "flips_to_safe": self.flips_to_safe,
             "mean_logged": mean(self.logged),
             "mean_replayed": mean(self.replayed),
-            "psi": population_stability_index(self.logged, self.replayed),
+            "psi": compute_stability_index(self.logged, self.replayed),
         }
 
 
 @dataclass
 class Replayed:
-    """What replaying a log gave.
+    """The result of replaying a log.
 
     Attributes:
-        differing: Where the same archive gave another probability or decision: line and both.
-        refused: Decisions on loans that the other archive's bounds exclude.
-        unknown: Decisions whose archive is not at hand, by its digest.
-        segments: By what they have in common, and its value; `all` for all.
+        differing: Decisions that the same archive did not reproduce: line and both probabilities.
+        refused: Number of decisions on loans that the other archive's bounds exclude.
+        unknown: Number of decisions by the digest of an archive that is not available.
+        segments: Decisions by property and value; `all` has all of them.
     """
 
     decisions: int = 0
@@ -79,12 +79,12 @@ def prove(records: Iterable[dict[str, Any]], paths: Iterable[Path]) -> Replayed:
 
     Args:
         records: The log's decisions.
-        paths: Archives, among which those that are named are found by their digests.
+        paths: Available archives; the log names them by digest.
     """
     found = Replayed()
     known = {archives.sha256(path.read_bytes()): path for path in paths}
     loaded: dict[str, Archive] = {}
-    for record in _unerased(records, found):
+    for record in _skip_erased(records, found):
         digest = record["archive_sha256"]
         if digest not in known:
             found.unknown[digest] += 1
@@ -101,9 +101,9 @@ def prove(records: Iterable[dict[str, Any]], paths: Iterable[Path]) -> Replayed:
 
 
 def compare(records: Iterable[dict[str, Any]], challenger: Archive) -> Replayed:
-    """Answer a log's loans from another archive, with its own cut-off; count those that its bounds exclude."""
+    """Score a log's loans by another archive, with its own cut-off; count those that its bounds exclude."""
     found = Replayed()
-    for record in _unerased(records, found):
+    for record in _skip_erased(records, found):
         try:
             loan = read_loan(record, challenger)
         except DecisionLogError:
@@ -111,28 +111,28 @@ def compare(records: Iterable[dict[str, Any]], challenger: Archive) -> Replayed:
             continue
         probability = challenger.evaluate(loan)
         decision = decide(probability, challenger.metadata.cut_off)
-        for key in (("all", "all"), *((name, _segment(name, record, loan)) for name in _SEGMENTS)):
+        for key in (("all", "all"), *((name, _get_value(name, record, loan)) for name in _SEGMENTS)):
             found.segments.setdefault(key, Segment()).add(record, probability, decision)
         found.equal += probability == record["risk_probability"]
     return found
 
 
 def read_loan(record: dict[str, Any], archive: Archive) -> CreditRiskModelInput:
-    """Read the loan of a decision, to be answered by an archive.
+    """Read a decision's loan by an archive's contract.
 
     Raises:
-        DecisionLogError: The archive's contract does not allow it.
+        DecisionLogError: The archive's contract does not allow the loan.
     """
     try:
         return archive.metadata.contract.loan.model_validate(record["personal"]["loan"])
     except ValidationError as error:
         raise DecisionLogError(
-            f"Line {record['n']} holds no loan of the contract of archive {archive.metadata.model_version}: "
+            f"Line {record['n']}: the loan violates the contract of archive {archive.metadata.model_version}: "
             f"{archives.first_error(error)}. Name an archive with bounds as wide as those of the archive that answered."
         ) from None
 
 
-def _unerased(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[dict[str, Any]]:
+def _skip_erased(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[dict[str, Any]]:
     for record in records:
         found.decisions += 1
         if "loan" in record["personal"]:
@@ -141,7 +141,7 @@ def _unerased(records: Iterable[dict[str, Any]], found: Replayed) -> Iterator[di
             found.erased += 1
 
 
-def _segment(name: str, record: dict[str, Any], loan: CreditRiskModelInput) -> str:
+def _get_value(name: str, record: dict[str, Any], loan: CreditRiskModelInput) -> str:
     if name == "term":
         return str(loan.term.value).strip()
     if name == "age":
@@ -149,10 +149,10 @@ def _segment(name: str, record: dict[str, Any], loan: CreditRiskModelInput) -> s
     return str(record[name])
 
 
-def population_stability_index(expected: list[float], found: list[float]) -> float | None:
-    """Compare two distributions by the tenths of the first; None where that holds too few values.
+def compute_stability_index(expected: list[float], found: list[float]) -> float | None:
+    """Compute the PSI of two samples by the deciles of the first; return None if that has too few values.
 
-    Values that are equal fall into one bin, so that there may be fewer than ten.
+    Equal values fall into one bin, so there may be fewer than ten bins.
     """
     if len(expected) < _MIN_FOR_PSI or not found:
         return None

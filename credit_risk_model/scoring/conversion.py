@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from credit_risk_model.cores import count_cores
 from credit_risk_model.errors import ConfigurationError, CreditRiskError
 from credit_risk_model.scoring.attended import SIGNALLED, Interrupted, Progress, interruptible
-from credit_risk_model.scoring.writing import check_apart, open_loans, whole_files
+from credit_risk_model.scoring.writing import check_apart, open_loans, open_whole_files
 from credit_risk_model.tables.columns import INSTALLMENT, Wanted
-from credit_risk_model.tables.places import Place, name_of, suffix_of, to_place
+from credit_risk_model.tables.places import Place, get_name, get_suffix, to_place
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk, Task
 from credit_risk_model.tables.threads import map_in_order
@@ -69,12 +69,12 @@ def convert(
         DataError: The source can't be read or lacks a column, or the output can't be written.
         ConfigurationError: The output's name does not end in `.parquet`, or it is the source or lies in it.
     """
-    if suffix_of(output) != ".parquet":
-        raise ConfigurationError(f"{name_of(output)}: name an output that ends in .parquet.")
+    if get_suffix(output) != ".parquet":
+        raise ConfigurationError(f"{get_name(output)}: name an output that ends in .parquet.")
     check_apart(source, [output])
     threads, converted = count_cores(), Converted()
     opened = open_source(source, threads=threads, wanted=Wanted(numbers=(INSTALLMENT,)))
-    with whole_files(output) as (file,), open_loans(file, opened.schema) as loans:
+    with open_whole_files(output) as (file,), open_loans(file, opened.schema) as loans:
         for chunk, done in map_in_order(_parse, opened.tasks(as_they_are=True), threads):
             loans.write(chunk.table)
             converted.add(chunk)
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
     except CreditRiskError as error:
         logger.error("%s", error)
         return 1
-    _report(name_of(options.output), converted, time.monotonic() - begin)
+    _report(get_name(options.output), converted, time.monotonic() - begin)
     return LEFT_OUT if converted.broken else 0
 
 

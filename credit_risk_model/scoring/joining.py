@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, CreditRiskError, DataError
 from credit_risk_model.scoring.provenance import read_run, sort_parts
-from credit_risk_model.scoring.writing import check_output, open_scores, whole_files
-from credit_risk_model.tables.places import Place, name_of, suffix_of, to_place
+from credit_risk_model.scoring.writing import check_output, open_scores, open_whole_files
+from credit_risk_model.tables.places import Place, get_name, get_suffix, to_place
 from credit_risk_model.tables.stores import StoredFile
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def join(parts: Sequence[Place], output: Place) -> None:
     """
     check_output(output)
     try:
-        if all(suffix_of(part) == ".csv" for part in parts):
+        if all(get_suffix(part) == ".csv" for part in parts):
             _join_rejects(parts, output)
         else:
             _join_scores(parts, output)
@@ -46,9 +46,9 @@ def join(parts: Sequence[Place], output: Place) -> None:
 
 
 def _join_rejects(parts: Sequence[Place], output: Place) -> None:
-    if suffix_of(output) != ".csv":
-        raise ConfigurationError(f"{name_of(output)}: rejects are CSV. Name an output that ends in .csv.")
-    with whole_files(output) as (whole,):
+    if get_suffix(output) != ".csv":
+        raise ConfigurationError(f"{get_name(output)}: rejects are CSV. Name an output that ends in .csv.")
+    with open_whole_files(output) as (whole,):
         for part in parts:
             with StoredFile.at(part).open() as file:
                 shutil.copyfileobj(file, cast(IO[bytes], whole))
@@ -63,7 +63,7 @@ def _join_scores(parts: Sequence[Place], output: Place) -> None:
             raise DataError(f"{file.name}: its columns differ from those of {files[0].name}.")
     ordered = sort_parts(list(zip(files, runs, strict=True)))
     schema = runs[0].model_copy(update={"shard": 1, "shards": 1}).added_to(schemas[0])
-    with whole_files(output) as (whole,), open_scores(whole, output, schema) as scores:
+    with open_whole_files(output) as (whole,), open_scores(whole, output, schema) as scores:
         for file in ordered:
             part = pq.ParquetFile(file.path, filesystem=file.filesystem)
             for group in range(part.num_row_groups):

@@ -21,9 +21,9 @@ from credit_risk_model.scoring.writing import (
     check_apart,
     check_output,
     open_scores,
-    whole_files,
+    open_whole_files,
 )
-from credit_risk_model.tables.places import Place, name_of, suffix_of, with_suffix
+from credit_risk_model.tables.places import Place, get_name, get_suffix, with_suffix
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.scale import refuse_wrong_scales
 from credit_risk_model.tables.source import Shard, Source
@@ -111,7 +111,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     schema = _describe_run(settings, model, source).added_to(scorer.schema)
     # The scores are published last: once they exist, the other files do, too.
     with (
-        whole_files(*settings.paths) as (rejects_file, *summary_files, file),
+        open_whole_files(*settings.paths) as (rejects_file, *summary_files, file),
         open_scores(file, settings.output, schema) as scores,
     ):
         rejects = Rejects(rejects_file, source.ids.names, header=settings.shard.number == 1)
@@ -125,7 +125,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
             if len(scored.places):
                 scores.write(scorer.table(scored, first_row))
             progress(scored.rows, scored.done)
-        refuse_wrong_scales(name_of(settings.source), small, settings.accepted_scales, "--accept-scale {}")
+        refuse_wrong_scales(get_name(settings.source), small, settings.accepted_scales, "--accept-scale {}")
         summary.seconds = time.monotonic() - begin
         summary.exit_code = REJECTS if summary.rejected and settings.max_rejects is None else 0
         for summary_file in summary_files:
@@ -142,7 +142,7 @@ def _load_model(settings: Settings) -> _Model:
     logger.info(
         "Model version %s from %s, %s. Risky from %g on.",
         archive.metadata.model_version,
-        name_of(choice.path),
+        get_name(choice.path),
         choice.reason,
         cut_off,
     )
@@ -152,10 +152,10 @@ def _load_model(settings: Settings) -> _Model:
 def _begin_summary(settings: Settings, model: _Model, source: Source) -> Summary:
     metadata = model.archive.metadata
     return Summary(
-        source=name_of(settings.source),
-        output=name_of(settings.output),
+        source=get_name(settings.source),
+        output=get_name(settings.output),
         shard=f"{settings.shard.number}/{settings.shard.count}",
-        archive=name_of(model.place),
+        archive=get_name(model.place),
         archive_sha256=model.archive.sha256,
         model_version=metadata.model_version,
         cut_off=model.cut_off,
@@ -168,7 +168,7 @@ def _begin_summary(settings: Settings, model: _Model, source: Source) -> Summary
 
 def _describe_run(settings: Settings, model: _Model, source: Source) -> Run:
     return Run(
-        source=name_of(settings.source),
+        source=get_name(settings.source),
         fingerprint=fingerprint(source.files),
         archive=model.archive.sha256,
         cut_off=model.cut_off,
@@ -184,9 +184,9 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             f"shard {settings.shard.number}/{settings.shard.count}: the first number must be between 1 and the second."
         )
-    if settings.shard.count > 1 and suffix_of(settings.output) == ".csv":
+    if settings.shard.count > 1 and get_suffix(settings.output) == ".csv":
         raise ConfigurationError(
-            f"{name_of(settings.output)}: a shard's scores must be Parquet, which also stores the run they belong to. "
+            f"{get_name(settings.output)}: a shard's scores must be Parquet, which also stores the run they belong to. "
             "Name an output that ends in .parquet; the join can write CSV."
         )
     if settings.threads < 1:
@@ -195,7 +195,7 @@ def _check(settings: Settings) -> None:
 
 def _warn_of_idle_shards(settings: Settings, source: Source) -> None:
     """Warn before the run if some shards have nothing to do, or read more than their part."""
-    name, shards = name_of(settings.source), settings.shard.count
+    name, shards = get_name(settings.source), settings.shard.count
     if source.pieces < shards:
         logger.warning(
             "%s has only %d pieces for %d shards: the others have nothing to do. Use fewer shards, or make pieces of "
@@ -219,6 +219,6 @@ def _refuse_too_many(settings: Settings, summary: Summary) -> None:
     if settings.max_rejects is not None and summary.rejected > settings.max_rejects:
         ((reason, _),) = summary.reasons.most_common(1)
         raise DataError(
-            f"{name_of(settings.source)}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
+            f"{get_name(settings.source)}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
             f"contract, most often by {reason}. Nothing was written. Fix the rows, or raise --max-rejects."
         )

@@ -47,7 +47,7 @@ def choose_archive(named: str | None) -> Choice:
     configuration = Path(variable) if variable else _ROOT / "configuration" / "rest_configuration.yaml"
     if not variable and not configuration.exists():
         return Choice(archives.newest(), None, None, "the package's newest")
-    served = _served_by(configuration)
+    served = _read_served(configuration)
     if served.get("archive") is None:
         path = archives.newest()
     else:
@@ -56,7 +56,7 @@ def choose_archive(named: str | None) -> Choice:
     return Choice(path, served.get("sha256"), served.get("cut_off"), f"which {configuration.name} serves")
 
 
-def _served_by(configuration: Path) -> dict[str, Any]:
+def _read_served(configuration: Path) -> dict[str, Any]:
     """Read the settings of the model that a configuration serves."""
     try:
         content = yaml.safe_load(configuration.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import ConfigurationError, DataError
-from credit_risk_model.tables.places import Place, identify, name_of, suffix_of
+from credit_risk_model.tables.places import Place, get_name, get_suffix, identify
 from credit_risk_model.tables.stores import check_bucket, upload
 from credit_risk_model.whole_file import UnfinishedFile
 
@@ -108,7 +108,7 @@ class _UnfinishedUpload:
 
 
 @contextmanager
-def whole_files(*places: Place) -> Iterator[tuple[OutputFile, ...]]:
+def open_whole_files(*places: Place) -> Iterator[tuple[OutputFile, ...]]:
     """Open files that get their final names once all are written, and are deleted on an error.
 
     Raises:
@@ -136,8 +136,8 @@ def _naming_errors(place: Place) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DataError(
-            f"{name_of(place)}: can't be written ({reason}). Nothing was written: make room, or choose another folder, "
-            "and run the same command again."
+            f"{get_name(place)}: can't be written ({reason}). Nothing was written. Free some space or choose another "
+            "folder, then run the same command again."
         ) from None
 
 
@@ -146,18 +146,18 @@ def open_scores(file: OutputFile, place: Place, schema: pa.Schema) -> Iterator[S
     """Open a writer of scores, in Parquet or CSV by the file's suffix.
 
     Args:
-        file: A file from `whole_files`.
+        file: A file from `open_whole_files`.
         place: Its final place.
         schema: Its columns, and the metadata of a Parquet file.
     """
-    writer = _CsvScores(file, schema) if suffix_of(place) == ".csv" else _ParquetScores(file, schema)
+    writer = _CsvScores(file, schema) if get_suffix(place) == ".csv" else _ParquetScores(file, schema)
     with _closing(writer):
         yield writer
 
 
 @contextmanager
 def open_loans(file: OutputFile, schema: pa.Schema) -> Iterator["ParquetLoans"]:
-    """Open a writer of loans in Parquet; `file` comes from `whole_files`, `schema` has its columns."""
+    """Open a writer of loans in Parquet; `file` comes from `open_whole_files`, `schema` has its columns."""
     writer = ParquetLoans(file, schema)
     with _closing(writer):
         yield writer
@@ -184,14 +184,14 @@ def check_apart(source: Place, outputs: Sequence[Place]) -> None:
         raise ConfigurationError("Two of the files to read and write are the same file. Give each its own name.")
     if any(identify(place).startswith(f"{identify(source)}/") for place in outputs):
         raise ConfigurationError(
-            f"{name_of(source)}: the output is in this folder, and would be read as loans. Choose another folder."
+            f"{get_name(source)}: the output is in this folder, and would be read as loans. Choose another folder."
         )
 
 
 def check_output(place: Place) -> None:
     """Refuse a name whose suffix is not that of a known format."""
-    if suffix_of(place) not in SUFFIXES:
-        raise ConfigurationError(f"{name_of(place)}: name an output that ends in {' or '.join(SUFFIXES)}.")
+    if get_suffix(place) not in SUFFIXES:
+        raise ConfigurationError(f"{get_name(place)}: name an output that ends in {' or '.join(SUFFIXES)}.")
 
 
 class _ParquetScores:
@@ -266,7 +266,7 @@ class Rejects:
         """Open the file.
 
         Args:
-            file: A file from `whole_files`.
+            file: A file from `open_whole_files`.
             ids: Names of the id columns.
             header: Whether to write a header. Only the first shard does, so that the shards' files can be concatenated.
         """

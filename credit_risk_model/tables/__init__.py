@@ -1,7 +1,7 @@
-"""Tables of loans, from files and from frames: found, read, recognised, checked and encoded by the same rules.
+"""Reads, checks and encodes tables of loans, by the same rules for files and frames.
 
-It needs NumPy and Arrow (the extras `scoring` and `training`): Arrow reads Parquet and CSV in pieces of chosen size by
-the columns that are needed, parses a decimal to the nearest float as Python does (so that a file gets the service's
-very probabilities), and lets go of the interpreter lock while it works. The service, which answers single loans,
-imports nothing of it.
+It needs NumPy and Arrow (the extras `scoring` and `training`). Arrow reads only the needed columns of Parquet and CSV,
+in chunks of a chosen size, and releases the interpreter lock while it works. It parses a decimal to the nearest float,
+as Python does, so a file gets exactly the service's probabilities. The service, which scores single loans, imports
+nothing from here.
 """

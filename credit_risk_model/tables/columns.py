@@ -1,4 +1,4 @@
-"""Which column of a table holds which field, and the loans that a table's columns make."""
+"""Matches a table's columns with the contract's fields, and converts them to the contract's form."""
 
 import re
 from collections import Counter
@@ -30,7 +30,7 @@ KNOWN_NAMES = {
     *DATES_OF_FILE,
     *(name for feature in CONTRACT_FEATURES for name in (feature.name, feature.column) if name),
 }
-"""Names of columns that are read."""
+"""Names of the columns that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Wanted:
     """Columns that are read besides the contract's fields.
 
     Attributes:
-        ids: Passed through as they are; they must be there.
+        ids: Required columns that are passed through unchanged.
         numbers: Columns of numbers.
-        texts: Passed through as they are.
-        needed: Those of the numbers and texts that must be there. Of these a text must be one.
+        texts: Columns that are passed through unchanged.
+        needed: The required ones of `numbers` and `texts`. A required text column must hold text.
     """
 
     ids: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Wanted:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them; the ids are the last."""
+        """All columns, the ids last."""
         return (*self.numbers, *self.texts, *self.ids)
 
 
@@ -60,9 +60,8 @@ class Layout:
     """How a table is read.
 
     Attributes:
-        columns: The table's column for each field, for each month that the age is computed from, and for each that is
-            wanted besides.
-        wanted: Columns besides the fields.
+        columns: The table's column for each field, each month that the age is computed from, and each wanted column.
+        wanted: Columns that are read besides the fields.
         age: Where the instalments due come from.
         months: Columns of months that the age is computed from.
     """
@@ -73,10 +72,12 @@ class Layout:
     months: tuple[str, ...]
 
     def to_loans(self, columns: Mapping[str, pa.Array]) -> tuple[pa.Table, Counter[str]]:
-        """Make a table in the contract's names, followed by what is wanted besides, the ids last.
+        """Make a table of the contract's fields, followed by the wanted columns, the ids last.
 
-        Texts become numbers where numbers are needed, numbers texts where they mean a level, and months instalments
-        due. Also count the values that were converted, by field and what was done.
+        Text is parsed in numeric fields, numbers become text in fields of levels, and months become instalments due.
+
+        Returns:
+            The table, and the number of converted values by field and conversion.
         """
         numbers = [name for name in NUMBERS_ALLOWED if is_number(columns[name].type)]
         loans = {**columns, **{name: pc.cast(to_numbers(columns[name])[0], pa.string()) for name in numbers}}
@@ -96,8 +97,8 @@ class Layout:
         return pa.table({name: loans[name] for name in names}), +converted
 
 
-def plain_names(header: Iterable[str]) -> list[str]:
-    """Take spaces off the ends of columns' names, and write those that are known in lower case."""
+def normalize_names(header: Iterable[str]) -> list[str]:
+    """Strip columns' names, and lower-case those that are known."""
     names = [name.strip() for name in header]
     return [plain if (plain := name.lower()) in KNOWN_NAMES else name for name in names]
 
@@ -112,11 +113,11 @@ def find_layout(
     """Find where the loans' age comes from, and add the columns that it needs to those that are read.
 
     Args:
-        columns: What `find_columns` found.
+        columns: What `find_columns` returned.
         header: Names of all columns.
-        wanted: Columns besides the fields.
-        latest: Finds the latest month of a column; None where no value is a month.
-        as_of: Month that was given for tables that do not say it.
+        wanted: Columns that are read besides the fields.
+        latest: Returns the latest month of a column, or None if no value is a month.
+        as_of: The month of the record that the caller gave, if any.
     """
     age = choose_age_source(header, latest, as_of)
     months: tuple[str, ...] = ()
@@ -126,18 +127,18 @@ def find_layout(
 
 
 def find_columns(
-    table: str, header: Sequence[str], wanted: Wanted, type_of: Callable[[str], pa.DataType] | None = None
+    table: str, header: Sequence[str], wanted: Wanted, get_type: Callable[[str], pa.DataType] | None = None
 ) -> dict[str, str]:
-    """Find the table's column for each contract field, and those that are wanted besides.
+    """Find the table's column for each contract field, and the wanted columns.
 
     Args:
-        table: What the table is called in an error.
+        table: The table's name for errors.
         header: Names of its columns.
-        wanted: Columns besides the fields.
-        type_of: Finds the type of a column; None where a column may be read as any.
+        wanted: Columns that are read besides the fields.
+        get_type: Returns the type of a column; None if columns can be read as any type.
 
     Raises:
-        DataError: A column is missing, there more than once, or of a type that can't hold its field; all are named.
+        DataError: Columns are missing, repeated, or of a type that can't hold their field. The message names all.
     """
     found, missing, repeated = {}, [], []
     for feature in CONTRACT_FEATURES:
@@ -152,19 +153,20 @@ def find_columns(
     months = (ISSUED, SNAPSHOT, *DATES_OF_FILE) if AGE not in header else ()
     repeated += [name for name in dict.fromkeys((*wanted.names, *months)) if header.count(name) > 1]
     found |= {name: name for name in wanted.names if name in header}
-    wrong = _find_wrong_types(found, wanted, type_of) if type_of else []
+    wrong = _find_wrong_types(found, wanted, get_type) if get_type else []
     problems = {
-        "no column {}. Each is needed by one of its names.": missing,
+        "no column {}. Add each under one of its names.": missing,
         "more than one column for {}. Keep one of each.": repeated,
-        "wrong type of column {}. Write them so.": wrong,
+        "wrong type of column {}. Convert them.": wrong,
     }
-    if told := [words.format(", ".join(names)) for words, names in problems.items() if names]:
-        raise DataError(f"{table}: {' '.join([told[0], *(each[0].upper() + each[1:] for each in told[1:])])}")
+    if found_problems := [words.format(", ".join(names)) for words, names in problems.items() if names]:
+        first, *others = found_problems
+        raise DataError(f"{table}: {' '.join([first, *(each[0].upper() + each[1:] for each in others)])}")
     return found
 
 
 def _describe(feature: Feature, header: Iterable[str]) -> str:
-    """Name a missing column by its names, and by what may be meant for it."""
+    """Describe a missing column by its names, and by a similar column that may be meant."""
     names = sorted({name for name in (feature.name, feature.column) if name}, key=lambda name: name != feature.name)
     others = {_squeeze(name): name for name in header if name not in KNOWN_NAMES}
     near = [other for name in names for other in get_close_matches(_squeeze(name), others, n=1, cutoff=0.85)]
@@ -177,28 +179,28 @@ def _squeeze(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _find_wrong_types(columns: Mapping[str, str], wanted: Wanted, type_of: Callable[[str], pa.DataType]) -> list[str]:
-    """Name the columns whose type can't hold their field, and what is needed."""
+def _find_wrong_types(columns: Mapping[str, str], wanted: Wanted, get_type: Callable[[str], pa.DataType]) -> list[str]:
+    """Describe the columns whose type can't hold their field."""
     texts = (*(feature.name for feature in CONTRACT_FEATURES if feature.levels), *wanted.needed)
     wrong = []
     for name, column in columns.items():
         if name in wanted.ids or (name in wanted.texts and name not in wanted.needed):
             continue
-        kind, is_level = type_of(column), name in texts and name not in wanted.numbers
+        kind, is_level = get_type(column), name in texts and name not in wanted.numbers
         numbers = not is_level or name in NUMBERS_ALLOWED
         if not (is_text(kind) or pa.types.is_null(kind) or (numbers and is_number(kind))):
-            wrong.append(f"{column} ({kind}, {'text is' if is_level else 'numbers are'} needed)")
+            wrong.append(f"{column} ({kind} instead of {'text' if is_level else 'numbers'})")
     return wrong
 
 
 def check_months(table: str, column: str, kind: pa.DataType) -> None:
-    """Refuse a column of a type that holds no months.
+    """Refuse a column whose type can't hold months.
 
     Raises:
-        DataError: The type does not fit.
+        DataError: The type can't hold months.
     """
     if not holds_months(kind):
         raise DataError(
-            f"{table}: column {column} is of type {kind}, months are needed: dates, timestamps, or text "
-            f"such as Dec-2011. Write it so, or write the loans' age into a column {AGE}."
+            f"{table}: column {column} is of type {kind}, not months. Convert it to dates, timestamps, or text such as "
+            f"Dec-2011, or add a column {AGE} with the loans' age."
         )

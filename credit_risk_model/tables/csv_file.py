@@ -1,4 +1,4 @@
-"""One CSV file, plain, gzip or in a zip: how it is written, its header, and its records in blocks."""
+"""Reads one CSV file (plain, gzip or zip): its dialect, its header, and its records in blocks."""
 
 import gzip
 import io
@@ -12,16 +12,16 @@ import pyarrow as pa
 from credit_risk_model.errors import DataError
 from credit_risk_model.tables.dialect import find_dialect
 from credit_risk_model.tables.records import find_end_of_records
-from credit_risk_model.tables.source import READ_ERRORS, unreadable
+from credit_risk_model.tables.source import READ_ERRORS, make_read_error
 from credit_risk_model.tables.stores import StoredFile
 
 BLOCK_BYTES = 1 << 22
-"""Bytes of a block."""
+"""Size of a block."""
 
 _SAMPLE_BYTES = 1 << 20
-"""Bytes in which the header and the way of writing are looked for."""
+"""Size of the sample that the header and the dialect are detected from."""
 
-_LONGEST_RECORD = 1 << 24
+_MAX_RECORD_BYTES = 1 << 24
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -34,12 +34,12 @@ class CsvFile:
         name: Its name.
         packed: Whether it can only be read from its beginning.
         bytes: Its size.
-        dialect: How it is written.
-        notes: What is unusual in that, in words.
+        dialect: Its header, separator and decimal point.
+        notes: What is unusual about its format, in words.
     """
 
     def __init__(self, stored: StoredFile) -> None:
-        """Find out how a file is written.
+        """Detect a file's format.
 
         Raises:
             DataError: It has no header, or can't be read.
@@ -55,7 +55,7 @@ class CsvFile:
             with self._open() as (_, file):
                 sample = file.read(_SAMPLE_BYTES)
         except READ_ERRORS as error:
-            raise unreadable(stored.name, error) from None
+            raise make_read_error(stored.name, error) from None
         self.packed = self._is_gzip or self._is_zip or self._is_utf_16
         self._ending = b"\n" if b"\n" in sample or b"\r" not in sample else b"\r"
         self.dialect = find_dialect(stored.name, sample.split(self._ending))
@@ -67,25 +67,25 @@ class CsvFile:
 
     @property
     def block_count(self) -> int:
-        """How many blocks a file has that is not packed."""
+        """Number of blocks, if the file is not packed."""
         return -(-self.bytes // BLOCK_BYTES)
 
     def blocks(self) -> Iterator[tuple[bytes, int]]:
-        """Cut the records into those that end in the file's first `BLOCK_BYTES`, in its second, and so on.
+        """Read the records block by block: those that end in the file's first `BLOCK_BYTES`, its second, and so on.
 
         Yields:
-            Whole records, and how many of the file's bytes have been read by then.
+            Whole records, and the number of bytes read from the file so far.
         """
         try:
             with self._open() as (raw, file):
                 for block in self._cut(file):
                     yield block, raw.tell()
         except READ_ERRORS as error:
-            raise unreadable(self.name, error) from None
+            raise make_read_error(self.name, error) from None
 
     @contextmanager
     def _open(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-        """Open the file; give it as it lies there, and as the bytes of a plain text in UTF-8."""
+        """Open the file; yield the raw file, and a view of it as plain UTF-8 text."""
         with self._stored.open() as raw:
             file = cast(IO[bytes], raw)
             if self._is_gzip:
@@ -99,16 +99,16 @@ class CsvFile:
 
     def _open_zip(self, file: IO[bytes]) -> IO[bytes]:
         archive = zipfile.ZipFile(file)
-        # macOS puts a file of its own beside each, in a folder of that name.
+        # macOS adds a metadata file for each file, in this folder.
         names = [
             name for name in archive.namelist() if name.lower().endswith(".csv") and not name.startswith("__MACOSX/")
         ]
         if len(names) != 1:
-            raise DataError(f"{self.name}: holds {len(names)} CSV files, one is needed. Unpack it.")
+            raise DataError(f"{self.name}: holds {len(names)} CSV files instead of one. Unpack it.")
         try:
             return archive.open(names[0])
         except (RuntimeError, NotImplementedError):
-            raise DataError(f"{self.name}: locked, or packed in an unusual way. Unpack it.") from None
+            raise DataError(f"{self.name}: encrypted, or compressed by an unsupported method. Unpack it.") from None
 
     def _cut(self, file: IO[bytes]) -> Iterator[bytes]:
         data, start = file.read(BLOCK_BYTES), 0
@@ -120,11 +120,11 @@ class CsvFile:
             following = file.read(BLOCK_BYTES)
             data = rest + data
             end, opened = find_end_of_records(data, self.dialect.separator, self._ending)
-            if opened is not None and (not following or len(data) - end > _LONGEST_RECORD):
+            if opened is not None and (not following or len(data) - end > _MAX_RECORD_BYTES):
                 line = lines + data.count(self._ending, 0, opened) + 1
-                raise DataError(f"{self.name}: line {line}: a quote is opened that is not closed. Close or drop it.")
-            if len(data) - end > _LONGEST_RECORD:
-                raise DataError(f"{self.name}: not a CSV file: a line has more than {_LONGEST_RECORD:,} bytes.")
+                raise DataError(f"{self.name}: line {line}: a quote is never closed. Close or remove it.")
+            if len(data) - end > _MAX_RECORD_BYTES:
+                raise DataError(f"{self.name}: not a CSV file: a line has more than {_MAX_RECORD_BYTES:,} bytes.")
             if not following:
                 yield data
                 return
@@ -134,7 +134,7 @@ class CsvFile:
 
 
 def to_utf_8(block: bytes) -> tuple[bytes, bool]:
-    """Replace what is not in UTF-8 and bytes of zero, which parsers stumble over; say whether a text may be damaged."""
+    """Replace invalid UTF-8 and remove zero bytes, which break parsers; also return whether anything was invalid."""
     block = block.replace(b"\0", b"")
     try:
         if not block.isascii():

@@ -1,4 +1,4 @@
-"""Loans from CSV files."""
+"""Reads loans from CSV files."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,22 +18,22 @@ from credit_risk_model.tables.csv_file import CsvFile, to_utf_8
 from credit_risk_model.tables.dialect import Dialect
 from credit_risk_model.tables.source import NOT_IN_UTF_8, Chunk, Shard, Source, Task
 from credit_risk_model.tables.stores import StoredFile
-from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, one_array
+from credit_risk_model.tables.texts import MISSING_TEXTS, combine_chunks, is_text
 
 _NO_LOANS = (
     "Loans that do not meet the credit policy",
     "Total amount funded in policy code",
     "Notes offered by Prospectus",
 )
-"""How lines of LendingClub's own files begin that are no loans."""
+"""Beginnings of lines in LendingClub's own files that are not loans."""
 _NO_LOANS_PATTERN = f"^({'|'.join(_NO_LOANS)})"
 
 _NUMERIC = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
-_LEVELS = pa.dictionary(pa.int32(), pa.binary())  # text that is no UTF-8 is an unknown level, not an error
+_LEVELS = pa.dictionary(pa.int32(), pa.binary())  # invalid UTF-8 is an unknown level, not an error
 
 
 class CsvSource(Source):
-    """CSV files: of several a shard takes some, of a single one ranges of bytes, moved to where records end."""
+    """CSV files. A shard takes some of several files, or byte ranges of a single one, aligned to records."""
 
     is_read_from_its_beginning = True
 
@@ -50,11 +50,11 @@ class CsvSource(Source):
         """Open files, as `open_source` does."""
         self._name, self._threads = name, threads
         self._files = [CsvFile(part) for part in parts]
-        self._with_percent_sign: set[str] = set()  # of fields that are read as text from the beginning
+        self._with_percent_sign: set[str] = set()  # these fields are read as text from the start
         self._header = self._files[0].dialect.header
         for file in self._files:
             if file.dialect.header != self._header:
-                raise DataError(f"{name}: the columns of {file.name} are not those of {parts[0].name}.")
+                raise DataError(f"{name}: the columns of {file.name} differ from those of {parts[0].name}.")
         self.notes = tuple(dict.fromkeys(note for file in self._files for note in file.notes))
         self.lines_before = sum(file.dialect.lines_before for file in self._files)
         columns = find_columns(name, self._header, wanted)
@@ -71,8 +71,8 @@ class CsvSource(Source):
             self._own = range(1 << 62)
         else:
             raise ConfigurationError(
-                f"{name}: a gzip, zip or UTF-16 file can't be read in parts. Make Parquet of it: credit-risk convert "
-                f"{name} OUTPUT.parquet"
+                f"{name}: a gzip, zip or UTF-16 file can't be read in parts. Convert it to Parquet: "
+                f"credit-risk convert {name} OUTPUT.parquet"
             )
 
     def tasks(self, *, as_they_are: bool = False) -> Iterator[Task]:
@@ -90,14 +90,14 @@ class CsvSource(Source):
                     return
             before += file.bytes
 
-    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+    def _read_parts(self, name: str) -> Iterator[Callable[[], pa.Array]]:
         for file in self._files:
             for block, _ in file.blocks():
                 yield partial(self._column, file.dialect, block, name)
 
     def _column(self, dialect: Dialect, block: bytes, name: str) -> pa.Array:
         place = {name: self._header.index(name)}
-        return one_array(self._parse(dialect, to_utf_8(block)[0], {name: _LEVELS}, place).table[name])
+        return combine_chunks(self._parse(dialect, to_utf_8(block)[0], {name: _LEVELS}, place).table[name])
 
     def _chunk(self, dialect: Dialect, block: bytes) -> Chunk:
         numeric = self._numeric
@@ -108,13 +108,13 @@ class CsvSource(Source):
         try:
             chunk = self._parse(dialect, text, kinds, self._places)
         except pa.ArrowInvalid:
-            # A number that is none somewhere in the block: read the numbers as text, of which the layout makes numbers.
+            # The block holds an invalid number: read numeric columns as text, and let the layout parse them.
             chunk = self._parse(dialect, text, kinds | dict.fromkeys(numeric, _LEVELS), self._places)
-        found = {name: one_array(chunk.table[name]) for name in kinds}
+        found = {name: combine_chunks(chunk.table[name]) for name in kinds}
         if is_damaged and any(_is_damaged(found[name]) for name in self.ids.names):
-            raise DataError(f"{self._name}: an id is not in UTF-8. Write the file in that encoding.")
+            raise DataError(f"{self._name}: an id is not in UTF-8. Save the file in that encoding.")
         if dialect.decimal_point == ",":
-            found |= {name: _with_points(found[name]) for name in numeric if is_text(found[name].type)}
+            found |= {name: _replace_commas(found[name]) for name in numeric if is_text(found[name].type)}
         table, converted = self._layout.to_loans(found)
         self._with_percent_sign |= {name for name in numeric if f"{name}: {PERCENT_SIGN}" in converted}
         chunk = replace(chunk, table=table, converted=converted)
@@ -126,13 +126,13 @@ class CsvSource(Source):
 
     @property
     def schema(self) -> pa.Schema:
-        """All of the file's columns: numbers where they are read as such, else text."""
+        """All of the file's columns: text, except for the numbers that scoring reads."""
         numeric = {self._places[name] for name in self._numeric}
         kinds = [pa.float64() if place in numeric else pa.string() for place in range(len(self._header))]
-        return pa.schema(list(zip(_tell_apart(self._header), kinds, strict=True)))
+        return pa.schema(list(zip(_number_repeated(self._header), kinds, strict=True)))
 
     def _chunk_as_it_is(self, dialect: Dialect, block: bytes) -> Chunk:
-        """Parse all columns as text, and put the numbers in that are read as such."""
+        """Parse all columns as text, and insert the parsed numbers."""
         chunk, (text, is_damaged) = self._chunk(dialect, block), to_utf_8(block)
         names = self.schema.names
         places = {name: place for place, name in enumerate(names)}
@@ -143,7 +143,7 @@ class CsvSource(Source):
         return replace(chunk, table=table, converted=Counter([NOT_IN_UTF_8] if is_damaged else []))
 
     def _skip_filled_up_lines(self, dialect: Dialect, block: bytes, chunk: Chunk) -> Chunk:
-        """Skip lines that are no loans also where a spreadsheet has filled them up with separators."""
+        """Skip lines that are not loans but that a spreadsheet has padded with separators."""
         first = self._parse(dialect, block, {"first": pa.binary()}, {"first": 0}).table["first"]
         is_known = pc.match_substring_regex(first, _NO_LOANS_PATTERN)
         is_none = pc.and_(chunk.table["loan_amount"].is_null(), pc.or_(is_known, _is_empty(first, chunk.table)))
@@ -151,7 +151,7 @@ class CsvSource(Source):
         return replace(chunk, table=chunk.table.filter(pc.invert(is_none)), skipped=(*chunk.skipped, *places))
 
     def _parse(self, dialect: Dialect, block: bytes, kinds: dict[str, pa.DataType], columns: dict[str, int]) -> Chunk:
-        """Parse columns as what `kinds` says of each, in the places that `columns` says; none: count the rows."""
+        """Parse the columns of `kinds`, at the positions in `columns`; without any, only count the rows."""
         broken: dict[int, str] = {}
         skipped: list[int] = []
 
@@ -162,7 +162,7 @@ class CsvSource(Source):
                 broken[row.number - 1] = f"{row.actual_columns} fields where {row.expected_columns} are needed"
             return "skip"
 
-        # Columns by their place, since names that aren't needed may be there twice.
+        # By position, since unneeded columns may have equal names.
         places = {name: str(columns[name]) for name in kinds}
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block or b"\n"),
@@ -183,8 +183,8 @@ class CsvSource(Source):
         return Chunk(table.rename_columns(list(places) or ["0"]), broken, tuple(skipped))
 
 
-def _tell_apart(header: Sequence[str]) -> list[str]:
-    """Number the columns whose name others have before them."""
+def _number_repeated(header: Sequence[str]) -> list[str]:
+    """Append a number to repeated column names."""
     return [f"{name}.{before}" if (before := header[:place].count(name)) else name for place, name in enumerate(header)]
 
 
@@ -193,7 +193,7 @@ def _is_damaged(ids: pa.Array) -> bool:
 
 
 def _is_empty(first: pa.ChunkedArray, loans: pa.Table) -> pa.ChunkedArray:
-    """Find the rows of which neither the first column nor any that is read has a value."""
+    """Find the rows without a value in the first column and in all columns that are read."""
     empty = pc.equal(first, b"")
     for column in loans.columns:
         is_text_column = is_text(column.type)
@@ -201,7 +201,7 @@ def _is_empty(first: pa.ChunkedArray, loans: pa.Table) -> pa.ChunkedArray:
     return empty
 
 
-def _with_points(numbers: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Make decimal points of commas; what has a point already is no number where decimals have commas."""
+def _replace_commas(numbers: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Replace decimal commas by points; invalidate numbers that already have a point."""
     texts = pc.replace_substring(pc.replace_substring(numbers.dictionary, b".", b"?"), b",", b".")
     return pa.DictionaryArray.from_arrays(numbers.indices, texts)

@@ -1,4 +1,4 @@
-"""How a CSV file is written: where its header is, what stands between its columns, and how its decimals are written."""
+"""Detects a CSV file's dialect: the line of its header, its separator, and its decimal point."""
 
 import csv
 import re
@@ -8,11 +8,11 @@ from itertools import islice
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.tables.columns import INSTALLMENT, KNOWN_NAMES, plain_names
+from credit_risk_model.tables.columns import INSTALLMENT, KNOWN_NAMES, normalize_names
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEADER_LINES = 10
-"""Lines among which the header is looked for: LendingClub's own files begin with a note, Excel's with `sep=;`."""
+"""Lines that are searched for the header. LendingClub's own files begin with a note, Excel's with `sep=;`."""
 
 _FIRST_RECORDS = 10
 
@@ -27,13 +27,12 @@ _IN_DECIMALS = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a CSV file is written.
+    """A CSV file's dialect.
 
     Attributes:
-        header: Names of its columns, as `plain_names` gives them; one more without a name where all rows end in a
-            separator.
-        lines_before: How many lines come before the header.
-        separator: What stands between columns.
+        header: Normalized names of its columns; plus an empty name if all rows end in a separator.
+        lines_before: Number of lines before the header.
+        separator: The column separator.
         decimal_point: A point or a comma.
     """
 
@@ -50,19 +49,19 @@ class Dialect:
 
 
 def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
-    """Find out how a file is written.
+    """Detect a file's dialect.
 
-    The header is the line, split by one of the known separators, that has most names of fields.
+    The header is the line, split by one of the known separators, that has the most field names.
 
     Args:
-        name: What the file is called in an error.
+        name: The file's name for errors.
         lines: Its first lines.
 
     Raises:
-        DataError: There is no header, or numbers are written in two ways.
+        DataError: There is no header, or the decimals are inconsistent.
     """
     if b"\0" in lines[0][:100]:
-        raise DataError(f"{name}: not a text, or in UTF-16 without a mark. Write it as CSV in UTF-8.")
+        raise DataError(f"{name}: not text, or UTF-16 without a byte order mark. Save it as CSV in UTF-8.")
     texts = [line.rstrip(b"\r").decode("utf-8-sig", errors="replace") for line in lines]
     best: tuple[int, tuple[str, ...], int, str] | None = None
     for place, line in enumerate(texts[:_HEADER_LINES]):
@@ -72,7 +71,7 @@ def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
             if best is None or known > best[0]:
                 best = known, header, place, separator
     if best is None or not best[1]:
-        raise DataError(f"{name}: empty, or its first line is. A header and rows are needed.")
+        raise DataError(f"{name}: the file or its first line is empty. Add a header and rows.")
     _, header, place, separator = best
     lines_after = texts[place + 1 :]
     point = "." if separator == "," else _find_decimal_point(name, header, lines_after, separator)
@@ -81,14 +80,14 @@ def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
 
 
 def _split(line: str, separator: str) -> tuple[str, ...]:
-    """Split a line; empty where it is no CSV."""
-    return tuple(plain_names(next(_records([line], separator), [])))
+    """Split a line; return nothing if it is not CSV."""
+    return tuple(normalize_names(next(_records([line], separator), [])))
 
 
 def _records(lines: list[str], separator: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines, delimiter=separator)
-    except csv.Error:  # a field that is longer than a field may be
+    except csv.Error:  # a field exceeds the module's limit
         return
 
 
@@ -103,9 +102,9 @@ def _find_decimal_point(name: str, header: tuple[str, ...], lines: list[str], se
     for record in _records(lines, separator):
         for cell in (record[place] for place in places if place < len(record)):
             if _THOUSANDS.fullmatch(cell):
-                raise DataError(f"{name}: numbers have points between their thousands. Write them without.")
+                raise DataError(f"{name}: numbers have thousands separators. Remove them.")
             commas |= bool(_DECIMAL_COMMA.fullmatch(cell))
             points |= bool(_DECIMAL_POINT.fullmatch(cell))
     if commas and points:
-        raise DataError(f"{name}: some numbers have a decimal comma, others a point. Write all of them in one way.")
+        raise DataError(f"{name}: some numbers have a decimal comma, others a point. Use one of them throughout.")
     return "," if commas else "."

@@ -1,4 +1,4 @@
-"""Loans from Parquet files."""
+"""Reads loans from Parquet files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, plain_names
-from credit_risk_model.tables.source import READ_ERRORS, Chunk, Shard, Source, Task, unreadable
+from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, normalize_names
+from credit_risk_model.tables.source import READ_ERRORS, Chunk, Shard, Source, Task, make_read_error
 from credit_risk_model.tables.stores import StoredFile
 from credit_risk_model.tables.texts import is_text
 
 CHUNK_ROWS = 16_384
-"""Loans of a chunk: their matrix fits into a core's cache, and small files occupy all cores."""
+"""Loans per chunk: their matrix fits into a core's cache, and small files still keep all cores busy."""
 
 _KINDS_OF_IDS = (
     pa.types.is_string,
@@ -38,7 +38,7 @@ class Part:
 
     Attributes:
         file: The file.
-        keys: Columns that its folders' names give, with their value for all its rows.
+        keys: Partition columns from its folders' names, each with its value for all rows.
     """
 
     file: StoredFile
@@ -46,7 +46,7 @@ class Part:
 
 
 def find_parts(folder: StoredFile, files: Sequence[StoredFile]) -> list[Part]:
-    """Find the columns that Hive's folders `name=value` give to a folder's Parquet files."""
+    """Find the partition columns of a folder's Parquet files, from Hive's folder names `name=value`."""
     paths = [file.path for file in files]
     dataset = ds.dataset(
         paths, filesystem=folder.filesystem, format="parquet", partitioning="hive", partition_base_dir=folder.path
@@ -69,63 +69,63 @@ class ParquetSource(Source):
         self._name, self._parts, self._threads = name, parts, threads
         schema = pq.read_schema(parts[0].file.path, filesystem=parts[0].file.filesystem)
         names = [*schema.names, *parts[0].keys]
-        header = plain_names(names)
+        header = normalize_names(names)
         types = [*schema.types, *(key.type for key in parts[0].keys.values())]
         self._schema = pa.schema(list(zip(names, types, strict=True)))
         self._types = dict(zip(header, types, strict=True))
         self._names = dict(zip(header, names, strict=True))
-        columns = find_columns(name, header, wanted, self._type_of)
+        columns = find_columns(name, header, wanted, self._get_type)
         self._layout = find_layout(columns, header, wanted, self._find_latest, as_of)
         self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
         levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
         texts = [*levels, *(name for name in wanted.texts if name in columns)]
         self._texts = [self._columns[text] for text in texts]
         for month in self._layout.months:
-            check_months(name, month, self._type_of(month))
-            if is_text(self._type_of(month)) and month not in wanted.ids:
+            check_months(name, month, self._get_type(month))
+            if is_text(self._get_type(month)) and month not in wanted.ids:
                 self._texts.append(self._columns[month])
-        self.ids = pa.schema([pa.field(column, self._id_type(column)) for column in wanted.ids])
-        groups = [(part, group, rows) for part in parts for group, rows in self._groups_of(part)]
+        self.ids = pa.schema([pa.field(column, self._choose_id_type(column)) for column in wanted.ids])
+        groups = [(part, group, rows) for part in parts for group, rows in self._list_groups(part)]
         self.files, self.pieces = [part.file for part in parts], len(groups)
         own = shard.of(self.pieces)
         self.rows_before = sum(rows for _, _, rows in groups[: own.start])
         self._own = groups[own.start : own.stop]
 
-    def _id_type(self, column: str) -> pa.DataType:
-        """Give the type in which an id is passed through: one that CSV can hold as well."""
-        kind = self._type_of(column)
+    def _choose_id_type(self, column: str) -> pa.DataType:
+        """Return the type of an id column in the output: one that CSV can hold, too."""
+        kind = self._get_type(column)
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if kind == pa.string_view():
             return pa.string()
         if not any(is_kind(kind) for is_kind in _KINDS_OF_IDS):
             raise DataError(
-                f"{self._name}: column {column} is of type {kind}, which can't be an id: text, numbers, dates or "
-                "times are needed."
+                f"{self._name}: column {column} is of type {kind}, which can't be an id. Use text, numbers, dates or "
+                "times."
             )
         return kind
 
-    def _groups_of(self, part: Part) -> Iterator[tuple[int, int]]:
-        """Number a part's row groups, and count the rows of each."""
+    def _list_groups(self, part: Part) -> Iterator[tuple[int, int]]:
+        """Yield each row group's number and row count."""
         try:
             metadata = pq.read_metadata(part.file.path, filesystem=part.file.filesystem)
         except READ_ERRORS as error:
-            raise unreadable(part.file.name, error) from None
+            raise make_read_error(part.file.name, error) from None
         schema = metadata.schema.to_arrow_schema()
         types = dict(zip(schema.names, schema.types, strict=True)) | {name: key.type for name, key in part.keys.items()}
         for name, column in self._columns.items():
-            kind, expected = types.get(column), self._type_of(self._layout.columns[name])
-            # A column without a value has no type where pandas wrote it.
+            kind, expected = types.get(column), self._get_type(self._layout.columns[name])
+            # pandas writes a column without values without a type.
             if kind != expected and not (kind == pa.null() and name not in self._layout.wanted.ids):
                 raise DataError(
-                    f"{self._name}: column {column} of {part.file.name} is {kind or 'not there'}, "
-                    f"in {self._parts[0].file.name} it is {expected}. Write all parts alike."
+                    f"{self._name}: column {column} of {part.file.name} is {kind or 'missing'}, but {expected} in "
+                    f"{self._parts[0].file.name}. Write all parts with the same columns and types."
                 )
         for group in range(metadata.num_row_groups):
             yield group, metadata.row_group(group).num_rows
 
     def _open(self, part: Part, texts: list[str]) -> pq.ParquetFile:
-        # Not pre-buffered, and pages through a small buffer: a row group may be larger than memory.
+        # No pre-buffering and a small page buffer: a row group may be larger than memory.
         texts = [name for name in texts if name not in part.keys]
         return pq.ParquetFile(
             part.file.path,
@@ -137,20 +137,20 @@ class ParquetSource(Source):
 
     @property
     def schema(self) -> pa.Schema:
-        """All of the file's columns, and those that its folders' names give."""
+        """All of the file's columns, and its partition columns."""
         return self._schema
 
-    def _type_of(self, column: str) -> pa.DataType:
+    def _get_type(self, column: str) -> pa.DataType:
         return self._types[column]
 
-    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
-        check_months(self._name, name, self._type_of(name))
+    def _read_parts(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        check_months(self._name, name, self._get_type(name))
         column = self._names[name]
         for part in self._parts:
             if column in part.keys:
                 yield partial(pa.repeat, part.keys[column], 1)
                 continue
-            file = self._open(part, [column] if is_text(self._type_of(name)) else [])
+            file = self._open(part, [column] if is_text(self._get_type(name)) else [])
             for batch in file.iter_batches(CHUNK_ROWS, columns=[column]):
                 yield partial(batch.column, 0)
 
@@ -163,13 +163,13 @@ class ParquetSource(Source):
                 if opened is None or opened[0] is not part:
                     opened = part, self._open(part, [] if as_they_are else self._texts)
                 columns = None if as_they_are else list(set(self._columns.values()) - part.keys.keys())
-                # By row group, so that no chunk reaches from one into the next.
+                # One row group at a time, so that no chunk spans two of them.
                 for batch in opened[1].iter_batches(CHUNK_ROWS, [group], columns=columns):
                     done += batch.num_rows
                     parse = self._chunk_as_it_is if as_they_are else self._chunk
                     yield Task(partial(parse, part, batch), done / total)
             except READ_ERRORS as error:
-                raise unreadable(part.file.name, error) from None
+                raise make_read_error(part.file.name, error) from None
 
     def _chunk(self, part: Part, batch: pa.RecordBatch) -> Chunk:
         found = {
@@ -188,6 +188,6 @@ class ParquetSource(Source):
             return Chunk(table.select(self.schema.names).cast(self.schema))
         except (KeyError, pa.ArrowException):
             raise DataError(
-                f"{self._name}: the columns of {part.file.name} are not those of {self._parts[0].file.name}, or two "
-                "have one name. Write all parts alike."
+                f"{self._name}: the columns of {part.file.name} differ from those of {self._parts[0].file.name}, or "
+                "two have the same name. Write all parts with the same columns and types."
             ) from None

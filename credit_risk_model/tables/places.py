@@ -1,32 +1,32 @@
-"""Where files are, by name: on this machine, or at a URI (s3://, gs://, abfs://, hdfs://). It needs no Arrow."""
+"""Paths and URIs of files (s3://, gs://, abfs://, hdfs://). It needs no Arrow."""
 
 import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 Place = Path | str
-"""A path of this machine, or a URI."""
+"""A path on this machine, or a URI."""
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def to_place(text: str) -> Place:
-    """Tell URIs from paths."""
+    """Convert a text to a path, unless it is a URI."""
     return text if _URI.match(text) else Path(text)
 
 
-def name_of(place: Place) -> str:
-    """Return the file's name, without its folder and what else a URI may say."""
+def get_name(place: Place) -> str:
+    """Return the file's name, without its folder and without a URI's query."""
     return place.name if isinstance(place, Path) else PurePosixPath(urlsplit(place).path).name
 
 
-def suffix_of(place: Place) -> str:
+def get_suffix(place: Place) -> str:
     """Return the name's suffix."""
-    return PurePosixPath(name_of(place)).suffix
+    return PurePosixPath(get_name(place)).suffix
 
 
 def with_suffix(place: Place, suffix: str) -> Place:
-    """Return the place beside it whose name has another suffix."""
+    """Return the place with its suffix replaced."""
     if isinstance(place, Path):
         return place.with_suffix(suffix)
     uri = urlsplit(place)
@@ -34,7 +34,7 @@ def with_suffix(place: Place, suffix: str) -> Place:
 
 
 def identify(place: Place) -> str:
-    """Return the same text for the same file, and for what is in a folder one that begins with the folder's and `/`."""
+    """Return a text that is equal for the same file; a file's begins with its folder's and `/`."""
     if isinstance(place, Path):
         return str(place.resolve())
     uri = urlsplit(place)

@@ -1,6 +1,6 @@
-"""Where the records of a CSV text end, by the rules that Python's and Arrow's parsers have.
+"""Finds where a CSV text's records end, by the rules of Python's and Arrow's parsers.
 
-A quote opens a text only at a field's beginning. Elsewhere it stands for itself: 5" ends no record and begins none.
+A quote opens a quoted field only at the field's beginning. Elsewhere it is an ordinary character, as in 5".
 """
 
 import numpy as np
@@ -15,13 +15,12 @@ def find_end_of_records(data: bytes, separator: str, ending: bytes) -> tuple[int
     """Find where the last whole record ends.
 
     Args:
-        data: Text that begins with a record.
-        separator: What stands between columns.
-        ending: What ends a line.
+        data: Text that starts at the beginning of a record.
+        separator: The column separator.
+        ending: The line ending.
 
     Returns:
-        The place behind the last record that ends, 0 where none does; and that of a quote that is opened and not
-        closed, None where there is none.
+        The position after the last whole record, or 0 if there is none; and the position of an unclosed quote, or None.
     """
     quotes = _find_quotes(data, separator)
     opened = int(quotes[-1]) if len(quotes) % 2 else None
@@ -35,7 +34,7 @@ def find_end_of_records(data: bytes, separator: str, ending: bytes) -> tuple[int
 
 
 def _find_quotes(data: bytes, separator: str) -> Places:
-    """Find the quotes that open and close texts, in turns; a doubled one closes and opens again."""
+    """Find the quotes that open and close fields, alternately; a doubled quote closes and reopens."""
     if b'"' not in data:
         return np.empty(0, dtype=np.int64)
     codes = np.frombuffer(data, dtype=np.uint8)
@@ -45,11 +44,11 @@ def _find_quotes(data: bytes, separator: str) -> Places:
     doubled = np.diff(places, prepend=-2) == 1
     if (at_beginning | doubled)[::2].all():
         return places
-    return _leave_out_strays(places.tolist(), at_beginning.tolist())
+    return _drop_literal_quotes(places.tolist(), at_beginning.tolist())
 
 
-def _leave_out_strays(places: list[int], at_beginning: list[bool]) -> Places:
-    """Leave out the quotes that stand for themselves, in turn, since each changes what the next ones mean."""
+def _drop_literal_quotes(places: list[int], at_beginning: list[bool]) -> Places:
+    """Drop the quotes that are ordinary characters, one by one, since each depends on those before it."""
     kept: list[int] = []
     for place, begins in zip(places, at_beginning, strict=True):
         is_open = len(kept) % 2 == 1

@@ -1,6 +1,6 @@
-"""What is common to files of loans of every kind: they are read chunk by chunk, in the contract's names.
+"""The interface of files of loans in any format, which are read chunk by chunk under the contract's names.
 
-Where a file is cut depends on the file alone, so that shards see the chunks that a single run sees.
+The chunk boundaries depend on the file alone, so shards see the same chunks as a single run.
 """
 
 import os
@@ -31,13 +31,13 @@ READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowExcept
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of a file: `number` of `count`, counted from 1."""
+    """Part `number` of `count` of a file, counted from 1."""
 
     number: int = 1
     count: int = 1
 
     def of(self, chunks: int) -> range:
-        """Give this part's own chunks: every chunk is in one part, and the parts are as alike as can be."""
+        """Return the range of this part's chunks; the parts' sizes differ by at most one chunk."""
         return range(chunks * (self.number - 1) // self.count, chunks * self.number // self.count)
 
 
@@ -46,10 +46,10 @@ class Chunk:
     """Consecutive rows of a file.
 
     Attributes:
-        table: The rows that could be read: the contract's fields, then the id columns.
-        broken: What is wrong with the others, by their place in the chunk, counted from 0.
-        skipped: Places of lines that are no loans.
-        converted: How many values were converted, by field and what was done.
+        table: The rows that could be parsed: the contract's fields, then the id columns.
+        broken: Why the other rows could not be parsed, by position in the chunk, counted from 0.
+        skipped: Positions of lines that are not loans.
+        converted: Number of converted values by field and conversion.
     """
 
     table: pa.Table
@@ -59,22 +59,22 @@ class Chunk:
 
     @property
     def rows(self) -> int:
-        """Rows of the file, read or not."""
+        """Number of the file's rows, parsed or not."""
         return int(self.table.num_rows) + len(self.broken) + len(self.skipped)
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """Each table row's place in the chunk, counted from 0."""
+        """Each table row's position in the chunk, counted from 0."""
         return np.delete(np.arange(self.rows), [*self.broken, *self.skipped])
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A chunk that is still to be parsed, by whatever thread.
+    """A chunk to be parsed on any thread.
 
     Attributes:
-        parse: Gives the chunk; raises DataError.
-        done: Share of the work that is done when this one is.
+        parse: Returns the chunk; raises DataError.
+        done: Share of the work that is done after this chunk.
     """
 
     parse: Callable[[], Chunk]
@@ -86,12 +86,12 @@ class Source(ABC):
 
     Attributes:
         ids: Names and types of the id columns.
-        rows_before: Rows of the file before this shard; known when the first task is.
-        notes: What is unusual in the way that it is written, in words.
-        lines_before: How many lines come before its header.
-        files: The files that it is made of.
-        pieces: How many pieces there are, of which a shard takes whole ones.
-        is_read_from_its_beginning: Whether a shard reads all that comes before it, to number its rows.
+        rows_before: Number of the file's rows before this shard; known once the first task is.
+        notes: What is unusual about its format, in words.
+        lines_before: Number of lines before its header.
+        files: The files that it consists of.
+        pieces: Number of pieces; a shard takes whole ones.
+        is_read_from_its_beginning: Whether a shard must read everything before it to number its rows.
     """
 
     ids: pa.Schema
@@ -108,15 +108,15 @@ class Source(ABC):
     @property
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """All of the file's columns, as `tasks(as_they_are=True)` gives them."""
+        """All of the file's columns, as in the tables of `tasks(as_they_are=True)`."""
 
     @property
     def age(self) -> str:
         """Where the instalments due come from, in words."""
         return self._layout.age.words
 
-    def column_of(self, field: str) -> str:
-        """Name the file's column for a field."""
+    def get_column_name(self, field: str) -> str:
+        """Return the name of a field's column in the file."""
         return self._layout.columns.get(field, field)
 
     @abstractmethod
@@ -124,27 +124,27 @@ class Source(ABC):
         """Read the file from front to back, once.
 
         Args:
-            as_they_are: Whether tables have all of the file's columns, by their own names, and values are not
-                converted. In CSV all columns are text, but for the numbers that are read.
+            as_they_are: Whether tables have all of the file's columns, under their own names and unconverted. From CSV,
+                all columns are text, except for the numbers that scoring reads.
         """
 
     @abstractmethod
-    def _parts_of(self, name: str) -> Iterator[Callable[[], pa.Array]]:
-        """Read one column of the whole file, whatever the shard; each part is parsed when it is called."""
+    def _read_parts(self, name: str) -> Iterator[Callable[[], pa.Array]]:
+        """Yield functions that parse one column of the whole file, part by part."""
 
     def _find_latest(self, name: str) -> int | None:
-        """Find the latest month of a column in the whole file, whatever the shard."""
-        with closing(map_in_order(lambda part: find_latest(part()), self._parts_of(name), self._threads)) as found:
+        """Find the latest month of a column in the whole file, not only in the shard."""
+        with closing(map_in_order(lambda part: find_latest(part()), self._read_parts(name), self._threads)) as found:
             months = (month for month in found if month is not None)
-            # Where each loan has a month of its own, it only matters whether there is any.
+            # If each loan has its own month, it only matters whether there is any.
             return next(months, None) if name == SNAPSHOT else max(months, default=None)
 
 
-def unreadable(name: str, error: BaseException) -> DataError:
-    """Make an error of what went wrong when a file of this name was read."""
+def make_read_error(name: str, error: BaseException) -> DataError:
+    """Make the DataError for an error that occurred while a file was read."""
     if isinstance(error, OSError) and error.errno:
         return DataError(f"{name}: can't be read ({os.strerror(error.errno)}).")
     if isinstance(error, OSError) and (found := re.match(r".*\bAWS Error (\w+) during", str(error), re.DOTALL)):
         return DataError(f"{name}: can't be read ({found[1]}).")
-    # Arrow's own words may quote a value.
-    return DataError(f"{name}: damaged, truncated, or not what its first bytes say. Fetch or write it again.")
+    # Arrow's message may quote a value.
+    return DataError(f"{name}: damaged, truncated, or not of the detected format. Fetch or write it again.")

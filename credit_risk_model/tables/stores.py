@@ -1,4 +1,4 @@
-"""Files where they are: on this machine, or in a store that Arrow's filesystems reach."""
+"""Reads and writes files on this machine and in stores that Arrow's filesystems reach."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from credit_risk_model.tables.places import Place, identify
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file, or a folder, of one of Arrow's filesystems."""
+    """A file or folder in one of Arrow's filesystems."""
 
     filesystem: Any
     path: str
@@ -26,14 +26,14 @@ class StoredFile:
         """Find the filesystem of a place.
 
         Raises:
-            ConfigurationError: Arrow reaches none for such a URI.
+            ConfigurationError: Arrow can't reach such a URI.
         """
         if isinstance(place, Path):
             return cls(LocalFileSystem(), str(place))
         try:
             filesystem, path = FileSystem.from_uri(place)
         except (OSError, ValueError, pa.ArrowException, ImportError) as error:
-            reason = str(error).splitlines()[0].replace(place, "its URI")  # which may hold a key
+            reason = str(error).splitlines()[0].replace(place, "its URI")  # a URI may hold a key
             raise ConfigurationError(f"{identify(place)}: can't be reached ({reason}).") from None
         return cls(filesystem, path.rstrip("/"))
 
@@ -44,12 +44,12 @@ class StoredFile:
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Its size in bytes."""
         return int(self.filesystem.get_file_info(self.path).size)
 
     @property
     def is_in_store(self) -> bool:
-        """Whether it is an object, which is there once all of it is."""
+        """Whether it is in an object store, where a file appears only once it is whole."""
         return self.filesystem.type_name in ("s3", "gcs")
 
     @property
@@ -58,11 +58,11 @@ class StoredFile:
         return bool(self.filesystem.get_file_info(self.path).type == FileType.Directory)
 
     def open(self) -> Any:
-        """Open it to be read from any place."""
+        """Open it for random access."""
         return self.filesystem.open_input_file(self.path)
 
     def begins_with(self, beginning: bytes) -> bool:
-        """Whether it is a file with these first bytes; no folder is, nor what is not there or can't be read."""
+        """Return whether it is a readable file with these first bytes."""
         try:
             with self.open() as file:
                 return bool(file.read(len(beginning)) == beginning)
@@ -70,7 +70,7 @@ class StoredFile:
             return False
 
     def files(self) -> list[Self]:
-        """Return a folder's files in the order of their names, without those that Spark keeps for itself."""
+        """Return a folder's files in the order of their names, without Spark's internal ones."""
         found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
         paths = [PurePosixPath(each.path) for each in found if each.type == FileType.File]
         return [
@@ -82,7 +82,7 @@ class StoredFile:
 
 @contextmanager
 def on_this_machine(place: Place) -> Iterator[Path]:
-    """Return the path of a file, of one that is elsewhere that of a copy, which is gone afterwards.
+    """Yield a local path of a file; a remote file is copied, and the copy deleted afterwards.
 
     Raises:
         ModelArchiveError: It can't be fetched.
@@ -102,10 +102,10 @@ def on_this_machine(place: Place) -> Iterator[Path]:
 
 
 def check_bucket(place: Place) -> None:
-    """Refuse a place in a bucket that there is not, before the work is done that would be lost.
+    """Refuse a place in a missing bucket, before the work starts.
 
     Raises:
-        ConfigurationError: There is no such bucket, or it can't be asked for.
+        ConfigurationError: The bucket does not exist, or can't be reached.
     """
     stored = StoredFile.at(place)
     bucket = stored.path.partition("/")[0]
@@ -115,14 +115,14 @@ def check_bucket(place: Place) -> None:
         except OSError as error:
             raise ConfigurationError(f"{bucket}: can't be reached ({str(error).splitlines()[0]}).") from None
         if not found:
-            raise ConfigurationError(f"{bucket}: no such bucket. Make it, or name another.")
+            raise ConfigurationError(f"{bucket}: no such bucket. Create it, or name another.")
 
 
 def upload(path: Path, place: Place) -> None:
-    """Copy a file to where it is to be, whole or not at all.
+    """Copy a file to a place, whole or not at all.
 
-    A store completes an object when its last byte is there. Elsewhere it gets its name then. Arrow does it in one call,
-    which no signal interrupts: a stream that is dropped half-way would be completed as it is.
+    An object store publishes an object once it is complete. Elsewhere the file is renamed once it is complete. Arrow
+    copies in one call, which no signal interrupts: an abandoned stream would be published incomplete.
     """
     stored = StoredFile.at(place)
     target = stored.path if stored.is_in_store else f"{stored.path}.unfinished"

@@ -1,4 +1,4 @@
-"""Work on several threads whose results come in the order of what they are made from."""
+"""Runs work on several threads, and returns the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,12 +12,14 @@ Result = TypeVar("Result")
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[Result, None, None]:
-    """Call a function with each item; as few items are taken ahead as keep the threads busy.
+    """Call a function with each item, and yield the results in the items' order.
+
+    It takes only as many items ahead as keep the threads busy.
 
     Args:
         function: Called on any of the threads.
-        items: Taken on the thread that takes the results.
-        threads: How many calls run at once.
+        items: Iterated on the caller's thread.
+        threads: Number of concurrent calls.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)

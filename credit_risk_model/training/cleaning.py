@@ -10,41 +10,42 @@ from credit_risk_model.contract import SHIPPED, Bounds, Contract, may_be_widened
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet
 from credit_risk_model.tables.columns import INSTALLMENT
+from credit_risk_model.tables.numbers import round_to_whole
 from credit_risk_model.training.loans import ISSUE_MONTH, SOURCE
 
 _Filter = Callable[[pd.DataFrame], pd.Series]
 
 
-def _complete(loans: pd.DataFrame) -> pd.Series:
+def _is_complete(loans: pd.DataFrame) -> pd.Series:
     optional = [feature.name for feature in CONTRACT_FEATURES if feature.nullable]
     return loans.drop(columns=[ISSUE_MONTH, SOURCE, *optional], errors="ignore").notna().all(axis="columns")
 
 
-def _within_3_deviations(field: str) -> _Filter:
+def _make_deviation_filter(field: str) -> _Filter:
     def keep(loans: pd.DataFrame) -> pd.Series:
         return loans[field].isna() | ((loans[field] - loans[field].mean()).abs() <= 3 * loans[field].std())
 
     return keep
 
 
-def _at_most(field: str, limit: float) -> _Filter:
+def _make_limit_filter(field: str, limit: float) -> _Filter:
     return lambda loans: loans[field].isna() | (loans[field] <= limit)
 
 
-def _own_rented_or_mortgaged(loans: pd.DataFrame) -> pd.Series:
+def _is_own_rented_or_mortgaged(loans: pd.DataFrame) -> pd.Series:
     return ~loans["home_ownership"].isin(["OTHER", "NONE", "ANY"])
 
 
 STEPS: tuple[tuple[str, _Filter], ...] = (
-    ("no value missing that a request must have", _complete),
-    ("annual income within 3 standard deviations of the mean", _within_3_deviations("annual_income")),
-    ("debt-to-income ratio within 3 standard deviations of the mean", _within_3_deviations("debt_to_income_ratio")),
-    ("number of delinquent accounts at most 6", _at_most("number_of_delinquent_accounts", 6)),
-    ("home ownership not OTHER, NONE or ANY", _own_rented_or_mortgaged),
-    ("collections in the last 12 months at most 5", _at_most("collections_in_last_12_months", 5)),
-    ("delinquencies in the last 2 years at most 10", _at_most("delinquencies_in_last_2_years", 10)),
-    ("derogatory public records at most 10", _at_most("derogatory_public_record_count", 10)),
-    ("revolving line utilization at most 100 percent", _at_most("revolving_line_utilization_rate", 100)),
+    ("no value missing that a request must have", _is_complete),
+    ("annual income within 3 standard deviations of the mean", _make_deviation_filter("annual_income")),
+    ("debt-to-income ratio within 3 standard deviations of the mean", _make_deviation_filter("debt_to_income_ratio")),
+    ("number of delinquent accounts at most 6", _make_limit_filter("number_of_delinquent_accounts", 6)),
+    ("home ownership not OTHER, NONE or ANY", _is_own_rented_or_mortgaged),
+    ("collections in the last 12 months at most 5", _make_limit_filter("collections_in_last_12_months", 5)),
+    ("delinquencies in the last 2 years at most 10", _make_limit_filter("delinquencies_in_last_2_years", 10)),
+    ("derogatory public records at most 10", _make_limit_filter("derogatory_public_record_count", 10)),
+    ("revolving line utilization at most 100 percent", _make_limit_filter("revolving_line_utilization_rate", 100)),
 )
 """Each step's name, and the rows that it keeps. Means and deviations are of the rows that earlier steps left.
 
@@ -119,7 +120,7 @@ def clean(loans: pd.DataFrame, *, widen_bounds: bool = False) -> CleanLoans:
     steps["removed"] = -steps["rows"].diff().fillna(0).astype(int)
     if steps["rows"].iloc[0] == ROWS_OF_KAGGLES_FILE:
         steps["published"] = pd.Series(PUBLISHED_ROWS, dtype="Int64").reindex(steps.index)
-    loans = _in_contract_form(loans.drop(columns=INSTALLMENT)).reset_index(drop=True)
+    loans = _convert_to_contract(loans.drop(columns=INSTALLMENT)).reset_index(drop=True)
     return CleanLoans(loans, steps, widen(find_wider_bounds(loans)) if widen_bounds else SHIPPED)
 
 
@@ -149,7 +150,7 @@ def describe_bounds(cleaned: CleanLoans) -> list[str]:
     return told
 
 
-def _in_contract_form(loans: pd.DataFrame) -> pd.DataFrame:
+def _convert_to_contract(loans: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for feature in CONTRACT_FEATURES:
         column = loans[feature.name]
@@ -163,5 +164,5 @@ def _in_contract_form(loans: pd.DataFrame) -> pd.DataFrame:
             columns[feature.name] = column.cat.set_categories(feature.levels)
         elif feature.whole and not feature.nullable:
             # Some incomes have cents; a request can't, so the model must not learn from them.
-            columns[feature.name] = column.round().astype("int64")
+            columns[feature.name] = round_to_whole(column).astype("int64")
     return loans.assign(**columns)

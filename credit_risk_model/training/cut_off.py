@@ -75,7 +75,7 @@ def measure_costs(
     return tuple(CutOffCost.model_validate(row) for row in rounded.to_dict("records"))
 
 
-def cost_table(costs: Sequence[CutOffCost]) -> pd.DataFrame:
+def tabulate_costs(costs: Sequence[CutOffCost]) -> pd.DataFrame:
     """Show what the cut-offs cost, a row for each."""
     return pd.DataFrame([cost.store() for cost in costs]).set_index("cut_off")
 
@@ -83,7 +83,7 @@ def cost_table(costs: Sequence[CutOffCost]) -> pd.DataFrame:
 def plot_costs(costs: Sequence[CutOffCost], cut_off: float) -> Figure:
     """Draw precision, recall and, where it is known, the expected cost against the cut-off."""
     figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes, table = figure.subplots(), cost_table(costs)
+    axes, table = figure.subplots(), tabulate_costs(costs)
     table[["precision", "recall"]].plot(ax=axes)
     if "expected_cost" in table:
         (table["expected_cost"] / table["expected_cost"].max()).plot(ax=axes, label="expected cost, of the largest")

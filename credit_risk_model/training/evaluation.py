@@ -22,7 +22,7 @@ def evaluate(risky: pd.Series, probability: Probabilities, cut_off: float) -> Ev
     """
     false_positive_rate, true_positive_rate, _ = metrics.roc_curve(risky, probability)
     auc = float(metrics.roc_auc_score(risky, probability))
-    table = calibration_table(risky, probability)
+    table = tabulate_calibration(risky, probability)
     return Evaluation(
         rows=len(risky),
         risky_share=float(risky.mean()),
@@ -57,7 +57,7 @@ def _decide(risky: pd.Series, probability: Probabilities, threshold: float) -> D
     )
 
 
-def decisions_table(figures: Evaluation) -> pd.DataFrame:
+def tabulate_decisions(figures: Evaluation) -> pd.DataFrame:
     """Show precision, recall and F1 of both classes, accuracy and macro F1 at 0.5 and at the cut-off."""
     rows = {}
     for found in (figures.at_half, figures.at_cut_off):
@@ -69,7 +69,7 @@ def decisions_table(figures: Evaluation) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("threshold").round(4)
 
 
-def calibration_table(risky: pd.Series, probability: Probabilities) -> pd.DataFrame:
+def tabulate_calibration(risky: pd.Series, probability: Probabilities) -> pd.DataFrame:
     """Cut the loans, ordered by probability, into ten equal parts, and compare each one's mean with what happened."""
     order = np.argsort(probability, kind="stable")
     rows = [
@@ -84,7 +84,7 @@ def calibration_table(risky: pd.Series, probability: Probabilities) -> pd.DataFr
     return pd.DataFrame(rows).rename_axis("tenth")
 
 
-def importance_table(estimator: lgb.LGBMClassifier) -> pd.DataFrame:
+def tabulate_importance(estimator: lgb.LGBMClassifier) -> pd.DataFrame:
     """Rank the features by the share of the training loss that their splits took away."""
     gain = pd.Series(estimator.feature_importances_, index=estimator.feature_name_)
     return (gain / gain.sum()).sort_values(ascending=False).rename("share_of_gain").rename_axis("feature").to_frame()
@@ -125,7 +125,7 @@ def plot_curves(risky: pd.Series, probability: Probabilities, cut_off: float) ->
 
 def plot_calibration(risky: pd.Series, probability: Probabilities) -> Figure:
     """Draw the share that was risky against the mean probability, by tenths of the loans."""
-    table = calibration_table(risky, probability)
+    table = tabulate_calibration(risky, probability)
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")
@@ -147,7 +147,7 @@ def plot_confusion(figures: Evaluation) -> Figure:
 
 def plot_importance(estimator: lgb.LGBMClassifier) -> Figure:
     """Draw the features' shares of the training gain."""
-    table = importance_table(estimator).iloc[::-1]
+    table = tabulate_importance(estimator).iloc[::-1]
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()
     axes.barh(table.index, table["share_of_gain"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from credit_risk_model.training.free_text import MAX_LEVELS, refuse_free_text, text_columns
+from credit_risk_model.training.free_text import MAX_LEVELS, list_text_columns, refuse_free_text
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 
 # The library reports each use to its makers unless this is set.
@@ -45,7 +45,7 @@ def profile_loans(loans: pd.DataFrame, descriptions: Mapping[str, str], title: s
     """
     refuse_free_text(loans)
     report = ProfileReport(
-        loans.astype(dict.fromkeys(text_columns(loans), "category")),
+        loans.astype(dict.fromkeys(list_text_columns(loans), "category")),
         title=title,
         minimal=True,
         progress_bar=False,

@@ -218,6 +218,6 @@ class Metrics(_Figures):
     split_seeds: dict[str, SplitFigures]
 
 
-def main_segments(segments: Segments) -> dict[str, SegmentFigures]:
+def select_main_segments(segments: Segments) -> dict[str, SegmentFigures]:
     """Keep the figures of running, of ended and of all loans."""
     return {name: segments[name] for name in ("running", "ended", "all") if name in segments}

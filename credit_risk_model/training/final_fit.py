@@ -10,7 +10,7 @@ from credit_risk_model.training.figures import Evaluation
 from credit_risk_model.training.fitting import Probabilities, Split, label
 from credit_risk_model.training.kept import Kept
 from credit_risk_model.training.measuring import Fit, evaluate_test_set
-from credit_risk_model.training.segments import segment_table
+from credit_risk_model.training.segments import tabulate_segments
 
 
 class FinalFitViews:
@@ -32,11 +32,11 @@ class FinalFitViews:
 
     def without_age(self) -> pd.DataFrame:
         """Show the test set's figures with every loan's age withheld."""
-        return segment_table(self._fit.get().segments_withheld)
+        return tabulate_segments(self._fit.get().segments_withheld)
 
     def cut_offs(self) -> pd.DataFrame:
         """Show what the cut-offs cost on running loans, every fifth of those that were tried."""
-        return cut_off.cost_table(self._fit.get().costs).iloc[4::5]
+        return cut_off.tabulate_costs(self._fit.get().costs).iloc[4::5]
 
     def plot_cut_offs(self) -> Figure:
         """Draw what the cut-offs cost on running loans."""
@@ -44,7 +44,7 @@ class FinalFitViews:
 
     def decisions(self) -> pd.DataFrame:
         """Show precision, recall and F1 of both classes at 0.5 and at the cut-off, on running loans if possible."""
-        return evaluation.decisions_table(self._evaluation())
+        return evaluation.tabulate_decisions(self._evaluation())
 
     def confusion(self) -> Figure:
         """Draw the confusion matrices, of running loans if possible."""
@@ -56,7 +56,7 @@ class FinalFitViews:
 
     def calibration(self) -> pd.DataFrame:
         """Show mean probability and share of risky loans by tenths of the test set."""
-        return evaluation.calibration_table(*self._labels_and_probabilities())
+        return evaluation.tabulate_calibration(*self._labels_and_probabilities())
 
     def calibration_curve(self) -> Figure:
         """Draw the calibration."""

@@ -68,7 +68,7 @@ def find_former(output: Path, data: DataRecord) -> Former | None:
         output: Where the new archive is to be.
         data: What the new model was trained on; an archive of another kind of data can't be compared.
     """
-    path = _last_archive(output)
+    path = _find_last_archive(output)
     if path is None:
         return None
     try:
@@ -83,7 +83,7 @@ def _warn(name: str, error: ModelArchiveError) -> None:
     logger.warning("The model can't be compared with %s, which it follows: %s", name, error)
 
 
-def _last_archive(output: Path) -> Path | None:
+def _find_last_archive(output: Path) -> Path | None:
     if output.exists():
         return output
     following = archive.next_free(output.parent)

@@ -8,7 +8,7 @@ MAX_LEVELS = 50
 """Reports name the levels of categories. The contract's longest enum has 14; what has far more is a borrower's text."""
 
 
-def text_columns(table: pd.DataFrame) -> list[str]:
+def list_text_columns(table: pd.DataFrame) -> list[str]:
     """Name the columns that are not numbers."""
     return [column for column in table.columns if not pd.api.types.is_numeric_dtype(table[column])]
 
@@ -19,7 +19,7 @@ def refuse_free_text(table: pd.DataFrame) -> None:
     Raises:
         DataError: A column that is not a number has more levels than a category has.
     """
-    for column in text_columns(table):
+    for column in list_text_columns(table):
         levels = table[column].nunique()
         if levels > MAX_LEVELS:
             raise DataError(

@@ -5,6 +5,7 @@ import numpy as np
 from credit_risk_model.contract import SHIPPED, Contract
 from credit_risk_model.features import AGE, TERM_MONTHS, Feature
 from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.tables.numbers import round_to_whole
 
 _RANDOM_LOANS = 45
 _WITHOUT_AGE, _NOT_KNOWN = 1 / 3, 1 / 10
@@ -40,4 +41,4 @@ def _draw(feature: Feature, rng: np.random.Generator) -> str | float | None:
     smallest, largest = feature.bounds
     # Most loans lie near the lower bound of a field: the fourth power draws most there, and some far out.
     value = smallest + (largest - smallest) * rng.random() ** 4
-    return float(round(value)) if feature.whole else round(float(value), 2)
+    return float(round_to_whole(value)) if feature.whole else round(float(value), 2)

@@ -13,14 +13,14 @@ from credit_risk_model.training.figures import (
     SegmentFigures,
     SourceLeftOutFigures,
     SplitFigures,
-    main_segments,
+    select_main_segments,
 )
 from credit_risk_model.training.fitting import is_running
 from credit_risk_model.training.loans import ISSUE_MONTH, SOURCE
 from credit_risk_model.training.measuring import Fit, Recipe, fit_and_measure
 from credit_risk_model.training.ranking import can_rank
 from credit_risk_model.training.search import split_by_time
-from credit_risk_model.training.segments import segment_figures
+from credit_risk_model.training.segments import measure_segments
 
 SPLIT_SEEDS = (42, 1, 2)
 
@@ -77,7 +77,7 @@ def repeat_splits(loans: pd.DataFrame, recipe: Recipe) -> dict[str, SplitFigures
     return rows
 
 
-def split_table(splits: dict[str, SplitFigures]) -> pd.DataFrame:
+def tabulate_splits(splits: dict[str, SplitFigures]) -> pd.DataFrame:
     """Show the figures of each split seed, and their means."""
     rows = {seed: figures.store() for seed, figures in splits.items()}
     return pd.DataFrame.from_dict(rows, orient="index", dtype=float).rename_axis("split seed")
@@ -90,8 +90,8 @@ def _measure_apart(
     recipe = fit.recipe
     fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
     answers = fitted.answer(test)
-    known, withheld = (segment_figures(test, each, fit.cut_off) for each in (answers.known, answers.withheld))
-    return main_segments(known), main_segments(withheld)
+    known, withheld = (measure_segments(test, each, fit.cut_off) for each in (answers.known, answers.withheld))
+    return select_main_segments(known), select_main_segments(withheld)
 
 
 def _choose_source(loans: pd.DataFrame) -> tuple[str, npt.NDArray[Any]] | None:

@@ -26,7 +26,7 @@ from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.source import Chunk, Source
 from credit_risk_model.tables.spellings import find_level, find_spelling
 from credit_risk_model.tables.stores import StoredFile
-from credit_risk_model.tables.texts import MISSING_TEXTS, is_text, number_texts, one_array
+from credit_risk_model.tables.texts import combine_chunks, is_text, number_texts
 from credit_risk_model.tables.threads import map_in_order
 from credit_risk_model.training.synthetic.layout import ADDRESS
 
@@ -133,16 +133,16 @@ class _Table:
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk's rows, broken ones without values."""
-        loans = _with_broken_rows(chunk)
+        loans = _insert_broken_rows(chunk)
         if not loans.num_rows:
             return
         for name in _NUMBERS:
-            self._numbers.setdefault(name, []).append(self._check_numbers(name, one_array(loans[name])))
+            self._numbers.setdefault(name, []).append(self._check_numbers(name, combine_chunks(loans[name])))
         for name in (*_LEVELS, STATUS, SOURCE):
             if name in loans.column_names:
-                self._codes.setdefault(name, []).append(self._code(name, one_array(loans[name])))
+                self._codes.setdefault(name, []).append(self._code(name, combine_chunks(loans[name])))
         if ISSUED in loans.column_names:
-            issued = one_array(loans[ISSUED])
+            issued = combine_chunks(loans[ISSUED])
             check_months(self._name, ISSUED, issued.type)
             self._numbers.setdefault(ISSUE_MONTH, []).append(number_months(issued))
         self._check_statuses()
@@ -166,7 +166,7 @@ class _Table:
         columns |= {name: pd.Series(self._join_levels(name)) for name in list(self._codes)}
         columns[LABEL] = _risk(columns[STATUS])
         if ISSUE_MONTH in columns:
-            columns[ISSUE_MONTH] = _first_days(columns[ISSUE_MONTH])
+            columns[ISSUE_MONTH] = _find_first_days(columns[ISSUE_MONTH])
         order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
         order += [name for name in (ISSUE_MONTH, SOURCE) if name in columns]
         # copy=False: pandas would make one array of all numbers, and hold each of them twice while it does.
@@ -175,7 +175,7 @@ class _Table:
     def _check_numbers(self, name: str, numbers: pa.Array) -> npt.NDArray[np.float64]:
         wrong = pc.is_nan(numbers).fill_null(False)
         if pc.any(wrong).as_py():
-            column = self._source.column_of(name)
+            column = self._source.get_column_name(name)
             row = self._rows + pc.index(wrong, True).as_py() + 1
             raise DataError(f"{self._name}: column {column}, data row {row}: not a number. {_CURE}")
         return np.array(numbers.to_numpy(zero_copy_only=False))  # a copy, so that the chunk's memory is used again
@@ -184,13 +184,12 @@ class _Table:
         """Number a column's levels in the order in which they are met."""
         met = self._met.setdefault(name, {})
 
-        def code_of(text: bytes) -> float:
-            level = text.decode(errors="replace")
-            return _MISSING if level in MISSING_TEXTS else met.setdefault(_find_level(name, level), len(met))
+        def encode(text: bytes) -> float:
+            return met.setdefault(_find_level(name, text.decode(errors="replace")), len(met))
 
         texts = column if is_text(column.type) else pc.cast(column, pa.string())
-        codes = number_texts(texts, code_of, _MISSING)
-        return codes.astype(_smallest_type(met))
+        codes = number_texts(texts, encode, _MISSING)
+        return codes.astype(_choose_type(met))
 
     def _check_statuses(self) -> None:
         unknown = [code for status, code in self._met[STATUS].items() if status not in SAFE_STATUSES + RISKY_STATUSES]
@@ -202,11 +201,11 @@ class _Table:
     def _join_levels(self, name: str) -> pd.Categorical:
         met, codes = self._met.pop(name), np.concatenate(self._codes.pop(name))
         levels = sorted(met)
-        ranks = np.array([*(levels.index(level) for level in met), _MISSING], dtype=_smallest_type(met))
+        ranks = np.array([*(levels.index(level) for level in met), _MISSING], dtype=_choose_type(met))
         return pd.Categorical.from_codes(ranks[codes], categories=pd.Index(levels, dtype=object))
 
 
-def _smallest_type(met: dict[str, int]) -> np.dtype[Any]:
+def _choose_type(met: dict[str, int]) -> np.dtype[Any]:
     return np.min_scalar_type(-1 - len(met))
 
 
@@ -220,7 +219,7 @@ def _find_level(name: str, text: str) -> str:
     return found
 
 
-def _with_broken_rows(chunk: Chunk) -> pa.Table:
+def _insert_broken_rows(chunk: Chunk) -> pa.Table:
     """Add the rows that could not be read, in their places, without values."""
     if not chunk.broken:
         return chunk.table
@@ -230,7 +229,7 @@ def _with_broken_rows(chunk: Chunk) -> pa.Table:
     return chunk.table.take(pa.array(rows, pa.int64()))
 
 
-def _first_days(months: pd.Series) -> pd.Series:
+def _find_first_days(months: pd.Series) -> pd.Series:
     days = {
         month: pd.Timestamp(year=int(month) // 12, month=int(month) % 12 + 1, day=1)
         for month in months.dropna().unique()

@@ -15,11 +15,11 @@ from credit_risk_model.training.figures import (
     OutOfFoldFigures,
     Ranking,
     SegmentFigures,
-    main_segments,
+    select_main_segments,
 )
 from credit_risk_model.training.fitting import Answers, Fitted, Hyperparameters, Split, is_running, label
 from credit_risk_model.training.ranking import can_rank, rank_by_rule, rank_out_of_fold
-from credit_risk_model.training.segments import segment_figures
+from credit_risk_model.training.segments import measure_segments
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def fit_and_measure(drawn: Split, recipe: Recipe) -> Fit:
         fitted=fitted,
         cut_off=cut_off,
         answers=answers,
-        segments=segment_figures(test, answers.known, cut_off),
-        segments_withheld=main_segments(segment_figures(test, answers.withheld, cut_off)),
+        segments=measure_segments(test, answers.known, cut_off),
+        segments_withheld=select_main_segments(measure_segments(test, answers.withheld, cut_off)),
         out_of_fold=rank_out_of_fold(training, unseen),
         rule=rank_by_rule(training),
         costs=measure_costs(risky, known, recipe.cost_ratio),

@@ -9,12 +9,12 @@ import pandas as pd
 from credit_risk_model import features
 from credit_risk_model.archive import Metadata, ModelRecord
 from credit_risk_model.contract import SHIPPED, Bounds, Contract
-from credit_risk_model.training.cut_off import cost_table
+from credit_risk_model.training.cut_off import tabulate_costs
 from credit_risk_model.training.figures import Evaluation, Metrics, Segments
 from credit_risk_model.training.former import Former
-from credit_risk_model.training.held_out import split_table
+from credit_risk_model.training.held_out import tabulate_splits
 from credit_risk_model.training.reports import SuiteReport
-from credit_risk_model.training.segments import INTERVAL_BELOW, RULE_ARREARS, segment_table
+from credit_risk_model.training.segments import INTERVAL_BELOW, RULE_ARREARS, tabulate_segments
 
 LIMITS = """\
 - **The model says how a running loan stands now, not what will become of it.** Risky means: charged off, in default, or
@@ -65,7 +65,7 @@ def write_model_card(
         metadata: The archive's metadata.
         metrics: The figures in it.
         checks: The reports of deepchecks' suites, in the order of the metadata's.
-        importance: What `evaluation.importance_table` returns.
+        importance: What `evaluation.tabulate_importance` returns.
         people: Who answers for the model.
         former: The archive that it follows; None where there is none, or none that can be compared.
     """
@@ -79,7 +79,7 @@ def write_model_card(
         f"The loans' age: {metadata.data.age}.",
         *_describe_features(metadata, importance),
         "### Decisions on the test set",
-        _figures(metrics.test),
+        _tabulate_figures(metrics.test),
         *_describe_training(metadata),
         "## Checks",
         _table(_check_table(metadata.checks, checks)),
@@ -113,9 +113,9 @@ def _describe_quality(metrics: Metrics, former: Former | None) -> list[str]:
         f"On {metrics.test.rows:,} loans drawn at random, stratified, and used for nothing else; 95 % bootstrap "
         f"intervals in brackets for less than {INTERVAL_BELOW:,} loans. The rule: {RULE_ARREARS} instalments or more "
         "behind, and not repaid. Where the last column says no, use the rule.",
-        _table(segment_table(metrics.segments)),
+        _table(tabulate_segments(metrics.segments)),
         "### With the age withheld",
-        _table(segment_table(metrics.age_withheld)),
+        _table(tabulate_segments(metrics.age_withheld)),
         "### Out of time",
         _NOT_POSSIBLE
         if time is None
@@ -123,10 +123,10 @@ def _describe_quality(metrics: Metrics, former: Former | None) -> list[str]:
         "### With one source left out",
         _NOT_POSSIBLE if source is None else _apart(f"Left out {source.left_out}", source.segments),
         "### Other splits of the same loans",
-        _table(split_table(metrics.split_seeds)),
+        _table(tabulate_splits(metrics.split_seeds)),
         "### Baseline and former model",
         f"{metrics.baseline.name}:",
-        _table(segment_table(metrics.baseline.test)),
+        _table(tabulate_segments(metrics.baseline.test)),
         _former(former),
         "### What must hold",
         _must_hold(metrics),
@@ -142,7 +142,7 @@ def _describe_cut_off(metadata: Metadata, metrics: Metrics) -> list[str]:
         "## The cut-off",
         f"A loan is risky from {metadata.cut_off} on: {rule} on running loans of the training set, each predicted by "
         "models that have not seen it. What others cost:",
-        _table(cost_table(metrics.cut_offs).iloc[4::5]),
+        _table(tabulate_costs(metrics.cut_offs).iloc[4::5]),
     ]
 
 
@@ -163,7 +163,7 @@ def _describe_widened(contract: Contract) -> str:
     if not contract.widened:
         return ""
     rows = {
-        name: {"bounds of this archive": _range(bounds), "shipped bounds": _range(SHIPPED.bounds[name])}
+        name: {"bounds of this archive": _format_range(bounds), "shipped bounds": _format_range(SHIPPED.bounds[name])}
         for name, bounds in contract.widened.items()
     }
     return (
@@ -172,7 +172,7 @@ def _describe_widened(contract: Contract) -> str:
     )
 
 
-def _range(bounds: tuple[float, float] | None) -> str:
+def _format_range(bounds: tuple[float, float] | None) -> str:
     return "" if bounds is None else " to ".join(f"{bound:.10g}" for bound in bounds)
 
 
@@ -203,17 +203,19 @@ def _headline(metrics: Metrics) -> str:
         for name, figures in found.items()
         if loans in figures
     }
-    return _table(segment_table(rows))
+    return _table(tabulate_segments(rows))
 
 
 def _apart(words: str, segments: Segments) -> str:
-    return f"{words.capitalize()}:\n\n{_table(segment_table(segments))}"
+    return f"{words.capitalize()}:\n\n{_table(tabulate_segments(segments))}"
 
 
 def _former(former: Former | None) -> str:
     if former is None or not former.segments:
         return "It follows no archive that it could be compared with."
-    return f"It follows {former.name}, which recorded of its own test set:\n\n{_table(segment_table(former.segments))}"
+    return (
+        f"It follows {former.name}, which recorded of its own test set:\n\n{_table(tabulate_segments(former.segments))}"
+    )
 
 
 def _must_hold(metrics: Metrics) -> str:
@@ -231,7 +233,7 @@ def _must_hold(metrics: Metrics) -> str:
     )
 
 
-def _figures(test: Evaluation) -> str:
+def _tabulate_figures(test: Evaluation) -> str:
     ranking = {
         "AUC": test.auc,
         "Average precision": test.average_precision,
@@ -267,7 +269,7 @@ def _feature_table(
     rows = {}
     for feature in wanted.features:
         found = seen[feature.name]
-        bounds = _range(of_fields.get(feature.name, feature.bounds))
+        bounds = _format_range(of_fields.get(feature.name, feature.bounds))
         rows[feature.name] = {
             "meaning": feature.description,
             "contract": f"{len(feature.levels)} levels" if feature.levels else bounds or "derived",

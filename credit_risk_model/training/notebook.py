@@ -77,7 +77,7 @@ class _Client(NotebookClient):
         assert task
         for name in (signal.SIGINT, signal.SIGTERM):  # nbclient's own handlers end the kernel only
             asyncio.get_running_loop().add_signal_handler(name, self._interrupt, task)
-        if cell.cell_type == "markdown" and (heading := _last_heading(cell.source)):
+        if cell.cell_type == "markdown" and (heading := _find_last_heading(cell.source)):
             self.step = heading
             self.bar.set_description_str(heading)
             if self.bar.disable:
@@ -136,7 +136,7 @@ def run_notebook(path: Path, output: Path, parameters: Mapping[str, Any]) -> lis
                 _execute(notebook, path.stem, Path(folder))
             finally:
                 _write(notebook, output)
-        copy = _numbered(notebook, output)
+        copy = _name_copy(notebook, output)
         if copy:
             _write(notebook, copy)
     except OSError as error:
@@ -158,14 +158,14 @@ def _execute(notebook: NotebookNode, title: str, folder: Path) -> None:
         asyncio.run(client.run(folder))
     except CellExecutionError as error:
         if error.ename in _SELF_EXPLANATORY:
-            raise NotebookError(f"{client.step}: {_in_one_line(error.evalue)}") from error
+            raise NotebookError(f"{client.step}: {_join_lines(error.evalue)}") from error
         raise
     except (RuntimeError, asyncio.CancelledError) as error:
         if client.interrupted:
             raise Interrupted(f"{client.step}: interrupted.") from error
         sys.stdout.write((folder / "log").read_text(errors="replace"))
         raise NotebookError(
-            f"{client.step}: {_in_one_line(str(error))}. A kernel dies when memory runs out: close other programs, or "
+            f"{client.step}: {_join_lines(str(error))}. A kernel dies when memory runs out: close other programs, or "
             "train on fewer loans."
         ) from error
 
@@ -177,13 +177,13 @@ def _prepare(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}.") from error
     except Exception as error:  # nbformat has no root of its errors
-        raise ConfigurationError(f"{path} is no notebook: {_in_one_line(str(error))[:200]}") from error
+        raise ConfigurationError(f"{path} is no notebook: {_join_lines(str(error))[:200]}") from error
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.setdefault("tags", [])
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    known = _parameter_names(notebook)
+    known = _list_parameters(notebook)
     for name in parameters:
         if name not in known:
             raise ConfigurationError(f"{path} has no parameter {name!r}; it has: {', '.join(known) or 'none'}.")
@@ -193,19 +193,19 @@ def _prepare(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     return notebook
 
 
-def _parameter_names(notebook: NotebookNode) -> list[str]:
+def _list_parameters(notebook: NotebookNode) -> list[str]:
     sources = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.tags]
     assignments = [node for source in sources for node in ast.parse(source).body]
     targets = [getattr(node, "targets", [getattr(node, "target", None)])[0] for node in assignments]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _last_heading(markdown: str) -> str | None:
+def _find_last_heading(markdown: str) -> str | None:
     found: list[str] = re.findall(r"^#{1,6} +(.+?)[ #]*$", markdown, re.MULTILINE)
     return found[-1] if found else None
 
 
-def _numbered(notebook: NotebookNode, output: Path) -> Path | None:
+def _name_copy(notebook: NotebookNode, output: Path) -> Path | None:
     """Find the name for the archive's copy, from what the cell that packages shows: `'3.zip'`."""
     for cell in notebook.cells:
         if cell.cell_type == "code" and "training.package()" in cell.source:
@@ -220,7 +220,7 @@ def _write(notebook: NotebookNode, path: Path) -> None:
     write_whole(path, f"{nbformat.writes(notebook)}\n".encode())
 
 
-def _in_one_line(message: str) -> str:
+def _join_lines(message: str) -> str:
     return " ".join(message.split())
 
 

@@ -17,7 +17,7 @@ from credit_risk_model.archive import Metadata, ModelRecord
 from credit_risk_model.contract import SHIPPED, Contract
 from credit_risk_model.features import AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES
 from credit_risk_model.schemas import CreditRiskModelInput
-from credit_risk_model.training.evaluation import importance_table
+from credit_risk_model.training.evaluation import tabulate_importance
 from credit_risk_model.training.fitting import FIELDS, Fitted, Hyperparameters, Probabilities
 from credit_risk_model.training.former import Former
 from credit_risk_model.training.gate import Verdict
@@ -133,7 +133,7 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
         metadata,
         metrics=metrics,
         checks=reports.suites,
-        importance=importance_table(fit.fitted.main),
+        importance=tabulate_importance(fit.fitted.main),
         people=people,
         former=former,
     )

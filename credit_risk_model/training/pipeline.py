@@ -22,7 +22,7 @@ from credit_risk_model.training.figures import (
     OutOfTimeFigures,
     SourceLeftOutFigures,
     SplitFigures,
-    main_segments,
+    select_main_segments,
 )
 from credit_risk_model.training.final_fit import FinalFitViews
 from credit_risk_model.training.fitting import Hyperparameters, Split
@@ -31,14 +31,14 @@ from credit_risk_model.training.kept import Kept
 from credit_risk_model.training.loans import LABEL
 from credit_risk_model.training.measuring import Recipe, fit_and_measure
 from credit_risk_model.training.model_card import People
-from credit_risk_model.training.reference import make_references, reference_table
-from credit_risk_model.training.replay import plot_replay, replay, replay_table
+from credit_risk_model.training.reference import make_references, tabulate_references
+from credit_risk_model.training.replay import plot_replay, replay, tabulate_replay
 from credit_risk_model.training.reports import SuiteReport
 from credit_risk_model.training.search import search
-from credit_risk_model.training.segments import segment_table
+from credit_risk_model.training.segments import tabulate_segments
 from credit_risk_model.training.settings import Settings
 from credit_risk_model.training.stability import Stability, measure_stability
-from credit_risk_model.training.summary import describe_next_steps, summary_table
+from credit_risk_model.training.summary import describe_next_steps, tabulate_summary
 from credit_risk_model.training.trained import Reports, Trained
 
 __all__ = ["Settings", "Training", "main"]
@@ -122,7 +122,7 @@ class Training(FinalFitViews):
 
     def replayed(self) -> pd.DataFrame:
         """Count the loans that replaying adds to the training set, by the status that they had."""
-        return replay_table(_replay(self.split, self.settings))
+        return tabulate_replay(_replay(self.split, self.settings))
 
     def plot_replayed(self) -> Figure:
         """Draw the age of the training loans, with those that are replayed."""
@@ -138,9 +138,9 @@ class Training(FinalFitViews):
             report.get()  # a report that was left out is found now, not after the search
         defaults: dict[str, Hyperparameters] = {wanted.name: {} for wanted in features.FEATURE_SETS}
         fit = fit_and_measure(self.split, self._recipe(defaults))
-        test = main_segments(fit.segments)
+        test = select_main_segments(fit.segments)
         self._baseline.keep(Baseline(name=BASELINE, out_of_fold=fit.out_of_fold, test=test))
-        return segment_table(test)
+        return tabulate_segments(test)
 
     def search(self) -> pd.DataFrame:
         """Search hyper-parameters within the bounds; returns the best found."""
@@ -152,7 +152,7 @@ class Training(FinalFitViews):
     def fit(self) -> pd.DataFrame:
         """Fit the final models and choose the cut-off; returns the figures by kind of loan, beside the arrears rule."""
         fit = self._fit.keep(fit_and_measure(self.split, self._recipe(self._hyperparameters.get())))
-        return segment_table(fit.segments)
+        return tabulate_segments(fit.segments)
 
     def stability(self) -> pd.DataFrame:
         """Measure what a dollar changes, and what is said of loans that paid in time."""
@@ -162,17 +162,17 @@ class Training(FinalFitViews):
     def out_of_time(self) -> pd.DataFrame:
         """Train on the earlier loans and test on the later fifth; returns the figures, none without issue dates."""
         found = self._out_of_time.keep(held_out.measure_out_of_time(self.loans, self._fit.get()))
-        return pd.DataFrame() if found is None else segment_table(found.segments)
+        return pd.DataFrame() if found is None else tabulate_segments(found.segments)
 
     def source_left_out(self) -> pd.DataFrame:
         """Train without one source and test on it, or without the newest year; returns the figures, if possible."""
         found = self._source_left_out.keep(held_out.measure_source_left_out(self.loans, self._fit.get()))
-        return pd.DataFrame() if found is None else segment_table(found.segments)
+        return pd.DataFrame() if found is None else tabulate_segments(found.segments)
 
     def other_splits(self) -> pd.DataFrame:
         """Repeat split, fit and cut-off with other seeds; returns each one's figures and their mean."""
         found = self._splits.keep(held_out.repeat_splits(self.loans, self._fit.get().recipe))
-        return held_out.split_table(found).round(4)
+        return held_out.tabulate_splits(found).round(4)
 
     def check_model(self) -> pd.DataFrame:
         """Run deepchecks' model evaluation suite; returns the conditions that did not pass."""
@@ -181,7 +181,7 @@ class Training(FinalFitViews):
 
     def reference(self) -> pd.DataFrame:
         """Show what later loans are compared with: the bins of the fields and of the probability, and their shares."""
-        return reference_table(self._references())
+        return tabulate_references(self._references())
 
     def trained(self) -> Trained:
         """Put all together that the steps found.
@@ -227,7 +227,7 @@ class Training(FinalFitViews):
     def summary(self) -> pd.DataFrame:
         """Show the packaged model's figures beside those of the arrears rule, the defaults and the former archive."""
         packaged = self._packaged.get()
-        return summary_table(packaged.path.name, self._fit.get().segments, self._baseline.get(), packaged.former)
+        return tabulate_summary(packaged.path.name, self._fit.get().segments, self._baseline.get(), packaged.former)
 
     def next_steps(self) -> str:
         """Say where the archive is, and what to do with it: the YAML's two lines are ready to paste."""

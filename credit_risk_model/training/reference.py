@@ -39,7 +39,7 @@ def make_references(
     return tuple(reference for reference in described if reference is not None)
 
 
-def reference_table(references: Sequence[Reference]) -> pd.DataFrame:
+def tabulate_references(references: Sequence[Reference]) -> pd.DataFrame:
     """Show references' bins, a row for each, with the shares of loans with and without their age."""
     shares = {
         f"share, age {reference.age}": {

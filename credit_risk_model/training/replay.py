@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.features import AGE, TERM_MONTHS, compute_instalments
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.tables.columns import STATUS
 from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
@@ -60,7 +60,7 @@ def replay(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:
 
 
 def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    instalment = instalment_of(ended).to_numpy()
+    instalment = compute_instalments(ended).to_numpy()
     months = ended["term"].map(TERM_MONTHS).to_numpy(dtype=float)
     payments, last = (ended[name].to_numpy(dtype=float) for name in ("total_payments_to_date", "last_payment_amount"))
     charged_off = (ended[LABEL] == CreditRisk.RISKY.value).to_numpy()
@@ -95,7 +95,7 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
-def replay_table(replayed: pd.DataFrame) -> pd.DataFrame:
+def tabulate_replay(replayed: pd.DataFrame) -> pd.DataFrame:
     """Count the replayed loans by the status that they had, with the share that is risky and their mean age."""
     risky = replayed[LABEL] == CreditRisk.RISKY.value
     table = replayed.assign(risky_share=risky).groupby(STATUS, observed=True)

@@ -39,7 +39,7 @@ with warnings.catch_warnings(), pd.option_context("mode.chained_assignment", "wa
     from deepchecks.core import CheckFailure, CheckResult, ConditionCategory, SuiteResult
     from deepchecks.tabular import Dataset, Suite, checks, suites
 
-from credit_risk_model.training.free_text import refuse_free_text, text_columns
+from credit_risk_model.training.free_text import list_text_columns, refuse_free_text
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 from credit_risk_model.training.loans import LABEL
 
@@ -207,7 +207,7 @@ def check_data_integrity(loans: pd.DataFrame, categorical: Sequence[str]) -> Sui
     for check in suite.checks.values():
         if isinstance(check, checks.OutlierSampleDetection):
             check.add_condition_outlier_ratio_less_or_equal()
-    return _run(suite, _dataset(_with_plain_text(loans), categorical))
+    return _run(suite, _make_dataset(_convert_to_text(loans), categorical))
 
 
 def check_split(training: pd.DataFrame, test: pd.DataFrame, categorical: Sequence[str]) -> SuiteReport:
@@ -221,7 +221,7 @@ def check_split(training: pd.DataFrame, test: pd.DataFrame, categorical: Sequenc
     Raises:
         DataError: A column that is not a number has more levels than a category has.
     """
-    tables = (_dataset(_with_plain_text(table), categorical) for table in (training, test))
+    tables = (_make_dataset(_convert_to_text(table), categorical) for table in (training, test))
     return _run(suites.train_test_validation(), *tables)
 
 
@@ -237,15 +237,17 @@ def check_model(training: pd.DataFrame, test: pd.DataFrame, categorical: Sequenc
     Raises:
         DataError: A column that is not a number has more levels than a category has.
     """
-    return _run(suites.model_evaluation(), _dataset(training, categorical), _dataset(test, categorical), model)
+    return _run(
+        suites.model_evaluation(), _make_dataset(training, categorical), _make_dataset(test, categorical), model
+    )
 
 
-def _with_plain_text(table: pd.DataFrame) -> pd.DataFrame:
+def _convert_to_text(table: pd.DataFrame) -> pd.DataFrame:
     # Grouping by columns of pandas' category type builds every combination of levels, whether a loan has it or not.
-    return table.astype(dict.fromkeys(text_columns(table), object))
+    return table.astype(dict.fromkeys(list_text_columns(table), object))
 
 
-def _dataset(table: pd.DataFrame, categorical: Sequence[str]) -> Dataset:
+def _make_dataset(table: pd.DataFrame, categorical: Sequence[str]) -> Dataset:
     refuse_free_text(table)
     return Dataset(table, label=LABEL, cat_features=list(categorical), label_type="binary")
 
@@ -287,13 +289,13 @@ def _outcomes(result: SuiteResult) -> tuple[CheckOutcome, ...]:
     for check_result in result.results:
         check = check_result.get_header()
         if isinstance(check_result, CheckFailure):
-            outcomes.append(CheckOutcome(result.name, check, "", "error", _one_line(str(check_result.exception))))
+            outcomes.append(CheckOutcome(result.name, check, "", "error", _join_lines(str(check_result.exception))))
             continue
         for condition in check_result.conditions_results:
             status = _STATUSES[condition.category]
-            outcomes.append(CheckOutcome(result.name, check, condition.name, status, _one_line(condition.details)))
+            outcomes.append(CheckOutcome(result.name, check, condition.name, status, _join_lines(condition.details)))
     return tuple(sorted(outcomes, key=lambda outcome: outcome.status == "passed"))
 
 
-def _one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())

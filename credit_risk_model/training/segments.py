@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
-from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.features import AGE, TERM_MONTHS, compute_instalments
 from credit_risk_model.tables.columns import STATUS
 from credit_risk_model.training.figures import Interval, SegmentFigures, Segments
 from credit_risk_model.training.fitting import Probabilities, is_running, label
@@ -23,12 +23,12 @@ _INTERVAL = (0.025, 0.975)
 
 def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
     """Call a loan risky that is `RULE_ARREARS` instalments or more behind and not repaid; 0 for an unknown age."""
-    arrears = loans[AGE] - loans["total_payments_to_date"] / instalment_of(loans)
+    arrears = loans[AGE] - loans["total_payments_to_date"] / compute_instalments(loans)
     repaid = loans["total_payments_to_date"] >= loans["loan_amount"]
     return np.asarray((arrears >= RULE_ARREARS) & ~repaid, dtype=int)
 
 
-def segment_figures(
+def measure_segments(
     loans: pd.DataFrame, probability: Probabilities, cut_off: float, seed: int = 0
 ) -> dict[str, SegmentFigures]:
     """Measure a model and the arrears rule on all loans, and by kind of loan.
@@ -45,13 +45,13 @@ def segment_figures(
     risky, rule = label(loans).to_numpy(), apply_rule(loans)
     rng = np.random.default_rng(seed)
     found = {}
-    for name, rows in _segments(loans).items():
+    for name, rows in _select_segments(loans).items():
         if rows.any():
-            found[name] = _figures(risky[rows], probability[rows], rule[rows], cut_off, rng)
+            found[name] = _measure_segment(risky[rows], probability[rows], rule[rows], cut_off, rng)
     return found
 
 
-def _segments(loans: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+def _select_segments(loans: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
     running = is_running(loans)
     segments = {"running": running, "ended": ~running, "all": np.ones(len(loans), dtype=bool)}
     for status in loans[STATUS].cat.categories:
@@ -68,7 +68,7 @@ def _segments(loans: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
     return segments
 
 
-def _figures(
+def _measure_segment(
     risky: npt.NDArray[Any],
     probability: Probabilities,
     rule: npt.NDArray[Any],
@@ -143,8 +143,8 @@ def _auc(risky: npt.NDArray[Any], probability: Probabilities, positives: int) ->
     return float((ranks - positives * (positives + 1) / 2) / (positives * (len(risky) - positives)))
 
 
-def segment_table(figures: Segments) -> pd.DataFrame:
-    """Lay the figures of `segment_figures` out: a row for each segment, intervals in brackets."""
+def tabulate_segments(figures: Segments) -> pd.DataFrame:
+    """Lay the figures of `measure_segments` out: a row for each segment, intervals in brackets."""
     rows = {}
     for segment, found in figures.items():
         row = {
@@ -157,14 +157,14 @@ def segment_table(figures: Segments) -> pd.DataFrame:
             ("Brier score", found.brier, found.brier_interval, found.rule_brier),
             ("F1", found.f1, found.f1_interval, found.rule_f1),
         ):
-            row[title] = _with_interval(value, interval)
-            row[f"{title} of the rule"] = _with_interval(of_rule, None)
+            row[title] = _format_interval(value, interval)
+            row[f"{title} of the rule"] = _format_interval(of_rule, None)
         row["beats the rule"] = "yes" if found.beats_rule else "no"
         rows[segment] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("segment")
 
 
-def _with_interval(value: float | None, interval: Interval | None) -> str:
+def _format_interval(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

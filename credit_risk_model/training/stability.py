@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from credit_risk_model.contract import SHIPPED, Contract
-from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, instalment_of
+from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, compute_instalments
 from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training.figures import DollarFigures, PerfectPayerFigures
 from credit_risk_model.training.fitting import Fitted, is_running
@@ -71,7 +71,7 @@ def make_perfect_payers(contract: Contract = SHIPPED) -> pd.DataFrame:
             loans[feature.name] = pd.Categorical(loans[feature.name], categories=feature.levels)
         else:
             loans[feature.name] = loans[feature.name].astype(float)
-    instalment = instalment_of(loans).round(2)  # a loan is paid in whole cents
+    instalment = compute_instalments(loans).round(2)  # a loan is paid in whole cents
     return loans.assign(
         total_payments_to_date=(instalment * loans[AGE]).round(2),
         last_payment_amount=instalment.where(loans[AGE] > 0, 0.0),

@@ -9,7 +9,7 @@ from credit_risk_model.training.figures import Baseline, Segments
 from credit_risk_model.training.former import Former
 
 
-def summary_table(name: str, segments: Segments, baseline: Baseline, former: Former | None) -> pd.DataFrame:
+def tabulate_summary(name: str, segments: Segments, baseline: Baseline, former: Former | None) -> pd.DataFrame:
     """Show a model's figures beside those of the arrears rule, the defaults and the former archive.
 
     Args:

@@ -179,9 +179,9 @@ def test_what_can_not_be_compared_is_told(run: Callable[..., Any], write_log: An
     assert "broken.parquet: damaged" in run(tmp_path / "broken.parquet", status=FAILED)
     assert "missing.csv: no such file" in run(tmp_path / "missing.csv", status=FAILED)
     assert "scores.csv: holds no scores" in run(tmp_path / "scores.csv", status=FAILED)
-    assert "there are no loans to compare" in run(tmp_path / "empty.csv", status=FAILED)
-    assert "there are no loans to compare" in run(write_log("empty.jsonl", []), status=FAILED)
-    assert "there is no such decision log" in run(tmp_path / "none.jsonl", status=FAILED)
+    assert "has no loans to compare" in run(tmp_path / "empty.csv", status=FAILED)
+    assert "has no loans to compare" in run(write_log("empty.jsonl", []), status=FAILED)
+    assert "no such decision log" in run(tmp_path / "none.jsonl", status=FAILED)
 
 
 def test_archive_without_reference_is_told(
@@ -192,4 +192,4 @@ def test_archive_without_reference_is_told(
     archive.write(tmp_path / "1.zip", {**metadata, "reference": []}, files)
     log = write_log("log.jsonl", [])
     assert main(["drift", str(log), "--archive", str(tmp_path / "1.zip")]) == FAILED
-    assert "train again" in capsys.readouterr().err
+    assert "Train a new one" in capsys.readouterr().err

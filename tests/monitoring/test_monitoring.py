@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from credit_risk_model import archive, decisions
 from credit_risk_model.decisions import Chain
 from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG, main
-from credit_risk_model.monitoring.replay import population_stability_index
+from credit_risk_model.monitoring.replay import compute_stability_index
 from credit_risk_model.prediction.model import decide
 from credit_risk_model.schemas import CreditRiskModelInput
 
@@ -125,7 +125,7 @@ def test_nothing_is_erased_of_a_file_that_is_being_written(capsys: pytest.Captur
     log.write_bytes(b"".join(lines[:-1]))  # without the seal
     before = log.read_bytes()
     words = run(capsys, "erase", log, "one", "--key-file", log.with_name("key"), status=FAILED)
-    assert "is being written and holds one" in words
+    assert "is still being written and holds one" in words
     assert log.read_bytes() == before
     log.write_bytes(b"".join(lines))
     assert run(capsys, "erase", log, "one", "--key-file", log.with_name("key")) == {"erased": 1}
@@ -137,7 +137,9 @@ def test_changed_log_ends_with_its_own_exit_code(capsys: pytest.CaptureFixture[s
     aside.write_bytes(aside.read_bytes().replace(b'"safe"', b'"risky"', 1))
     assert len(run(capsys, "verify", log, "--key-file", key, status=FOUND_WRONG)["faults"]) == 1
     assert "no such decision log" in run(capsys, "verify", log.with_name("x"), "--key-file", key, status=FAILED)
-    assert "--head x: give two numbers" in run(capsys, "verify", log, "--key-file", key, "--head", "x", status=FAILED)
+    assert "--head x: must be two numbers" in run(
+        capsys, "verify", log, "--key-file", key, "--head", "x", status=FAILED
+    )
 
 
 def test_decisions_are_judged_by_outcomes(capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_population_stability_index_is_the_usual_one() -> None:
     found = [value for value in expected for _ in range(3 if value >= 0.9 else 1)]
     share = 300 / 1200
     by_hand = (share - 0.1) * math.log(share / 0.1) + 9 * (100 / 1200 - 0.1) * math.log(100 / 1200 / 0.1)
-    assert population_stability_index(expected, found) == pytest.approx(by_hand, rel=0.02)
-    assert population_stability_index(expected, random.Random(0).sample(expected, 1000)) == 0  # noqa: S311
-    assert population_stability_index([0.5] * 100, [0.5] * 50) == 0
-    assert population_stability_index([0.5] * 3, [0.5]) is None
+    assert compute_stability_index(expected, found) == pytest.approx(by_hand, rel=0.02)
+    assert compute_stability_index(expected, random.Random(0).sample(expected, 1000)) == 0  # noqa: S311
+    assert compute_stability_index([0.5] * 100, [0.5] * 50) == 0
+    assert compute_stability_index([0.5] * 3, [0.5]) is None

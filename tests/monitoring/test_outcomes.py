@@ -84,7 +84,7 @@ def test_outcomes_are_read_by_name(tmp_path: Path) -> None:
         (None, "can't be read"),
         (b"reference,status\na,risky\n", "has no column outcome"),
         (b"reference,outcome\na,late\n", "line 2: the outcome is 'late'"),
-        (b"reference,outcome\na,risky\na,safe\n", "line 3: a has had another outcome"),
+        (b"reference,outcome\na,risky\na,safe\n", "line 3: a has a different outcome"),
         (b"reference,outcome\n\xff,risky\n", "can't be read"),
     ],
 )

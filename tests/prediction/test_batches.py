@@ -127,7 +127,7 @@ def test_age_is_not_taken_from_the_latest_date_of_a_part(
     for batch in (dated(), dated(**{LAST_PULL: "Jan-2016"})):
         with pytest.raises(
             DataError,
-            match=r"^The frame: the month in which its loans were recorded is not known, and a part .* Name the month "
+            match=r"^The frame: the month in which its loans were recorded is unknown, and a part .* Pass the month "
             r"\(as_of='2016-01'\), or add a column snapshot_d or instalments_due\.$",
         ):
             next(model.score_batches([batch]))
@@ -146,8 +146,8 @@ def test_age_that_nothing_tells_is_a_caution_as_elsewhere(
     [
         ({"as_of": "January"}, ConfigurationError, "as_of is 'January': write the month"),
         ({"keep": ["id", "rejected"]}, ConfigurationError, "keep names 'rejected', as a column of the scores is"),
-        ({"keep": ["id", "number"]}, DataError, "The frame: columns to keep must be there once: 'number'"),
-        ({"keep": "id"}, DataError, "The frame: columns to keep must be there once: 'i', 'd'"),
+        ({"keep": ["id", "number"]}, DataError, "The frame: columns to keep are missing or repeated: 'number'"),
+        ({"keep": "id"}, DataError, "The frame: columns to keep are missing or repeated: 'i', 'd'"),
     ],
 )
 def test_wrong_option_is_told(

@@ -165,16 +165,16 @@ def test_age_comes_from_months_where_it_is_not_given(model: LoanModel, loan: dic
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        ([{"annual_income": 1}], "list is no frame: give one of pandas, Polars or Arrow."),
+        ([{"annual_income": 1}], "list is not a frame: pass one of pandas, Polars or Arrow."),
         (pd.DataFrame({"term": [" 36 months"]}), r"The frame: no column annual_income \(annual_inc\), "),
         (
             made_up_loans(2).set_column(1, "annual_income", [[True, False]]).set_column(6, "home_ownership", [[1, 2]]),
-            r"The frame: wrong type of column annual_income \(bool, numbers are needed\), home_ownership \(int64, text "
-            r"is needed\). Write them so.$",
+            r"The frame: wrong type of column annual_income \(bool instead of numbers\), home_ownership \(int64 "
+            r"instead of text\). Convert them.$",
         ),
         (
             made_up_loans(2).drop_columns(AGE).append_column("issue_d", [[1, 2]]).append_column("snapshot_d", [[1, 2]]),
-            "The frame: column snapshot_d is of type int64, months are needed",
+            "The frame: column snapshot_d is of type int64, not months",
         ),
     ],
 )
@@ -212,7 +212,7 @@ def test_column_in_another_unit_is_refused(model: LoanModel) -> None:
     place = loans.schema.get_field_index("debt_to_income_ratio")
     fractions = loans.set_column(place, "debt_to_income_ratio", pc.divide(loans["debt_to_income_ratio"], 100))
     message = (
-        r"^The frame: nearly all values are too small for the unit of debt_to_income_ratio \(by about 100\): .* with "
+        r"^The frame: nearly all values are too small in debt_to_income_ratio \(by about 100\): .* with "
         r"accept_scale=\['debt_to_income_ratio'\]\.$"
     )
     for ask in (model.score, model.explain):

@@ -151,7 +151,9 @@ def test_empty_columns_of_months_are_passed_over(write_rows: WriteRows) -> None:
 def test_column_without_months_is_refused(column: str, write_rows: WriteRows) -> None:
     """Numbers are no months; the error names the column, its type and the cure."""
     path = write_rows([{ISSUED: "Mar-2014"} | {column: 201403}], "loans.parquet")
-    with pytest.raises(DataError, match=f"^loans.parquet: column {column} is of type int64, months are needed: dates"):
+    with pytest.raises(
+        DataError, match=f"^loans.parquet: column {column} is of type int64, not months. Convert it to dates"
+    ):
         open_source(path, (), None, "2016-01")
 
 

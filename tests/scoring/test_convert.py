@@ -152,7 +152,7 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path, loan: dict[str, An
     (tmp_path / "loans").mkdir()
     pq.write_table(pa.Table.from_pylist([loan | {"note": "x"}]), tmp_path / "loans" / "1.parquet")
     pq.write_table(pa.Table.from_pylist([loan]), tmp_path / "loans" / "2.parquet")
-    with pytest.raises(DataError, match=r"^loans: the columns of 2.parquet are not those of 1.parquet"):
+    with pytest.raises(DataError, match=r"^loans: the columns of 2.parquet differ from those of 1.parquet"):
         convert(tmp_path / "loans", tmp_path / "loans.parquet")
     assert not (tmp_path / "loans.parquet").exists()
 

@@ -178,9 +178,7 @@ def test_near_names_are_offered(written: str, field: str, rows: list[dict[str, A
     text = to_csv(rows).replace(name, written, 1)
     with pytest.raises(DataError) as refused:
         score_text(text)
-    assert str(refused.value) == (
-        f"loans.csv: no column {field} [is it {written}?]. Each is needed by one of its names."
-    )
+    assert str(refused.value) == (f"loans.csv: no column {field} [is it {written}?]. Add each under one of its names.")
 
 
 def with_commas(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -255,15 +253,15 @@ def test_shards_see_the_same_way_of_writing(
     [
         (
             lambda rows: to_csv(rows).encode("utf-16-le"),
-            "loans.csv: not a text, or in UTF-16 without a mark. Write it as CSV in UTF-8.",
+            "loans.csv: not text, or UTF-16 without a byte order mark. Save it as CSV in UTF-8.",
         ),
         (
             lambda rows: to_csv([*with_commas(rows), *rows], delimiter=";"),
-            "loans.csv: some numbers have a decimal comma, others a point. Write all of them in one way.",
+            "loans.csv: some numbers have a decimal comma, others a point. Use one of them throughout.",
         ),
         (
             lambda rows: to_csv([rows[0] | {"total_pymnt_inv": "5.293,90"}], delimiter=";"),
-            "loans.csv: numbers have points between their thousands. Write them without.",
+            "loans.csv: numbers have thousands separators. Remove them.",
         ),
     ],
 )

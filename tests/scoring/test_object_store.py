@@ -21,7 +21,7 @@ from credit_risk_model.monitoring.__main__ import main as monitor
 from credit_risk_model.scoring.conversion import convert
 from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.tables.places import identify, name_of, with_suffix
+from credit_risk_model.tables.places import get_name, identify, with_suffix
 from credit_risk_model.tables.source import Shard
 from credit_risk_model.tables.stores import StoredFile, check_bucket, upload
 
@@ -170,7 +170,7 @@ def test_what_drift_can_not_take_from_a_bucket_is_told(
     """A decision log is read on this machine; what is missing is named without what else its URI says."""
     (tmp_path / "log.jsonl").write_text("{}")
     for uri, words in {
-        store.put(tmp_path / "log.jsonl", "log.jsonl"): "log.jsonl: a decision log, which is read on this machine.",
+        store.put(tmp_path / "log.jsonl", "log.jsonl"): "log.jsonl: a decision log must be on this machine.",
         store.uri("none.csv"): "none.csv: no such file.",
         store.uri("none"): "none: no such file.",
     }.items():
@@ -188,7 +188,7 @@ def test_loans_of_a_bucket_are_converted_into_it(store: Store, write_loans: Writ
     assert store.read("loans.parquet") == (tmp_path / "loans.parquet").read_bytes()
     (tmp_path / "cut.csv").write_bytes((tmp_path / "loans.csv").read_bytes() + b'"')
     uri = store.put(tmp_path / "cut.csv", "cut.csv")
-    with pytest.raises(DataError, match="a quote is opened that is not closed"):
+    with pytest.raises(DataError, match="a quote is never closed"):
         convert(uri, store.uri("cut.parquet"))
     assert "cut.parquet" not in store.sizes()
 
@@ -285,7 +285,7 @@ def test_elsewhere_a_file_gets_its_name_last(tmp_path: Path) -> None:
 def test_a_uri_is_named_without_what_else_it_says() -> None:
     """Names, suffixes and comparisons leave out keys and settings of a URI."""
     uri = "s3://key:secret@bank/in/loans.csv?scheme=http"
-    assert name_of(uri) == "loans.csv"
+    assert get_name(uri) == "loans.csv"
     assert with_suffix(uri, ".rejects.csv") == "s3://key:secret@bank/in/loans.rejects.csv?scheme=http"
     assert identify(uri) == identify("s3://bank/in/loans.csv")
     with pytest.raises(ConfigurationError) as refused:

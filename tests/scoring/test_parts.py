@@ -117,11 +117,12 @@ def test_parts_of_other_columns_are_refused(loan: dict[str, Any], tmp_path: Path
     assert [task.parse().rows for task in open_source(folder / "parquet").tasks()] == [1, 1]
     write_as("parquet", pa.Table.from_pylist([loan | {"loan_amount": "12000"}]), folder / "parquet" / "c")
     with pytest.raises(
-        DataError, match=r"^parquet: column loan_amount of c is string, in a it is int64. Write all parts alike.$"
+        DataError,
+        match=r"^parquet: column loan_amount of c is string, but int64 in a. Write all parts with the same columns",
     ):
         open_source(folder / "parquet")
     write_as("csv", pa.Table.from_pylist([loan | {"note": "x"}]), folder / "csv" / "b")
-    with pytest.raises(DataError, match=r"^csv: the columns of b are not those of a.$"):
+    with pytest.raises(DataError, match=r"^csv: the columns of b differ from those of a.$"):
         open_source(folder / "csv")
 
 
@@ -158,7 +159,7 @@ def test_ids_that_no_csv_can_hold_are_refused(ids: list[Any], kind: str, tmp_pat
     with pytest.raises(DataError) as refused:
         open_source(tmp_path / "loans.parquet", ("id",))
     assert str(refused.value) == (
-        f"loans.parquet: column id is of type {kind}, which can't be an id: text, numbers, dates or times are needed."
+        f"loans.parquet: column id is of type {kind}, which can't be an id. Use text, numbers, dates or times."
     )
 
 
@@ -193,8 +194,14 @@ def test_ids_of_other_types_go_into_scores_and_rejects(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("a.parquet", "b.csv"), "loans: b.csv is not Parquet, a.parquet is. Keep files of one kind in a folder."),
-        (("a.csv", "b.parquet"), "loans: b.parquet is Parquet, a.csv is not. Keep files of one kind in a folder."),
+        (
+            ("a.parquet", "b.csv"),
+            "loans: a.parquet is Parquet, b.csv is not. Put only files of one format into a folder.",
+        ),
+        (
+            ("a.csv", "b.parquet"),
+            "loans: b.parquet is Parquet, a.csv is not. Put only files of one format into a folder.",
+        ),
     ],
 )
 def test_folder_of_two_kinds_is_refused(names: tuple[str, str], message: str, tmp_path: Path) -> None:

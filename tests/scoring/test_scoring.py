@@ -112,9 +112,9 @@ def test_column_in_another_unit_stops_the_run(loan: dict[str, Any], run_scoring:
     done = run_scoring(*command)
     assert done.returncode == 1
     assert done.stderr.partition("\n")[2] == (
-        "loans.parquet: nearly all values are too small for the unit of debt_to_income_ratio (by about 100): fractions "
-        "for percents, or thousands of dollars for dollars. Nothing was scored: mend the columns, or accept them as "
-        "they are with --accept-scale debt_to_income_ratio.\n"
+        "loans.parquet: nearly all values are too small in debt_to_income_ratio (by about 100): fractions instead of "
+        "percents, or thousands of dollars instead of dollars. Nothing was scored. Fix the columns, or accept them "
+        "unchanged with --accept-scale debt_to_income_ratio.\n"
     )
     assert list((tmp_path / "scores").iterdir()) == []
     done = run_scoring(*command, "--accept-scale", "debt_to_income_ratio")
@@ -441,8 +441,8 @@ def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Pat
     )
     assert done.returncode == 1
     assert done.stderr.partition("\n")[2] == (
-        "scores.csv: can't be written (File too large). Nothing was written: make room, or choose another folder, and "
-        "run the same command again.\n"
+        "scores.csv: can't be written (File too large). Nothing was written. Free some space or choose another "
+        "folder, then run the same command again.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

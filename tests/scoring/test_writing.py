@@ -9,7 +9,7 @@ import pytest
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.provenance import Run, fingerprint
-from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, whole_files
+from credit_risk_model.scoring.writing import OutputFile, Rejects, open_scores, open_whole_files
 from credit_risk_model.tables.stores import StoredFile
 
 SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "credit_risk": ["risky", "safe"]})
@@ -27,7 +27,7 @@ def test_finished_file_has_its_name(tmp_path: Path) -> None:
     """A file that is written to its end replaces what was there, readable for all, with its folder made."""
     path = tmp_path / "new" / "scores.csv"
     for content in (b"first", b"second"):
-        with whole_files(path) as (file,):
+        with open_whole_files(path) as (file,):
             file.write(content)
     assert path.read_bytes() == b"second"
     assert path.stat().st_mode & 0o444 == 0o444
@@ -41,7 +41,7 @@ def test_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"former")
 
     def write_in_vain() -> None:
-        with whole_files(path) as (file,):
+        with open_whole_files(path) as (file,):
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -56,8 +56,8 @@ def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DataError) as refused:
         OutputFile(full, tmp_path / "scores.csv").write(b"x")
     assert str(refused.value) == (
-        "scores.csv: can't be written (No space left on device). Nothing was written: make room, or choose another "
-        "folder, and run the same command again."
+        "scores.csv: can't be written (No space left on device). Nothing was written. Free some space or choose "
+        "another folder, then run the same command again."
     )
 
 
@@ -66,7 +66,7 @@ def test_folder_that_can_not_be_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     def write() -> None:
-        with whole_files(tmp_path / "file" / "scores.csv"):
+        with open_whole_files(tmp_path / "file" / "scores.csv"):
             pass
 
     with pytest.raises(DataError, match=r"scores.csv: can't be written \((File exists|Not a directory)\)"):
@@ -78,7 +78,7 @@ def test_folder_of_the_files_name_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").mkdir()
 
     def write() -> None:
-        with whole_files(tmp_path / "rejects.csv", tmp_path / "scores.csv"):
+        with open_whole_files(tmp_path / "rejects.csv", tmp_path / "scores.csv"):
             pytest.fail("something is done")
 
     with pytest.raises(DataError, match=r"^scores.csv: can't be written \(Is a directory\)."):
@@ -96,7 +96,7 @@ def test_no_right_to_write_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("os.open", refuse)
 
     def write() -> None:
-        with whole_files(tmp_path / "scores.csv"):
+        with open_whole_files(tmp_path / "scores.csv"):
             pass
 
     with pytest.raises(DataError, match=r"^scores.csv: can't be written \(Permission denied\)."):
@@ -119,7 +119,7 @@ def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, m
     monkeypatch.setattr("os.fsync", fail)
 
     def write() -> None:
-        with whole_files(*paths) as files:
+        with open_whole_files(*paths) as files:
             for file in files:
                 file.write(b"new")
 
@@ -131,7 +131,7 @@ def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, m
 def test_csv_keeps_every_bit(tmp_path: Path) -> None:
     """A probability's text is the shortest that gives its very bits back."""
     path = tmp_path / "scores.csv"
-    with whole_files(path) as (file,), open_scores(file, path, SCORES.schema) as scores:
+    with open_whole_files(path) as (file,), open_scores(file, path, SCORES.schema) as scores:
         scores.write(SCORES)
     assert path.read_text() == ("id,risk_probability,credit_risk\na,0.30000000000000004,risky\nb,5e-324,safe\n")
 
@@ -141,7 +141,7 @@ def test_csv_quotes_what_needs_it(text: str, tmp_path: Path) -> None:
     """An id with a comma, a quote or a line break comes back as it was."""
     path = tmp_path / "scores.csv"
     odd = SCORES.set_column(0, "id", pa.array([text, "b"]))
-    with whole_files(path) as (file,), open_scores(file, path, odd.schema) as scores:
+    with open_whole_files(path) as (file,), open_scores(file, path, odd.schema) as scores:
         scores.write(odd)
     parsed = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
     assert parsed.to_pylist() == odd.to_pylist()
@@ -151,7 +151,7 @@ def test_later_rejects_have_no_header(tmp_path: Path) -> None:
     """Shards' rejects, joined in their order, are one file: only the first has the columns' names."""
     parts = [tmp_path / f"{number}.rejects.csv" for number in (1, 2, 3)]
     for number, path in enumerate(parts, start=1):
-        with whole_files(path) as (file,):
+        with open_whole_files(path) as (file,):
             Rejects(file, [], header=number == 1).write({number: ([], "term: missing")} if number < 3 else {})
     join(parts, tmp_path / "rejects.csv")
     assert (tmp_path / "rejects.csv").read_bytes() == b"row,reasons\n1,term: missing\n2,term: missing\n"
@@ -159,7 +159,7 @@ def test_later_rejects_have_no_header(tmp_path: Path) -> None:
 
 def test_rejects_are_in_the_rows_order(tmp_path: Path) -> None:
     """Rejected rows stand in the order of the file, with their ids in quotes where those need it."""
-    with whole_files(tmp_path / "rejects.csv") as (file,):
+    with open_whole_files(tmp_path / "rejects.csv") as (file,):
         Rejects(file, ["id", "a,b"], header=True).write(
             {12: (["x", "1,5"], "term: missing"), 3: (["", ""], "16 fields"), 7: (['"', "y"], "term: missing")}
         )
@@ -174,7 +174,7 @@ RUN = Run(source="loans.parquet", fingerprint="1", archive="2", cut_off=0.3, sha
 def write_part(path: Path, run: Run | None, scores: pa.Table = SCORES) -> Path:
     """Write scores as a part of a run."""
     schema = run.added_to(scores.schema) if run else scores.schema
-    with whole_files(path) as (file,), open_scores(file, path, schema) as writer:
+    with open_whole_files(path) as (file,), open_scores(file, path, schema) as writer:
         writer.write(scores)
     return path
 

@@ -37,10 +37,10 @@ def test_cut_off_by_cost_is_the_cheapest() -> None:
 
 def test_costs_are_counted_at_each_cut_off() -> None:
     """Precision, recall, loans called risky and cost of a cut-off are what counting by hand gives."""
-    table = cut_off.cost_table(cut_off.measure_costs(RISKY, PROBABILITY, cost_ratio=5))
+    table = cut_off.tabulate_costs(cut_off.measure_costs(RISKY, PROBABILITY, cost_ratio=5))
     # At 0.5 four of the five risky loans are found, and one of the safe ones is called risky.
     assert table.loc[0.5].to_dict() == {"precision": 0.8, "recall": 0.8, "called_risky": 5, "expected_cost": 0.6}
-    assert "expected_cost" not in cut_off.cost_table(cut_off.measure_costs(RISKY, PROBABILITY, cost_ratio=None))
+    assert "expected_cost" not in cut_off.tabulate_costs(cut_off.measure_costs(RISKY, PROBABILITY, cost_ratio=None))
 
 
 def test_plot_of_costs_is_titled_and_labelled() -> None:

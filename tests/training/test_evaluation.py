@@ -43,7 +43,7 @@ def test_calibration_is_the_mean_of_each_tenth() -> None:
     rng = np.random.default_rng(1)
     probability = rng.random(2000)
     risky = pd.Series((rng.random(2000) < probability).astype(int))
-    table = evaluation.calibration_table(risky, probability)
+    table = evaluation.tabulate_calibration(risky, probability)
     assert table["loans"].tolist() == [200] * 10
     assert table["mean_probability"].is_monotonic_increasing
     assert (table["mean_probability"] - table["risky_share"]).abs().max() < 0.1
@@ -53,7 +53,7 @@ def test_calibration_is_the_mean_of_each_tenth() -> None:
 
 def test_importance_shares_add_up(fitted: Fitted) -> None:
     """Shares of the gain add up to 1, the greatest first."""
-    shares = evaluation.importance_table(fitted.without_age)["share_of_gain"]
+    shares = evaluation.tabulate_importance(fitted.without_age)["share_of_gain"]
     assert shares.sum() == pytest.approx(1)
     assert shares.is_monotonic_decreasing
 
@@ -75,7 +75,7 @@ def test_figures_are_titled_and_labelled(fitted: Fitted) -> None:
 def test_table_shows_both_thresholds() -> None:
     """The decisions have a row for each threshold."""
     found = evaluation.evaluate(RISKY, PROBABILITY, cut_off=0.25)
-    assert evaluation.decisions_table(found).index.tolist() == ["0.5000", "0.2500"]
+    assert evaluation.tabulate_decisions(found).index.tolist() == ["0.5000", "0.2500"]
 
 
 def test_evaluation_is_stored_as_the_metadata_has_it() -> None:

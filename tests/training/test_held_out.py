@@ -63,4 +63,4 @@ def test_mean_of_the_splits_is_that_of_their_figures(loans: pd.DataFrame, fit: F
     assert found["mean"].brier == pytest.approx(np.mean([brier for brier in briers if brier is not None]))
     # The recipe's seed is replaced: a fit of the same split and seed has the same figures.
     assert found["1"].brier == fit.segments["all"].brier
-    assert held_out.split_table(found).index.tolist() == list(found)
+    assert held_out.tabulate_splits(found).index.tolist() == list(found)

@@ -218,7 +218,7 @@ def test_issue_date_of_another_type_is_refused(tmp_path: Path) -> None:
     """Months can't be read from numbers, whatever the age is taken from."""
     table = texts({"instalments_due": "3"}).append_column("issue_d", pa.array([201509]))
     pq.write_table(table, tmp_path / "loan.parquet")
-    with pytest.raises(DataError, match=r"^loan\.parquet: column issue_d is of type int64, months are needed"):
+    with pytest.raises(DataError, match=r"^loan\.parquet: column issue_d is of type int64, not months"):
         read_loans(tmp_path / "loan.parquet")
 
 
@@ -226,7 +226,7 @@ def test_status_of_another_type_is_refused(tmp_path: Path) -> None:
     """A status is a text."""
     table = texts({}).drop_columns("loan_status").append_column("loan_status", pa.array([1]))
     pq.write_table(table, tmp_path / "loan.parquet")
-    with pytest.raises(DataError, match=r"^loan\.parquet: wrong type of column loan_status \(int64, text is needed\)"):
+    with pytest.raises(DataError, match=r"^loan\.parquet: wrong type of column loan_status \(int64 instead of text\)"):
         read_loans(tmp_path / "loan.parquet")
 
 
@@ -418,7 +418,7 @@ def test_empty_file_is_refused(content: bytes, words: str, tmp_path: Path) -> No
     ("content", "words"),
     [
         (b"a\rb", "no column"),
-        (b"\x00\r\x1f\x8b", "not a text"),
+        (b"\x00\r\x1f\x8b", "not text"),
         (b"PK\x03\x04\r\x00", "damaged, truncated"),
     ],
 )
@@ -448,7 +448,7 @@ def test_truncated_plain_file_is_refused(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.csv", {}, {}).read_bytes()
     path = tmp_path / "loan.csv"
     for missing, words in (
-        (3, "line 4: a quote is opened that is not closed"),
+        (3, "line 4: a quote is never closed"),
         (25, "truncated: its last line has 18 fields where 19 are needed"),
         (40, "truncated: its last line has 17 fields where 19 are needed"),
         (100, "truncated: its last line has"),
@@ -486,7 +486,7 @@ def test_zip_of_many_files_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.csv", "")
         archive.writestr("b.csv", "")
-    with pytest.raises(DataError, match="holds 2 CSV files, one is needed"):
+    with pytest.raises(DataError, match="holds 2 CSV files instead of one"):
         read_loans(path)
 
 
@@ -501,7 +501,7 @@ def test_zip_made_on_a_macintosh_is_read(tmp_path: Path) -> None:
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     """A folder without files holds no loans."""
-    with pytest.raises(DataError, match="a folder without a file of loans"):
+    with pytest.raises(DataError, match="the folder has no file of loans"):
         read_loans(tmp_path)
 
 

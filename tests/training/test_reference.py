@@ -13,7 +13,7 @@ from credit_risk_model.training.reference import (
     cut_levels,
     cut_numbers,
     make_references,
-    reference_table,
+    tabulate_references,
 )
 
 PURPOSE = next(feature for feature in CONTRACT_FEATURES if feature.name == "loan_purpose")
@@ -106,7 +106,7 @@ def test_running_loans_are_taken_where_there_are_enough(fitted: fitting.Fitted, 
 def test_table_shows_every_bin(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
     """The notebook's table has a row for each bin, whose shares add up to 1 for each feature."""
     references = make_references(loans, loans, fitted.answer(loans), 0.3)
-    table = reference_table(references)
+    table = tabulate_references(references)
     assert len(table) >= sum(len(bins.shares) for bins in references[0].bins)
     sums = table["share, age known"].groupby(level="feature").sum()
     assert sums.to_numpy() == pytest.approx(np.ones(len(sums)), abs=0.01)

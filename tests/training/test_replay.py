@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
-from credit_risk_model.training.replay import plot_replay, replay, replay_table
+from credit_risk_model.features import AGE, TERM_MONTHS, compute_instalments
+from credit_risk_model.training.replay import plot_replay, replay, tabulate_replay
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_regular_payer_is_safe_at_every_month(loans: pd.DataFrame) -> None:
     drawn = replay(paid, seed=1, times=4)
     assert set(drawn["loan_risk"]) == {"safe"}
     running = drawn[drawn["loan_status"] == "Current"]
-    behind = (running[AGE] - running["total_payments_to_date"] / instalment_of(running)).round(6)
+    behind = (running[AGE] - running["total_payments_to_date"] / compute_instalments(running)).round(6)
     # A month's instalment may not be due yet on the snapshot's day.
     assert set(behind) == {0, 1}
     assert 0.28 < (behind == 1).mean() < 0.38
@@ -108,7 +108,7 @@ def test_replayed_loans_have_the_columns_of_the_others(loans: pd.DataFrame, agai
 
 def test_table_and_plot_show_what_was_added(loans: pd.DataFrame, again: pd.DataFrame) -> None:
     """The table counts all replayed loans by status; the figure has a bar for the loans of each kind."""
-    assert replay_table(again)["loans"].sum() == len(again)
+    assert tabulate_replay(again)["loans"].sum() == len(again)
     (axes,) = plot_replay(loans, again).axes
     heights = sum(patch.get_height() for container in axes.containers for patch in container)
     assert heights == len(loans) + len(again)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
-from credit_risk_model.features import AGE, instalment_of
+from credit_risk_model.features import AGE, compute_instalments
 from credit_risk_model.training import segments
 from credit_risk_model.training.figures import SegmentFigures
 from credit_risk_model.training.fitting import Fitted, is_running, label
@@ -14,14 +14,14 @@ Figures = dict[str, SegmentFigures]
 @pytest.fixture(scope="module")
 def found(fitted: Fitted, loans: pd.DataFrame) -> Figures:
     """The figures of the small model on the small book."""
-    return segments.segment_figures(loans, fitted.predict(loans), 0.3)
+    return segments.measure_segments(loans, fitted.predict(loans), 0.3)
 
 
 def test_rule_calls_risky_what_is_behind_and_not_repaid(loans: pd.DataFrame) -> None:
     """1.5 instalments behind are risky, a hair less are not; nor is a repaid loan, nor one of unknown age."""
     few = loans.head(4).copy()
     few[AGE] = [20.0, 20.0, 20.0, np.nan]
-    instalment = instalment_of(few)
+    instalment = compute_instalments(few)
     few["total_payments_to_date"] = [18.49, 18.51, 0.0, 0.0] * instalment
     assert segments.apply_rule(few).tolist() == [1, 0, 1, 0]
     few["total_payments_to_date"] = few["loan_amount"].astype(float)
@@ -76,15 +76,15 @@ def test_segment_of_one_class_has_no_ranking(found: Figures) -> None:
 def test_model_that_is_worse_than_the_rule_is_said_not_to_beat_it(loans: pd.DataFrame) -> None:
     """A model beats the rule by a higher AUC and a lower Brier score; a coin does not."""
     coin = np.random.default_rng(1).random(len(loans))
-    assert not segments.segment_figures(loans, coin, 0.5)["running"].beats_rule
-    oracle = segments.segment_figures(loans, label(loans).to_numpy(dtype=float), 0.5)
+    assert not segments.measure_segments(loans, coin, 0.5)["running"].beats_rule
+    oracle = segments.measure_segments(loans, label(loans).to_numpy(dtype=float), 0.5)
     assert oracle["running"].beats_rule
-    assert segments.segment_table(oracle).loc["running", "beats the rule"] == "yes"
+    assert segments.tabulate_segments(oracle).loc["running", "beats the rule"] == "yes"
 
 
 def test_table_has_a_row_for_each_segment(found: Figures) -> None:
     """Running loans come first, intervals stand in brackets, and what can't be measured is blank."""
-    table = segments.segment_table(found)
+    table = segments.tabulate_segments(found)
     assert table.index.tolist() == list(found)
     assert table.index[0] == "running"
     assert "[" in str(table.loc["ended", "AUC"])

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from credit_risk_model.contract import widen
-from credit_risk_model.features import AGE, TERM_MONTHS, instalment_of
+from credit_risk_model.features import AGE, TERM_MONTHS, compute_instalments
 from credit_risk_model.training import stability
 from credit_risk_model.training.fitting import Fitted, Probabilities, is_running
 
@@ -44,7 +44,7 @@ def test_perfect_payers_reach_the_bounds_of_the_contract() -> None:
 def test_perfect_payers_paid_each_instalment_in_time() -> None:
     """They stand at each month of both terms, with what was due paid to the cent, in amounts and rates of all sizes."""
     payers = stability.make_perfect_payers()
-    missing = payers[AGE] - payers["total_payments_to_date"] / instalment_of(payers)
+    missing = payers[AGE] - payers["total_payments_to_date"] / compute_instalments(payers)
     assert missing.abs().max() < 0.06  # 60 times half a cent, of the smallest instalment
     for term, months in TERM_MONTHS.items():
         assert set(payers.loc[payers["term"] == term, AGE]) == set(range(months + 1))

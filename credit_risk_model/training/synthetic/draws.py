@@ -13,12 +13,12 @@ CHUNK_ROWS = 10_000
 """Loans made at once: few enough to keep memory flat, and the status shares are whole numbers of ten thousand."""
 
 
-def month_number(year: int, month: int) -> int:
+def number_month(year: int, month: int) -> int:
     """Number the months, so that they can be counted."""
     return year * 12 + month - 1
 
 
-SNAPSHOT = month_number(2016, 1)
+SNAPSHOT = number_month(2016, 1)
 MONTH_TEXTS = np.array(
     [
         f"{name}-{year}"
@@ -42,9 +42,9 @@ def to_cents(amounts: Array) -> Array:
     return np.asarray(np.round(amounts, 2) + 0.0)
 
 
-def month_texts(months: Array, missing: Array | None = None) -> Array:
+def format_months(months: Array, missing: Array | None = None) -> Array:
     """Write months as the file does: `Sep-2015`."""
-    texts: Array = MONTH_TEXTS[months - month_number(1940, 1)]
+    texts: Array = MONTH_TEXTS[months - number_month(1940, 1)]
     if missing is not None:
         texts[missing] = np.nan
     return texts

@@ -7,8 +7,8 @@ from credit_risk_model.training.synthetic.draws import (
     SNAPSHOT,
     Array,
     Loans,
-    month_number,
-    month_texts,
+    format_months,
+    number_month,
     to_cents,
 )
 
@@ -30,7 +30,7 @@ PAID = tuple(status for status in STATUSES_PER_CHUNK if status.endswith("Fully P
 
 CHARGED_OFF = tuple(status for status in STATUSES_PER_CHUNK if status.endswith("Charged Off"))
 
-POLICY_CHANGE = month_number(2011, 1)
+POLICY_CHANGE = number_month(2011, 1)
 """Loans issued under the former credit policy are older than this."""
 
 EXTRA_PAYMENT_CHANCES = (0.80, 0.05)
@@ -165,6 +165,6 @@ def _payment_dates(rng: np.random.Generator, issued: Array, paid: Array, ended: 
     last = issued + paid.astype(int)
     pulled = np.where(rng.random(CHUNK_ROWS) < 0.35, SNAPSHOT, last + rng.integers(0, 7, CHUNK_ROWS))
     return {
-        "last_pymnt_d": month_texts(last, missing=paid == 0),
-        "last_credit_pull_d": month_texts(np.where(ended, np.minimum(pulled, SNAPSHOT), SNAPSHOT)),
+        "last_pymnt_d": format_months(last, missing=paid == 0),
+        "last_credit_pull_d": format_months(np.where(ended, np.minimum(pulled, SNAPSHOT), SNAPSHOT)),
     }

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, SNAPSHOT, Array, Loans, month_number
+from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, SNAPSHOT, Array, Loans, number_month
 
-FIRST_ISSUE = month_number(2007, 6)
+FIRST_ISSUE = number_month(2007, 6)
 
-LARGE_LOANS_SINCE = month_number(2012, 1)
+LARGE_LOANS_SINCE = number_month(2012, 1)
 """Before this month 25,000 was the most that was lent; since then 35,000."""
 
 LOANS_BY_YEAR = {
@@ -27,7 +27,7 @@ GRADE_SHARES = {"A": 0.167, "B": 0.287, "C": 0.277, "D": 0.157, "E": 0.080, "F":
 LONG_TERM_SHARES = np.array([0.02, 0.20, 0.37, 0.46, 0.69, 0.79, 0.95])
 """Share of 60-month loans in the grades A to G; there are none before 2010."""
 
-LONG_TERM_SINCE = month_number(2010, 1)
+LONG_TERM_SINCE = number_month(2010, 1)
 
 SUB_GRADES = np.array([f"{grade}{step}" for grade in GRADE_SHARES for step in range(1, 6)], dtype=object)
 
@@ -59,7 +59,7 @@ def draw_terms(rng: np.random.Generator, loans: Loans, issued: Array) -> Loans:
     sub_grade = _sub_grade_numbers(rng, loans)
     grade = sub_grade // 5
     long = (rng.random(CHUNK_ROWS) < LONG_TERM_SHARES[grade]) & (issued >= LONG_TERM_SINCE)
-    rate = SUB_GRADE_RATES[sub_grade] + RATE_SHIFTS[issued // 6 - month_number(2007, 1) // 6]
+    rate = SUB_GRADE_RATES[sub_grade] + RATE_SHIFTS[issued // 6 - number_month(2007, 1) // 6]
     rate = np.round(np.clip(rate, *RATE_BOUNDS), 2)
     amount = _amounts(rng, loans["annual_inc"], long, grade, issued)
     invested = np.where(rng.random(CHUNK_ROWS) < 0.9, amount, np.floor(amount * rng.beta(30, 1, CHUNK_ROWS) / 25) * 25)

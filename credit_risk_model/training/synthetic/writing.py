@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from credit_risk_model.training.synthetic.borrowers import draw_borrowers
-from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, month_texts
+from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, format_months
 from credit_risk_model.training.synthetic.layout import ADDRESS, COLUMNS
 from credit_risk_model.training.synthetic.oddities import blank_missing_values, plant_odd_values
 from credit_risk_model.training.synthetic.repayment import draw_repayment, draw_statuses
@@ -83,7 +83,7 @@ def _chunk(seed: int, start: int) -> pd.DataFrame:
     loans |= {
         "id": numbers,
         "member_id": numbers + 50_000_000,
-        "issue_d": month_texts(issued),
+        "issue_d": format_months(issued),
         "url": np.array([f"{ADDRESS}{number}" for number in numbers.tolist()], dtype=object),
     }
     plant_odd_values(rng, loans)
