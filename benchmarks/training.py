@@ -127,32 +127,15 @@ def file_to_figures(path: Path) -> Row:
 
 def whole_training(path: Path, search_seconds: float) -> Row:
     """Run each of the notebook's steps; the archive is thrown away."""
-    from credit_risk_model.training.pipeline import Settings, Training  # noqa: PLC0415  # see above
+    from credit_risk_model.training.pipeline import Settings, Training, list_steps  # noqa: PLC0415  # see above
 
     folder = path.parent
     settings = Settings(
         data=path, output=folder / "1.zip", time_budget=search_seconds, seed=SEED, search_log=folder / "search.log"
     )
     training = Training(settings)
-    calls: tuple[Callable[[], object], ...] = (
-        training.read,
-        training.clean,
-        training.profile,
-        training.check_data,
-        training.draw_test_set,
-        training.check_split,
-        training.fit_baselines,
-        training.search,
-        training.fit,
-        training.stability,
-        training.out_of_time,
-        training.source_left_out,
-        training.other_splits,
-        training.check_model,
-        training.package,
-    )
     steps = Steps()
-    for call in calls:
+    for call in (*list_steps(training), training.package):
         name = getattr(call, "__name__", "").replace("_", " ")
         logger.info("%s", name)
         with steps.step(name):

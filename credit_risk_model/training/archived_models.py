@@ -1,4 +1,4 @@
-"""The models of an archive, to be compared with freshly fitted ones."""
+"""Predicts with an archive's models, to compare them with freshly fitted ones."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from credit_risk_model.training.fitting import Answers, Probabilities, make_feat
 
 
 class ArchivedModels:
-    """The models of an archive, which predict tables of loans."""
+    """An archive's models, which predict tables of loans."""
 
     def __init__(self, packaged: Archive) -> None:
         self._packaged = packaged

@@ -1,4 +1,4 @@
-"""The loan book that a training begins with: which file it is, and what was read of it."""
+"""Finds and reads the loan book of a training."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from credit_risk_model.training.synthetic import write_synthetic_loan_book
 logger = logging.getLogger(__name__)
 
 DEFAULT_DATA = Path("data/loan/loan.csv")
-SYNTHETIC_DATA = Path("data/synthetic/training_loan.csv")  # apart from what `make synthetic-data` writes
+SYNTHETIC_DATA = Path("data/synthetic/training_loan.csv")  # `make synthetic-data` writes another file
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Book:
     """A loan book.
 
     Attributes:
-        loans: What `read_loans` returns.
-        record: Which file it is.
+        loans: The loans that `read_loans` returns.
+        record: Name, digest and kind of the file.
         ended_share: Share of its loans that have ended.
     """
 
@@ -46,10 +46,10 @@ class Book:
 
 
 def find_data(settings: Settings) -> Path:
-    """Find the file of loans; where there is none, make a synthetic one and say so.
+    """Find the file of loans; if there is none, make a synthetic one and log a warning.
 
     Raises:
-        ConfigurationError: There is no file, and not a single loan is to be made up.
+        ConfigurationError: There is no file, and `synthetic_rows` is below 1.
     """
     if settings.data is not None:
         return settings.data
@@ -58,13 +58,13 @@ def find_data(settings: Settings) -> Path:
     if DEFAULT_DATA.exists():
         return DEFAULT_DATA
     logger.warning(
-        "There is no %s, and LOAN_DATA is not set: training on a SYNTHETIC loan book of %s loans. `make data` fetches "
-        "the real ones.",
+        "There is no %s, and LOAN_DATA is not set: training on a SYNTHETIC loan book of %s loans. Run `make data` to "
+        "fetch real ones.",
         DEFAULT_DATA,
         f"{settings.synthetic_rows:,}",
     )
     if settings.synthetic_rows < 1:
-        raise ConfigurationError(f"synthetic_rows is {settings.synthetic_rows}: at least 1 loan is needed.")
+        raise ConfigurationError(f"synthetic_rows is {settings.synthetic_rows}: set 1 or more.")
     write_synthetic_loan_book(SYNTHETIC_DATA, settings.synthetic_rows, settings.seed)
     return SYNTHETIC_DATA
 
@@ -78,13 +78,13 @@ def read_book(path: Path, as_of: str | None) -> Book:
 
     Raises:
         DataError: The file can't be used.
-        ConfigurationError: `as_of` is no month.
+        ConfigurationError: `as_of` is not a month.
     """
     found = read_loans(path, as_of)
     record = DataRecord(
         kind="synthetic" if found.synthetic else "loans",
         file=path.name,
-        sha256=hash_file(path),  # now, since the file may be replaced while the training runs
+        sha256=hash_file(path),  # hashed now, since the file may be replaced while the training runs
         rows=len(found.loans),
         age=found.age,
     )

@@ -1,4 +1,4 @@
-"""The row filters, in their published order, and the table of what each of them left."""
+"""Filters the rows in the published order, and counts what each filter leaves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ STEPS: tuple[tuple[str, _Filter], ...] = (
     ("derogatory public records at most 10", _make_limit_filter("derogatory_public_record_count", 10)),
     ("revolving line utilization at most 100 percent", _make_limit_filter("revolving_line_utilization_rate", 100)),
 )
-"""Each step's name, and the rows that it keeps. Means and deviations are of the rows that earlier steps left.
+"""Each step's name, and its filter. Means and deviations are those of the rows that earlier steps left.
 
 A missing value is kept if the contract allows null: dropping such loans improves no figure.
 """
@@ -63,14 +63,14 @@ def _can_be(loans: pd.DataFrame) -> pd.Series:
 
 
 STEP_OF_WIDENING = ("no number that can't be: below 0, an amount below 1, a rate below 0.01", _can_be)
-"""What comes last where bounds are widened: no such loan may widen them."""
+"""The last step if bounds are widened: such loans must not widen them."""
 
 ROWS_OF_KAGGLES_FILE = 887_379
 PUBLISHED_ROWS = (887379, 841954, 835167, 835112, 835111, 834889, 834884, None, 834415, 831103)
-"""What each step is published to leave of Kaggle's file, where the first step drops every loan that misses a value.
+"""The published number of rows that each step leaves of Kaggle's file; there, any missing value drops a loan.
 
-There is one number fewer than steps: 834,415 stands for the delinquencies, the derogatory records or both, so it is set
-after both, and none after the first.
+The source has one number fewer than steps: 834,415 may stand for the delinquencies, the derogatory records or both. It
+is placed after both, and None after the first.
 """
 
 
@@ -79,10 +79,10 @@ class CleanLoans:
     """Loans in the contract's form.
 
     Attributes:
-        loans: Without `installment` (it follows from amount, rate and term), whole numbers and whole dollars where the
-            contract has integers, categories in the contract's levels.
+        loans: The loans without `installment` (it follows from amount, rate and term). Numbers and dollars are whole if
+            the contract has integers, and categories have the contract's levels.
         steps: `step`, `rows` left, `removed` and, for a file of Kaggle's size, `published` rows.
-        contract: What the archive's loans are checked by.
+        contract: The contract that the archive checks loans by.
     """
 
     loans: pd.DataFrame
@@ -91,7 +91,7 @@ class CleanLoans:
 
     @property
     def main_features(self) -> FeatureSet:
-        """The features of the model that answers most: with the age, where a loan's is known."""
+        """The features of the main model: with the age if any loan's is known."""
         return AGE_KNOWN if self.loans[AGE].notna().any() else AGE_UNKNOWN
 
     @property
@@ -101,21 +101,21 @@ class CleanLoans:
 
 
 def clean(loans: pd.DataFrame, *, widen_bounds: bool = False) -> CleanLoans:
-    """Filter the loans and bring them into the contract's form.
+    """Filter the loans and convert them to the contract's form.
 
     Args:
-        loans: What `read_loans` returns.
-        widen_bounds: Whether the contract's bounds are widened to hold all loans that are left.
+        loans: The loans that `read_loans` returns.
+        widen_bounds: Whether to widen the contract's bounds to hold all loans that are left.
 
     Raises:
-        DataError: No row is left, or a category is none of the contract's levels.
+        DataError: No row is left, or a value is not one of the contract's levels.
     """
     table = [{"step": "as read", "rows": len(loans)}]
     for words, keep in (*STEPS, STEP_OF_WIDENING) if widen_bounds else STEPS:
         loans = loans[keep(loans)]
         table.append({"step": words, "rows": len(loans)})
     if loans.empty:
-        raise DataError("The cleaning steps leave no loan: the file holds too few complete ones.")
+        raise DataError("The cleaning steps leave no loan: the file has too few complete ones. Use a larger file.")
     steps = pd.DataFrame(table)
     steps["removed"] = -steps["rows"].diff().fillna(0).astype(int)
     if steps["rows"].iloc[0] == ROWS_OF_KAGGLES_FILE:
@@ -125,29 +125,31 @@ def clean(loans: pd.DataFrame, *, widen_bounds: bool = False) -> CleanLoans:
 
 
 def find_wider_bounds(loans: pd.DataFrame) -> dict[str, Bounds]:
-    """Find the fields of loans that go beyond the shipped bounds, each with the bounds that hold both."""
+    """Find the fields whose values exceed the shipped bounds, with the bounds that would hold all of them."""
     wider = {}
     for name in _WIDENED:
-        least, most = SHIPPED.bounds[name]
-        low, high = min(least, float(loans[name].min())), max(most, float(loans[name].max()))
-        if (low, high) != (least, most):
+        minimum, maximum = SHIPPED.bounds[name]
+        low, high = min(minimum, float(loans[name].min())), max(maximum, float(loans[name].max()))
+        if (low, high) != (minimum, maximum):
             wider[name] = low, high
     return wider
 
 
 def describe_bounds(cleaned: CleanLoans) -> list[str]:
-    """Say where the loans go beyond the shipped bounds, and whether the archive takes such loans."""
-    told = []
+    """Describe where the loans exceed the shipped bounds, and whether the archive accepts such loans."""
+    sentences = []
     for name, (low, high) in find_wider_bounds(cleaned.loans).items():
-        least, most = SHIPPED.bounds[name]
+        minimum, maximum = SHIPPED.bounds[name]
         if name in cleaned.contract.widened:
-            told.append(f"{name}: bounds {low:.10g} to {high:.10g}, widened from {least:.10g} to {most:.10g}.")
-        else:
-            told.append(
-                f"{name}: the archive takes {least:.10g} to {most:.10g}, some of these loans lie beyond. "
-                f"Set widen_bounds to take {low:.10g} to {high:.10g}."
+            sentences.append(
+                f"{name}: bounds {low:.10g} to {high:.10g}, widened from {minimum:.10g} to {maximum:.10g}."
             )
-    return told
+        else:
+            sentences.append(
+                f"{name}: the archive accepts {minimum:.10g} to {maximum:.10g}, which some of these loans exceed. "
+                f"Set widen_bounds to accept {low:.10g} to {high:.10g}."
+            )
+    return sentences
 
 
 def _convert_to_contract(loans: pd.DataFrame) -> pd.DataFrame:
@@ -158,11 +160,11 @@ def _convert_to_contract(loans: pd.DataFrame) -> pd.DataFrame:
             unknown = int((~column.isin(feature.levels) & ~(feature.nullable & column.isna())).sum())
             if unknown:
                 raise DataError(
-                    f"Column {feature.column}: {unknown} rows hold a level that the contract does not know. "
-                    f"It knows {', '.join(map(repr, feature.levels))}."
+                    f"Column {feature.column}: {unknown} rows hold an unknown level. "
+                    f"The known ones are {', '.join(map(repr, feature.levels))}."
                 )
             columns[feature.name] = column.cat.set_categories(feature.levels)
         elif feature.whole and not feature.nullable:
-            # Some incomes have cents; a request can't, so the model must not learn from them.
+            # Some incomes have cents. Requests can't, so the model must not learn from cents.
             columns[feature.name] = round_to_whole(column).astype("int64")
     return loans.assign(**columns)

@@ -1,4 +1,4 @@
-"""The cut-off: the probability from which on a loan is called risky, and what each one costs."""
+"""Chooses the cut-off, from which probability on a loan is called risky, and measures each one's cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +21,13 @@ def choose_cut_off(risky: pd.Series | npt.NDArray[Any], probability: Probabiliti
 
     Args:
         risky: Labels, 1 = risky.
-        probability: Out-of-fold probabilities of the same rows, so that neither the test set nor a model's memory of
-            its own training rows decides.
+        probability: Out-of-fold probabilities of the same rows, so that neither the test set nor overfitting decides.
 
     Returns:
         A cut-off between 0.0001 and 0.9999, to 4 decimals.
     """
     precision, recall, thresholds = precision_recall_curve(risky, probability)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where neither is above 0
+    with np.errstate(invalid="ignore"):  # 0 / 0 if precision and recall are 0
         f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
     return float(np.clip(np.round(thresholds[f1[:-1].argmax()], 4), 0.0001, 0.9999))
 
@@ -48,12 +47,12 @@ def choose_cut_off_by_cost(risky: npt.NDArray[Any], probability: Probabilities, 
 def measure_costs(
     risky: npt.NDArray[Any], probability: Probabilities, cost_ratio: float | None
 ) -> tuple[CutOffCost, ...]:
-    """Measure what each cut-off costs: precision, recall, loans called risky and, where a ratio is given, the cost.
+    """Measure each cut-off: precision, recall, number of loans called risky and, if a ratio is given, the cost.
 
     Args:
         risky: Labels, 1 = risky.
         probability: Out-of-fold probabilities of the same loans.
-        cost_ratio: Cost of a missed risky loan in false alarms; None where it is not known.
+        cost_ratio: Cost of a missed risky loan in false alarms; None if unknown.
 
     Returns:
         The cost of each cut-off of `COST_CUT_OFFS`, to 5 decimals.
@@ -76,12 +75,12 @@ def measure_costs(
 
 
 def tabulate_costs(costs: Sequence[CutOffCost]) -> pd.DataFrame:
-    """Show what the cut-offs cost, a row for each."""
+    """Make a table of the cut-offs' costs."""
     return pd.DataFrame([cost.store() for cost in costs]).set_index("cut_off")
 
 
 def plot_costs(costs: Sequence[CutOffCost], cut_off: float) -> Figure:
-    """Draw precision, recall and, where it is known, the expected cost against the cut-off."""
+    """Plot precision, recall and, if known, the expected cost against the cut-off."""
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes, table = figure.subplots(), tabulate_costs(costs)
     table[["precision", "recall"]].plot(ax=axes)

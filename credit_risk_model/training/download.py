@@ -1,7 +1,7 @@
 """Fetch Kaggle's loan.csv, whole or not at all: `python -m credit_risk_model.training.download`.
 
 It requests the address that Kaggle shows on a data set's page under "cURL", and needs only Python. Kaggle's own client
-brings some thirty packages for one file, and cannot use another server. It unpacks in place, so that an interrupted run
+installs some thirty packages for one file, and can't use another server. It unpacks in place, so an interrupted run
 leaves half a file.
 
 Environment: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or `kaggle.json` in KAGGLE_CONFIG_DIR (`~/.kaggle`).
@@ -38,19 +38,19 @@ def fetch(folder: Path) -> str:
     """Fetch `loan/loan.csv` and the columns' dictionary into the folder, unless the loans are there.
 
     Returns:
-        A line that says what was done.
+        A line for the user.
 
     Raises:
         ConfigurationError: Credentials are missing or unusable.
-        DataError: Kaggle, the network or the disk failed. Nothing is left.
+        DataError: Kaggle, the network or the disk failed. Nothing was written.
     """
     target = folder / LOANS
     try:
         if target.exists():
-            return f"{target} is there already, {target.stat().st_size:,} bytes. Delete it to fetch it again."
+            return f"{target} exists already, {target.stat().st_size:,} bytes. Delete it to fetch it again."
         source, authorization = _find_credentials()
         folder.mkdir(parents=True, exist_ok=True)
-        # Inside the folder, which may be another disk: only on the same disk a file can be moved in one step.
+        # Inside the folder, which may be on another disk: a file can only be moved in one step on the same disk.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as name:
             temporary = Path(name)
             _download(temporary / "dataset.zip", source, authorization)
@@ -67,11 +67,11 @@ def fetch(folder: Path) -> str:
 
 
 def _find_credentials() -> tuple[str, str]:
-    """Return where the credentials come from and the Authorization header that they make."""
+    """Return the source of the credentials and the Authorization header."""
     token = os.environ.get("KAGGLE_API_TOKEN", "").strip()
     if token:
         if not (token.isascii() and token.isprintable()):
-            raise ConfigurationError(f"KAGGLE_API_TOKEN is no token. {_CURE}")
+            raise ConfigurationError(f"KAGGLE_API_TOKEN is not a token. {_CURE}")
         return "token in KAGGLE_API_TOKEN", f"Bearer {token}"
     source = "KAGGLE_USERNAME and KAGGLE_KEY"
     user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
@@ -87,7 +87,7 @@ def _find_credentials() -> tuple[str, str]:
                 f"KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or save kaggle.json as {file}."
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{file} holds no username and key that can be read. {_CURE}") from error
+            raise ConfigurationError(f"{file} has no readable username and key. {_CURE}") from error
     return f"key in {source}", f"Basic {base64.b64encode(f'{user}:{key}'.encode()).decode()}"
 
 
@@ -96,7 +96,7 @@ def _download(path: Path, source: str, authorization: str) -> None:
     if not endpoint.startswith(("https://", "http://")):
         raise ConfigurationError(f"KAGGLE_API_ENDPOINT is {endpoint!r}: it must start with https:// or http://.")
     request = urllib.request.Request(f"{endpoint}/api/v1/datasets/download/{DATASET}")  # noqa: S310  # checked above
-    # Kaggle answers with a redirect to a storage that must not get the credentials, and refuses them.
+    # Kaggle redirects to a storage server, which must not get the credentials, and refuses them.
     request.add_unredirected_header("Authorization", authorization)
     received = 0
     with _ask(request, source) as answer, path.open("wb") as file:
@@ -142,7 +142,7 @@ def _read(answer: http.client.HTTPResponse, received: int, announced: int) -> by
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the two files, without their folders; their checksums are checked on the way."""
+    """Unpack the two files without their folders, and check their checksums."""
     try:
         with zipfile.ZipFile(archive) as dataset:
             found = [entry for entry in dataset.namelist() if PurePosixPath(entry).name in (LOANS.name, DICTIONARY)]
@@ -150,10 +150,10 @@ def _unpack(archive: Path, folder: Path) -> None:
                 with dataset.open(entry) as packed, (folder / PurePosixPath(entry).name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: needs a password
-        raise DataError(f"What was downloaded is no whole zip file ({error}). Run it again. {_BY_HAND}") from error
+        raise DataError(f"The download is not a complete zip file ({error}). Run it again. {_BY_HAND}") from error
     loans = folder / LOANS.name
     if not loans.exists():
-        raise DataError(f"What was downloaded holds no {LOANS.name}. Run it again. {_BY_HAND}")
+        raise DataError(f"The download has no {LOANS.name}. Run it again. {_BY_HAND}")
     with loans.open("rb") as file:
         if b"loan_status" not in file.readline(1 << 16):
             raise DataError(f"The downloaded {LOANS.name} has no column loan_status: it is another file. {_BY_HAND}")
@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m credit_risk_model.training.download", description="Fetch Kaggle's loan.csv."
     )
-    parser.add_argument("--folder", type=Path, default=Path("data"), help="where to (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path("data"), help="target folder (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         sys.stdout.write(f"{fetch(options.folder)}\n")

@@ -1,4 +1,4 @@
-"""How good a model is: figures, tables and plots from labels and probabilities. None shows a borrower's row."""
+"""Evaluates a model: figures, tables and plots from labels and probabilities. None shows a borrower's row."""
 
 import lightgbm as lgb
 import numpy as np
@@ -16,9 +16,9 @@ def evaluate(risky: pd.Series, probability: Probabilities, cut_off: float) -> Ev
     """Measure probabilities against labels.
 
     Args:
-        risky: Labels, 1 = risky, the positive class; both classes occur.
-        probability: Probability of being risky of the same rows, shape (rows,).
-        cut_off: Risky from this probability on.
+        risky: Labels, 1 = risky, the positive class; both classes must occur.
+        probability: The same rows' probabilities of being risky, shape (rows,).
+        cut_off: A loan is risky from this probability on.
     """
     false_positive_rate, true_positive_rate, _ = metrics.roc_curve(risky, probability)
     auc = float(metrics.roc_auc_score(risky, probability))
@@ -58,7 +58,7 @@ def _decide(risky: pd.Series, probability: Probabilities, threshold: float) -> D
 
 
 def tabulate_decisions(figures: Evaluation) -> pd.DataFrame:
-    """Show precision, recall and F1 of both classes, accuracy and macro F1 at 0.5 and at the cut-off."""
+    """Make a table of both classes' precision, recall and F1, accuracy and macro F1, at 0.5 and at the cut-off."""
     rows = {}
     for found in (figures.at_half, figures.at_cut_off):
         row = {}
@@ -70,7 +70,7 @@ def tabulate_decisions(figures: Evaluation) -> pd.DataFrame:
 
 
 def tabulate_calibration(risky: pd.Series, probability: Probabilities) -> pd.DataFrame:
-    """Cut the loans, ordered by probability, into ten equal parts, and compare each one's mean with what happened."""
+    """Compare mean probability and risky share in each tenth of the loans, sorted by probability."""
     order = np.argsort(probability, kind="stable")
     rows = [
         {
@@ -85,13 +85,13 @@ def tabulate_calibration(risky: pd.Series, probability: Probabilities) -> pd.Dat
 
 
 def tabulate_importance(estimator: lgb.LGBMClassifier) -> pd.DataFrame:
-    """Rank the features by the share of the training loss that their splits took away."""
+    """Rank the features by their splits' share of the training gain."""
     gain = pd.Series(estimator.feature_importances_, index=estimator.feature_name_)
     return (gain / gain.sum()).sort_values(ascending=False).rename("share_of_gain").rename_axis("feature").to_frame()
 
 
 def plot_segments(figures: Segments) -> Figure:
-    """Draw mean probability against the share that was risky, by segment."""
+    """Plot mean probability and risky share by segment."""
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots()
     names = list(figures)[::-1]
@@ -103,7 +103,7 @@ def plot_segments(figures: Segments) -> Figure:
 
 
 def plot_curves(risky: pd.Series, probability: Probabilities, cut_off: float) -> Figure:
-    """Draw the ROC curve, precision against recall, and the cumulative distributions that KS compares."""
+    """Plot the ROC curve, precision against recall, and the cumulative distributions that KS compares."""
     figure = Figure(figsize=(15, 4.5), layout="constrained")
     roc, precision_recall, cumulative = figure.subplots(1, 3)
     false_positive_rate, true_positive_rate, _ = metrics.roc_curve(risky, probability)
@@ -124,7 +124,7 @@ def plot_curves(risky: pd.Series, probability: Probabilities, cut_off: float) ->
 
 
 def plot_calibration(risky: pd.Series, probability: Probabilities) -> Figure:
-    """Draw the share that was risky against the mean probability, by tenths of the loans."""
+    """Plot the risky share against the mean probability, by tenths of the loans."""
     table = tabulate_calibration(risky, probability)
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -136,7 +136,7 @@ def plot_calibration(risky: pd.Series, probability: Probabilities) -> Figure:
 
 
 def plot_confusion(figures: Evaluation) -> Figure:
-    """Draw the confusion matrices at 0.5 and at the cut-off."""
+    """Plot the confusion matrices at 0.5 and at the cut-off."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, found in zip(figure.subplots(1, 2), (figures.at_half, figures.at_cut_off), strict=True):
         display = metrics.ConfusionMatrixDisplay(np.array(found.confusion_matrix), display_labels=["safe", "risky"])
@@ -146,7 +146,7 @@ def plot_confusion(figures: Evaluation) -> Figure:
 
 
 def plot_importance(estimator: lgb.LGBMClassifier) -> Figure:
-    """Draw the features' shares of the training gain."""
+    """Plot the features' shares of the training gain."""
     table = tabulate_importance(estimator).iloc[::-1]
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()

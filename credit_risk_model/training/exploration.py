@@ -1,6 +1,6 @@
-"""The data exploration report, as HTML that holds aggregates and never a borrower's row.
+"""Makes the data exploration report: HTML that holds aggregates and never a borrower's row.
 
-`reports` says what a report may show. The profile reads all rows.
+`reports` defines what a report may show. The profile reads all rows.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ import pandas as pd
 from credit_risk_model.training.free_text import MAX_LEVELS, list_text_columns, refuse_free_text
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 
-# The library reports each use to its makers unless this is set.
+# Without this, the library reports each use to its vendor.
 os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "True"
 
 with warnings.catch_warnings():
-    # Its parts import pkg_resources, which setuptools 67 to 80 announces the end of.
+    # It imports pkg_resources, which setuptools 67 to 80 deprecates.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API")
     warnings.filterwarnings("ignore", message=r"Deprecated call to `pkg_resources\.declare_namespace")
     from data_profiling import ProfileReport
@@ -30,18 +30,18 @@ with warnings.catch_warnings():
 def profile_loans(loans: pd.DataFrame, descriptions: Mapping[str, str], title: str) -> str:
     """Make the data exploration report: each column's statistics, histogram or levels, with the meaning of each field.
 
-    Correlations, interactions, samples and duplicates are left out: they cost most, or show rows.
+    Correlations, interactions, samples and duplicates are left out: they are the most expensive parts, or show rows.
 
     Args:
-        loans: Any columns; those that are not numbers are taken for categories.
-        descriptions: Meaning by column name; names that are not in the table are passed over.
+        loans: Any columns; non-numeric ones are treated as categories.
+        descriptions: Meaning by column name; names that are not in the table are ignored.
         title: The page's heading.
 
     Returns:
         One HTML page, 1 to 2 MB, that loads nothing from a network.
 
     Raises:
-        DataError: A column that is not a number has more levels than a category has.
+        DataError: A non-numeric column has more levels than a category may have.
     """
     refuse_free_text(loans)
     report = ProfileReport(
@@ -76,7 +76,7 @@ def _forget_values(statistics: dict[str, Any]) -> None:
 
 
 def _drop_items(section: Renderable, names: set[str]) -> None:
-    """Remove the tables that are now empty from a section of the profile, at any depth."""
+    """Remove the named tables, which are now empty, from a section of the profile, at any depth."""
     if isinstance(section, Container):
         section.content["items"] = [item for item in section.content["items"] if item.content.get("name") not in names]
     for part in section.content.values():

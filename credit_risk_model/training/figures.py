@@ -1,4 +1,4 @@
-"""A training's figures: frozen records, which `metadata.json` stores as they are."""
+"""A training's figures: frozen records that `metadata.json` stores unchanged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,34 +7,34 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Figures(BaseModel):
-    """A record of figures. What could not be measured is None, or not set. What is not set is not stored."""
+    """A record of figures. A figure that could not be measured is None or unset; unset ones are not stored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     def store(self) -> dict[str, Any]:
-        """Return the figures as JSON takes them."""
+        """Return the figures as a dict for JSON."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 class Ranking(_Figures):
-    """How well probabilities rank loans (AUC), and how far off they are (Brier score)."""
+    """AUC and Brier score of probabilities."""
 
     auc: float
     brier: float
 
 
 class RankingByLoans(_Figures):
-    """Rankings of running loans and of all; not set where a class has too few loans to rank."""
+    """Rankings of running loans and of all; unset if a class has too few loans to rank."""
 
     running: Ranking | None = None
     all: Ranking | None = None
 
 
 class OutOfFoldFigures(_Figures):
-    """Rankings on the training set, each loan by models that have not seen it.
+    """Out-of-fold rankings of the training set.
 
     Attributes:
-        age_known: By what is known of the loans; not set where no age is known.
+        age_known: With the loans' age; unset if no age is known.
         age_withheld: With every loan's age withheld.
     """
 
@@ -42,7 +42,7 @@ class OutOfFoldFigures(_Figures):
     age_withheld: RankingByLoans | None = None
 
     def rankings(self) -> dict[tuple[str, str], Ranking]:
-        """Return the rankings that there are, by answer (`age_known`, `age_withheld`) and loans (`running`, `all`)."""
+        """Return the rankings that are set, by answer (`age_known`, `age_withheld`) and loans (`running`, `all`)."""
         answers = {"age_known": self.age_known, "age_withheld": self.age_withheld}
         return {
             (answer, loans): ranking
@@ -61,7 +61,7 @@ class ByClass(_Figures):
 
 
 class DecisionFigures(_Figures):
-    """What decisions at a threshold are worth; the confusion matrix has a row for each class that a loan was."""
+    """Figures of decisions at a threshold; the confusion matrix has a row for each true class."""
 
     threshold: float
     precision: ByClass
@@ -73,7 +73,7 @@ class DecisionFigures(_Figures):
 
 
 class Evaluation(_Figures):
-    """What probabilities are worth against labels.
+    """Figures of probabilities against labels.
 
     Attributes:
         ks: Kolmogorov-Smirnov: the largest distance between the classes' cumulative distributions.
@@ -99,12 +99,12 @@ Interval = tuple[float, float]
 
 
 class SegmentFigures(_Figures):
-    """What model and arrears rule (`rule_...`) are worth on one kind of loan.
+    """Figures of the model and the arrears rule (`rule_...`) on one segment of loans.
 
     Attributes:
-        auc, f1: None where all loans are of one class.
+        auc, f1: None if all loans are of one class.
         beats_rule: Whether the model has a higher AUC and a lower Brier score.
-        auc_interval, brier_interval, f1_interval: 95 % bootstrap intervals; not set for large segments.
+        auc_interval, brier_interval, f1_interval: 95 % bootstrap intervals; unset for large segments.
     """
 
     rows: int
@@ -123,7 +123,7 @@ class SegmentFigures(_Figures):
 
 
 Segments = Mapping[str, SegmentFigures]
-"""Figures by kind of loan, running loans first."""
+"""Figures by segment, running loans first."""
 
 
 class Baseline(_Figures):
@@ -135,7 +135,7 @@ class Baseline(_Figures):
 
 
 class CutOffCost(_Figures):
-    """What a cut-off costs on running loans; `expected_cost`, in false alarms per loan, is not set without a ratio."""
+    """A cut-off's figures on running loans; `expected_cost`, in false alarms per loan, is unset without a ratio."""
 
     cut_off: float
     precision: float
@@ -145,10 +145,10 @@ class CutOffCost(_Figures):
 
 
 class DollarFigures(_Figures):
-    """What a dollar or a cent more or less in a payment changes.
+    """Effects of a dollar or a cent more or less in a payment.
 
     Attributes:
-        loans: Running loans of known age.
+        loans: Number of running loans of known age.
         flipped_share: Share of those loans whose decision a change flips.
         largest_change_quantile: 99.9 % quantile of the largest change of a loan's probability.
     """
@@ -160,7 +160,7 @@ class DollarFigures(_Figures):
 
 
 class PerfectPayerFigures(_Figures):
-    """What is said of made-up loans that paid each instalment in time."""
+    """Predictions for made-up loans that paid each instalment on time."""
 
     loans: int
     called_risky: int
@@ -169,7 +169,7 @@ class PerfectPayerFigures(_Figures):
 
 
 class OutOfTimeFigures(_Figures):
-    """Figures of loans that were issued later than those that the model was fitted on."""
+    """Figures of loans that were issued after those of the training."""
 
     segments: dict[str, SegmentFigures]
     age_withheld: dict[str, SegmentFigures]
@@ -219,5 +219,5 @@ class Metrics(_Figures):
 
 
 def select_main_segments(segments: Segments) -> dict[str, SegmentFigures]:
-    """Keep the figures of running, of ended and of all loans."""
+    """Select the figures of running, ended and all loans."""
     return {name: segments[name] for name in ("running", "ended", "all") if name in segments}

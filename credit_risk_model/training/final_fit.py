@@ -1,4 +1,4 @@
-"""What the notebook shows of the final fit."""
+"""Makes the notebook's tables and plots of the final fit."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -27,51 +27,51 @@ class FinalFitViews:
         return self._split.get()
 
     def segment_calibration(self) -> Figure:
-        """Draw mean probability and share that was risky by kind of loan."""
+        """Plot mean probability and risky share by segment."""
         return evaluation.plot_segments(self._fit.get().segments)
 
     def without_age(self) -> pd.DataFrame:
-        """Show the test set's figures with every loan's age withheld."""
+        """Return the test set's figures with every loan's age withheld."""
         return tabulate_segments(self._fit.get().segments_withheld)
 
     def cut_offs(self) -> pd.DataFrame:
-        """Show what the cut-offs cost on running loans, every fifth of those that were tried."""
+        """Return every fifth cut-off's costs on running loans."""
         return cut_off.tabulate_costs(self._fit.get().costs).iloc[4::5]
 
     def plot_cut_offs(self) -> Figure:
-        """Draw what the cut-offs cost on running loans."""
+        """Plot the cut-offs' costs on running loans."""
         return cut_off.plot_costs(self._fit.get().costs, self._fit.get().cut_off)
 
     def decisions(self) -> pd.DataFrame:
-        """Show precision, recall and F1 of both classes at 0.5 and at the cut-off, on running loans if possible."""
+        """Return both classes' precision, recall and F1 at 0.5 and the cut-off, on running loans if possible."""
         return evaluation.tabulate_decisions(self._evaluation())
 
     def confusion(self) -> Figure:
-        """Draw the confusion matrices, of running loans if possible."""
+        """Plot the confusion matrices, of running loans if possible."""
         return evaluation.plot_confusion(self._evaluation())
 
     def curves(self) -> Figure:
-        """Draw the test set's ROC, precision-recall and cumulative curves."""
+        """Plot the test set's ROC, precision-recall and cumulative curves."""
         return evaluation.plot_curves(*self._labels_and_probabilities(), self._fit.get().cut_off)
 
     def calibration(self) -> pd.DataFrame:
-        """Show mean probability and share of risky loans by tenths of the test set."""
+        """Return mean probability and risky share by tenths of the test set."""
         return evaluation.tabulate_calibration(*self._labels_and_probabilities())
 
     def calibration_curve(self) -> Figure:
-        """Draw the calibration."""
+        """Plot the calibration."""
         return evaluation.plot_calibration(*self._labels_and_probabilities())
 
     def importance(self) -> Figure:
-        """Draw the features' importance."""
+        """Plot the features' importance."""
         return evaluation.plot_importance(self._fit.get().fitted.main)
 
     def test_loans(self) -> list[CreditRiskModelInput]:
-        """Turn the test set's loans into requests, without those that the contract's bounds don't allow."""
+        """Convert the test set's loans to requests, without those outside the contract's bounds."""
         return packaging.to_requests(self.split.test, self._clean.get().contract)
 
     def predict_loans(self, loans: list[CreditRiskModelInput]) -> Probabilities:
-        """Compute the fitted models' own probabilities of such loans, by pandas and scikit-learn; shape (loans,)."""
+        """Predict requests with the fitted models, by pandas and scikit-learn; shape (loans,)."""
         return packaging.predict_requests(self._fit.get().fitted, loans)
 
     def _evaluation(self) -> Evaluation:

@@ -1,4 +1,4 @@
-"""From cleaned loans to fitted models: the models' columns, the split, and the fit."""
+"""Splits cleaned loans, computes the models' columns, and fits the models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ FIELDS = [feature.name for feature in CONTRACT_FEATURES]
 TEST_SHARE = 0.2
 FOLDS = 5
 _WITHHELD = 0.02
-"""Share of the training loans whose nullable values are withheld, so that the model learns what a null means."""
+"""Share of nullable values that are withheld in training, so that the model learns what a null means."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Split:
     test: pd.DataFrame
 
     def table(self) -> pd.DataFrame:
-        """Show the sizes and the shares of risky loans."""
+        """Return the sizes and the shares of risky loans."""
         rows = {}
         for name, part in (("training", self.training), ("test", self.test)):
             running = is_running(part)
@@ -55,9 +55,9 @@ class Fitted:
     """The two models of an archive.
 
     Attributes:
-        with_age: For loans whose age is known; None where the loans of the training had none.
-        without_age: For all others.
-        seen: What each model saw of its features in training, by feature set.
+        with_age: The model for loans of known age; None if no training loan has one.
+        without_age: The model for all other loans.
+        seen: The levels and ranges of each model's features in training, by feature set.
     """
 
     with_age: lgb.LGBMClassifier | None
@@ -66,11 +66,11 @@ class Fitted:
 
     @property
     def main(self) -> lgb.LGBMClassifier:
-        """The model that answers most: that of the known age, where there is one."""
+        """The main model: the one for loans of known age, if there is one."""
         return self.without_age if self.with_age is None else self.with_age
 
     def predict(self, loans: pd.DataFrame, *, withhold_age: bool = False) -> Probabilities:
-        """Compute each loan's probability of being risky, shape (loans,), by the model that answers it."""
+        """Compute each loan's probability of being risky, shape (loans,), with the model for its age."""
         known = loans[AGE].notna().to_numpy() & (self.with_age is not None and not withhold_age)
         answers = np.empty(len(loans))
         for model, wanted, rows in ((self.with_age, AGE_KNOWN, known), (self.without_age, AGE_UNKNOWN, ~known)):
@@ -79,7 +79,7 @@ class Fitted:
         return answers
 
     def answer(self, loans: pd.DataFrame) -> "Answers":
-        """Predict loans with and without their age, each model's columns computed once."""
+        """Predict loans with and without their age; computes each model's columns once."""
         withheld = self.predict(loans, withhold_age=True)
         rows = loans[AGE].notna().to_numpy()
         if self.with_age is None or not rows.any():
@@ -94,7 +94,7 @@ class Answers:
     """Each loan's probability of being risky, shape (loans,).
 
     Attributes:
-        known: By what is known of the loan.
+        known: With the loan's age, if it is known.
         withheld: With its age withheld.
     """
 
@@ -103,33 +103,33 @@ class Answers:
 
 
 def make_feature_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
-    """Make a model's columns of cleaned loans, in the order of the set's features."""
+    """Compute a model's columns from cleaned loans, in the order of the set's features."""
     columns = loans[[feature.name for feature in wanted.contract]]
     return columns.assign(**derive_columns(loans, wanted))
 
 
 def label(loans: pd.DataFrame) -> pd.Series:
-    """Make a column of 1 where the loan is risky, else 0."""
+    """Return a column of labels: 1 if the loan is risky, else 0."""
     return (loans[LABEL] == CreditRisk.RISKY.value).astype(int)
 
 
 def is_running(loans: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return for each loan whether payments are still expected."""
+    """Return a mask of the loans that still expect payments."""
     return ~loans[STATUS].isin(ENDED_STATUSES).to_numpy()
 
 
 def make_labelled_frame(loans: pd.DataFrame, wanted: FeatureSet) -> pd.DataFrame:
-    """Make a model's columns and labels of the loans that it answers, by the loans' index."""
+    """Compute a model's columns and labels for the loans that it predicts, by the loans' index."""
     if wanted is AGE_KNOWN:
         loans = loans[loans[AGE].notna()]
     return make_feature_frame(loans, wanted).assign(**{LABEL: label(loans)})
 
 
 def split(loans: pd.DataFrame, seed: int) -> Split:
-    """Draw a stratified fifth of the loans as the test set.
+    """Split off a stratified fifth of the loans as the test set.
 
     Raises:
-        ConfigurationError: There are too few loans of a class to split and to cross-validate.
+        ConfigurationError: A class has too few loans to split and cross-validate.
     """
     risky = label(loans)
     if min(risky.sum(), len(risky) - risky.sum()) < 2 * FOLDS:
@@ -141,10 +141,10 @@ def split(loans: pd.DataFrame, seed: int) -> Split:
 
 
 def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
-    """Make an unfitted classifier. The same seed and data give the same trees, whatever the number of threads.
+    """Make an unfitted classifier. The same seed and data give the same trees for any number of threads.
 
-    The model of loans whose age is known keeps to the directions of its features. That of the others does not: without
-    the age, few payments may mean a young loan.
+    The model for loans of known age has monotone constraints. The other has none: without the age, few payments may
+    mean a young loan.
     """
     directions = [feature.direction for feature in wanted.features] if wanted is AGE_KNOWN else None
     return lgb.LGBMClassifier(
@@ -160,14 +160,14 @@ def make_estimator(wanted: FeatureSet, hyperparameters: Hyperparameters, seed: i
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is fitted on: columns, labels (1 = risky) and weights of the same rows."""
+    """The data that a model is fitted on: columns, labels (1 = risky) and weights of the same rows."""
 
     frame: pd.DataFrame
     risky: pd.Series
     weight: npt.NDArray[np.float64]
 
     def fit(self, wanted: FeatureSet, hyperparameters: Hyperparameters, seed: int) -> lgb.LGBMClassifier:
-        """Fit a model; `{}` are LightGBM's defaults."""
+        """Fit a model; `{}` means LightGBM's defaults."""
         return make_estimator(wanted, hyperparameters, seed).fit(self.frame, self.risky, sample_weight=self.weight)
 
     def describe_features(self, wanted: FeatureSet) -> tuple[FeatureRecord, ...]:
@@ -188,13 +188,13 @@ class TrainingData:
 
 
 def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
-    """Make what a model is fitted on.
+    """Make the data that a model is fitted on.
 
     Args:
-        loans: Cleaned loans; for `AGE_KNOWN` those of unknown age are passed over.
+        loans: Cleaned loans; for `AGE_KNOWN` those of unknown age are skipped.
         wanted: The model's features.
-        seed: Seed of the replay and of the values that are withheld.
-        replayed: Whether ended loans are added as they stood at earlier months; for `AGE_KNOWN` only, since without the
+        seed: Seed of the replay and of the withheld values.
+        replayed: Whether to add ended loans as they stood in earlier months; for `AGE_KNOWN` only, since without the
             age they would contradict each other.
     """
     weight = np.ones(len(loans))
@@ -204,7 +204,7 @@ def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, re
         if replayed:
             again = replay(loans, seed)
             loans = pd.concat([loans, again], ignore_index=True)
-            # All replays of a loan count as much as the loan itself.
+            # All replays of a loan together weigh as much as the loan itself.
             weight = np.concatenate([weight, np.full(len(again), 1 / TIMES)])
     frame = make_feature_frame(loans, wanted)
     rng = np.random.default_rng(seed)
@@ -217,13 +217,13 @@ def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, re
 def fit(
     loans: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
 ) -> Fitted:
-    """Fit both models; that of the known age is left out where no loan's age is known.
+    """Fit both models; skip the one for known ages if no loan's age is known.
 
     Args:
         loans: Cleaned loans.
-        hyperparameters: Those of each feature set, by its name.
-        seed: Seed of the fits, and of the replay.
-        replayed: Whether ended loans are added as they stood at earlier months.
+        hyperparameters: Each feature set's hyper-parameters, by its name.
+        seed: Seed of the fits and the replay.
+        replayed: Whether to add ended loans as they stood in earlier months.
     """
     models, seen = {}, {}
     for wanted in (AGE_KNOWN, AGE_UNKNOWN):
@@ -235,14 +235,14 @@ def fit(
 
 
 def probabilities(estimator: Any, frame: pd.DataFrame) -> Probabilities:
-    """Compute each row's probability of being risky, shape (rows,), by a fitted classifier of any kind."""
+    """Compute each row's probability of being risky, shape (rows,), with any fitted classifier."""
     return np.asarray(estimator.predict_proba(frame)[:, 1])
 
 
 def predict_out_of_fold(
     training: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
 ) -> Answers:
-    """Predict each training loan by models that have seen neither it nor its replays."""
+    """Predict each training loan with models that were fitted on neither it nor its replays."""
     known, withheld = np.empty(len(training)), np.empty(len(training))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for others, fold in folds.split(training, label(training)):

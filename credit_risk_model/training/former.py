@@ -1,4 +1,4 @@
-"""The archive that a new one would follow: the former model, and its figures to compare with."""
+"""Finds the archive that a new one would follow, and its figures to compare with."""
 
 import logging
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Former:
 
     @property
     def segments(self) -> dict[str, SegmentFigures]:
-        """What it recorded of running and of all loans of its own test set."""
+        """Its recorded figures of running and all loans of its own test set."""
         recorded = self.archive.metadata.metrics.get("segments", {})
         try:
             found = {
@@ -41,13 +41,13 @@ class Former:
         return found
 
     def measure(self, training: pd.DataFrame, data: DataRecord) -> OutOfFoldFigures | None:
-        """Look up or measure its figures on loans that it has not seen.
+        """Look up or measure its figures on loans that it was not fitted on.
 
-        Of the same file it has recorded them out of fold. The loans of another file are new to it, so that it is
-        measured on them.
+        If it was trained on the same file, it has recorded them out of fold. Otherwise the loans are new to it, and it
+        is measured on them.
 
         Returns:
-            Its figures; None where it has none that can be compared.
+            Its figures; None if they can't be compared.
         """
         if self.archive.metadata.data.sha256 == data.sha256:
             try:
@@ -62,11 +62,11 @@ class Former:
 
 
 def find_former(output: Path, data: DataRecord) -> Former | None:
-    """Find the archive that a new one would follow: the one that it replaces, or the last of its folder.
+    """Find the archive that a new one would follow: the one that it replaces, or the newest in its folder.
 
     Args:
-        output: Where the new archive is to be.
-        data: What the new model was trained on; an archive of another kind of data can't be compared.
+        output: The new archive's path.
+        data: The new model's training data; an archive trained on another kind of data can't be compared.
     """
     path = _find_last_archive(output)
     if path is None:

@@ -7,29 +7,29 @@ from credit_risk_model.training.figures import DollarFigures, OutOfFoldFigures, 
 
 AUC_NOISE = 0.003
 BRIER_NOISE = 0.0005
-"""How much another seed changes a model's figures. A model that is behind by less than this is not worse."""
+"""How much another seed changes a model's figures. A model that is worse by less than this passes."""
 NOISE_ROWS = 48_000
 """The number of training loans that the noise was measured with. With fewer loans it grows as 1 / sqrt(loans)."""
 MAX_FLIPPED_SHARE = 0.001
-"""Largest share of running loans whose decision a dollar may flip."""
+"""Largest allowed share of running loans whose decision a dollar flips."""
 MIN_CALIBRATION, MAX_CALIBRATION = 0.7, 1.4
-"""Bounds of the mean probability out of time, divided by the share that was risky."""
+"""Allowed ratio of the mean probability to the risky share, out of time."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate judges. No part has a default, so that no step of a training can be left out.
+    """What the gate judges. No part has a default, so that no step of a training can be skipped.
 
     Attributes:
-        rows: Loans of the training set.
-        out_of_fold: Rankings on the training set, each loan by models that have not seen it.
-        baseline: The same of LightGBM's defaults with the derived features.
-        rule: The arrears rule's ranking of the same running loans; None where it can't be applied.
-        former: The same as `out_of_fold`, of the archive that the model would follow; None where there is none.
+        rows: Number of training loans.
+        out_of_fold: The model's out-of-fold rankings of the training set.
+        baseline: The same for LightGBM's defaults with the derived features.
+        rule: The arrears rule's ranking of the same running loans; None if it can't be applied.
+        former: The same as `out_of_fold` for the archive that the model would follow; None if there is none.
         former_name: That archive's name.
-        dollar: What a dollar changes; None where no age is known.
-        perfect_payers: What is said of perfect payers; None where no age is known.
-        calibration: Mean probability out of time over the share that was risky; None where it can't be measured.
+        dollar: Effects of a dollar; None if no age is known.
+        perfect_payers: Predictions for perfect payers; None if no age is known.
+        calibration: Mean probability divided by risky share, out of time; None if it can't be measured.
         unexplained: Failed checks without a reason why the failure is acceptable.
     """
 
@@ -47,16 +47,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a model.
+    """The gate's verdict on a model.
 
     Attributes:
-        shortcomings: All in which it falls short; none where it may be packaged.
+        shortcomings: Every condition that the model does not meet; empty if it may be packaged.
     """
 
     shortcomings: tuple[str, ...]
 
     def require_pass(self) -> None:
-        """Refuse a model that falls short, and name all in which it does.
+        """Refuse a model with shortcomings, and name all of them.
 
         Raises:
             ModelRefusedError: The model must not be packaged.
@@ -100,7 +100,7 @@ _Rankings = dict[tuple[str, str], Ranking]
 
 
 def _find_worse(mine: _Rankings, other: _Rankings, name: str, noise: float) -> list[str]:
-    """Name each figure in which a model is worse than another by more than noise, where both have it."""
+    """Describe each figure that both models have and that is worse than the other's by more than noise."""
     found: list[str] = []
     for (answer, loans), ranking in mine.items():
         against = other.get((answer, loans))

@@ -1,4 +1,4 @@
-"""Reference predictions: made-up loans, whose probabilities the service reproduces before it calls itself ready."""
+"""Makes the golden loans: made-up loans whose probabilities the service must reproduce before it is ready."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ _WITHOUT_AGE, _NOT_KNOWN = 1 / 3, 1 / 10
 
 
 def make_golden_loans(seed: int, contract: Contract = SHIPPED) -> list[CreditRiskModelInput]:
-    """Make loans from a contract alone, so that none of them is a borrower's.
+    """Make loans from a contract alone, so that none is a real borrower's.
 
     Returns:
-        The contract's example, the loan at all lower bounds, the one at all upper bounds, and loans whose fields are
-        drawn independently of each other within the bounds; a third of them without their age, some with nulls.
+        The contract's example, a loan at all lower bounds, one at all upper bounds, and random loans whose fields are
+        drawn independently within the bounds. A third of those have no age, and some have nulls.
     """
     rng = np.random.default_rng(seed)
     drawn = [_draw_loan(rng, contract.fields) for _ in range(_RANDOM_LOANS)]
@@ -39,6 +39,6 @@ def _draw(feature: Feature, rng: np.random.Generator) -> str | float | None:
     if feature.bounds is None:
         return feature.levels[int(rng.integers(len(feature.levels)))]
     smallest, largest = feature.bounds
-    # Most loans lie near the lower bound of a field: the fourth power draws most there, and some far out.
+    # Most real values lie near a field's lower bound. The fourth power draws most values there, and some far out.
     value = smallest + (largest - smallest) * rng.random() ** 4
     return float(round_to_whole(value)) if feature.whole else round(float(value), 2)

@@ -1,4 +1,4 @@
-"""Harder tests of a fit: later loans, a source that it has not seen, other splits of the same loans."""
+"""Harder tests of a fit: later loans, an unseen source, and other splits of the same loans."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ SPLIT_SEEDS = (42, 1, 2)
 
 
 def measure_out_of_time(loans: pd.DataFrame, fit: Fit) -> OutOfTimeFigures | None:
-    """Fit on the earlier loans and measure on the later fifth; None without issue dates."""
+    """Fit on the earlier loans and measure on the later fifth; return None without issue dates."""
     parts = split_by_time(loans)
     if parts is None:
         return None
@@ -40,7 +40,7 @@ def measure_out_of_time(loans: pd.DataFrame, fit: Fit) -> OutOfTimeFigures | Non
 
 
 def measure_source_left_out(loans: pd.DataFrame, fit: Fit) -> SourceLeftOutFigures | None:
-    """Fit without one source, or without the newest year, and measure on it; None where that is not possible."""
+    """Fit without one source, or without the newest year, and measure on it; return None if impossible."""
     chosen = _choose_source(loans)
     if chosen is None:
         return None
@@ -78,7 +78,7 @@ def repeat_splits(loans: pd.DataFrame, recipe: Recipe) -> dict[str, SplitFigures
 
 
 def tabulate_splits(splits: dict[str, SplitFigures]) -> pd.DataFrame:
-    """Show the figures of each split seed, and their means."""
+    """Make a table of each split seed's figures, and their means."""
     rows = {seed: figures.store() for seed, figures in splits.items()}
     return pd.DataFrame.from_dict(rows, orient="index", dtype=float).rename_axis("split seed")
 
@@ -86,7 +86,7 @@ def tabulate_splits(splits: dict[str, SplitFigures]) -> pd.DataFrame:
 def _measure_apart(
     training: pd.DataFrame, test: pd.DataFrame, fit: Fit
 ) -> tuple[dict[str, SegmentFigures], dict[str, SegmentFigures]]:
-    """Fit as a fit was on some loans, and measure on others with its cut-off; figures with and without the age."""
+    """Fit by an earlier fit's recipe, and measure with its cut-off; returns figures with and without the age."""
     recipe = fit.recipe
     fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
     answers = fitted.answer(test)
@@ -95,7 +95,7 @@ def _measure_apart(
 
 
 def _choose_source(loans: pd.DataFrame) -> tuple[str, npt.NDArray[Any]] | None:
-    """Choose what to leave out: the source whose running loans are of most months of issue, or else the newest year."""
+    """Choose what to leave out: the source whose running loans have the most issue months, else the newest year."""
     if ISSUE_MONTH not in loans:
         return None
     if SOURCE in loans and loans[SOURCE].nunique() > 1:

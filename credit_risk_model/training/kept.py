@@ -1,4 +1,4 @@
-"""What a step of the notebook left for the steps after it."""
+"""Keeps the value of a notebook's step for later steps."""
 
 from typing import Generic, TypeVar
 
@@ -8,19 +8,19 @@ _Value = TypeVar("_Value")
 
 
 class Kept(Generic[_Value]):
-    """The value of a step, once the step was taken.
+    """The value of a step, available once the step has run.
 
     Attributes:
-        step: The method that brings it.
+        step: The method that sets it.
     """
 
     def __init__(self, step: str) -> None:
-        """Begin without a value."""
+        """Create it without a value."""
         self.step = step
         self._values: tuple[_Value, ...] = ()
 
     def keep(self, value: _Value) -> _Value:
-        """Keep the step's value, instead of an earlier one; returns it."""
+        """Set the step's value, replacing an earlier one; returns it."""
         self._values = (value,)
         return value
 
@@ -28,7 +28,7 @@ class Kept(Generic[_Value]):
         """Return the step's value.
 
         Raises:
-            StepLeftOutError: The step was not taken.
+            StepLeftOutError: The step has not run.
         """
         if not self._values:
             raise StepLeftOutError(f"The step {self.step} was left out: call training.{self.step}() first.")

@@ -1,4 +1,4 @@
-"""Warnings of the report libraries that are known and of no account."""
+"""Ignores known, harmless warnings of the report libraries."""
 
 import contextlib
 import warnings
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def ignore_known_warnings() -> Iterator[None]:
-    """Ignore what deepchecks 0.19.1 is known to warn of with numpy 1.26, pandas 2.3 and scikit-learn 1.7."""
+    """Ignore the known warnings of deepchecks 0.19.1 with numpy 1.26, pandas 2.3 and scikit-learn 1.7."""
     with warnings.catch_warnings():
         for message in (
             r"the `interpolation=` argument to quantile was renamed",  # outlier check, numpy's old name

@@ -1,6 +1,6 @@
-"""A file of loans in, a table of loans in the contract's names out.
+"""Reads a file of loans into a table with the contract's names.
 
-The file is read as the scoring reads it: `tables` recognises its kind, its columns, its numbers and its levels.
+The file is read as in scoring: `tables` detects its format, and parses its columns, numbers and levels.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ RISKY_STATUSES = (
 ENDED_STATUSES = tuple(
     status for status in SAFE_STATUSES + RISKY_STATUSES if status.endswith(("Paid", "Off", "Default"))
 )
-"""Statuses of loans that no payment is expected of. All other loans are running."""
+"""Statuses of loans that expect no more payments. All other loans are running."""
 
 _WANTED = Wanted(numbers=(INSTALLMENT,), texts=(STATUS, ISSUED, SOURCE), needed=(INSTALLMENT, STATUS))
 _LEVELS = {feature.name: feature for feature in CONTRACT_FEATURES if feature.levels}
@@ -65,15 +65,15 @@ _Codes = npt.NDArray[np.signedinteger[Any]]
 
 @dataclass(frozen=True)
 class LoanBook:
-    """A file of loans as it was read.
+    """The loans of a file.
 
     Attributes:
-        loans: One row for each of the file's, with the contract's field names (numbers as float64, the rest as
-            categories; `instalments_due` is NaN where it is not known), `installment`, `loan_status` and the label
-            `loan_risk` (categories safe, risky). Where the file has them, `issue_month` (the first day of `issue_d`)
-            and `source`. A row that has another number of fields than the header is missing all values.
+        loans: One row for each row of the file: the contract's fields (numbers as float64, the rest as categories;
+            `instalments_due` is NaN if unknown), `installment`, `loan_status` and the label `loan_risk` (categories
+            safe, risky). If the file has them, also `issue_month` (the first day of `issue_d`) and `source`. A row
+            whose number of fields differs from the header's has no values.
         age: What the instalments due were computed from, in words.
-        synthetic: Whether the first loan is one of a synthetic loan book.
+        synthetic: Whether the first loan is from a synthetic loan book.
     """
 
     loans: pd.DataFrame
@@ -84,17 +84,17 @@ class LoanBook:
 def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
     """Read a file of loans.
 
-    The instalments due are taken from a column `instalments_due`. Else they are the whole months from `issue_d` to the
-    month in which the loans were recorded, at most the term's: `loan_age.choose_age_source` says which that is.
+    The instalments due come from a column `instalments_due`, if there is one. Otherwise they are the whole months from
+    `issue_d` to the month of the record, which `loan_age.choose_age_source` finds, but at most the term's months.
 
     Args:
         path: Any file or folder that the scoring reads, with `loan_status` and `installment`.
         as_of: The month in which the loans' state was recorded, as 2016-01, for files that do not say it.
 
     Raises:
-        DataError: The file is missing, empty or truncated, lacks a column, or holds a number that doesn't parse or an
-            unknown loan status. The message names no borrower's value.
-        ConfigurationError: `as_of` is no month.
+        DataError: The file is missing, empty or truncated, lacks a column, or holds an invalid number or an unknown
+            loan status. The message contains no borrower's value.
+        ConfigurationError: `as_of` is not a month.
     """
     if not path.exists():
         raise DataError(f"{path.name}: no such file. Run `make data`, or set LOAN_DATA to a loan.csv.")
@@ -107,7 +107,7 @@ def read_loans(path: Path, as_of: str | None = None) -> LoanBook:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file as it is stored, compressed or not; of a folder that of its files' digests."""
+    """Return the SHA-256 of a file's stored bytes, or of the digests of a folder's files."""
     if path.is_dir():
         digests = [hash_file(Path(file.path)) for file in StoredFile.at(path).files()]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -121,7 +121,7 @@ def _is_synthetic(source: Source) -> bool:
 
 
 class _Table:
-    """The loans that were read so far: numbers as arrays, texts as codes of the levels that were met."""
+    """The loans read so far: numbers as arrays, texts as codes of the levels found."""
 
     def __init__(self, name: str, source: Source) -> None:
         self._name, self._source = name, source
@@ -132,7 +132,7 @@ class _Table:
         self._last_is_broken = ""
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk's rows, broken ones without values."""
+        """Add a chunk's rows; unparsable ones have no values."""
         loans = _insert_broken_rows(chunk)
         if not loans.num_rows:
             return
@@ -150,17 +150,17 @@ class _Table:
         self._last_is_broken = chunk.broken.get(chunk.rows - 1, "")
 
     def finish(self) -> pd.DataFrame:
-        """Put the parts together; what is put together is let go of."""
+        """Concatenate the parts, and release them."""
         if not self._rows:
-            raise DataError(f"{self._name}: has a header and no row. {_CURE}")
+            raise DataError(f"{self._name}: has a header but no row. {_CURE}")
         if self._last_is_broken:
             raise DataError(
                 f"{self._name}: truncated: its last line has {self._last_is_broken}. Fetch it again: `make data`."
             )
         if self._unknown:
             raise DataError(
-                f"{self._name}: column {STATUS}, data row {self._first_unknown}: a status that is neither known as "
-                f"safe nor as risky ({self._unknown} rows in all). {_CURE}"
+                f"{self._name}: column {STATUS}, data row {self._first_unknown}: unknown status "
+                f"({self._unknown} rows in all). {_CURE}"
             )
         columns = {name: pd.Series(np.concatenate(self._numbers.pop(name))) for name in list(self._numbers)}
         columns |= {name: pd.Series(self._join_levels(name)) for name in list(self._codes)}
@@ -169,7 +169,7 @@ class _Table:
             columns[ISSUE_MONTH] = _find_first_days(columns[ISSUE_MONTH])
         order = [*(feature.name for feature in CONTRACT_FEATURES), INSTALLMENT, STATUS, LABEL]
         order += [name for name in (ISSUE_MONTH, SOURCE) if name in columns]
-        # copy=False: pandas would make one array of all numbers, and hold each of them twice while it does.
+        # copy=False: otherwise pandas copies all numbers into one array, which needs twice the memory.
         return pd.DataFrame({name: columns[name] for name in order}, copy=False)
 
     def _check_numbers(self, name: str, numbers: pa.Array) -> npt.NDArray[np.float64]:
@@ -178,10 +178,10 @@ class _Table:
             column = self._source.get_column_name(name)
             row = self._rows + pc.index(wrong, True).as_py() + 1
             raise DataError(f"{self._name}: column {column}, data row {row}: not a number. {_CURE}")
-        return np.array(numbers.to_numpy(zero_copy_only=False))  # a copy, so that the chunk's memory is used again
+        return np.array(numbers.to_numpy(zero_copy_only=False))  # a copy, so that the chunk's memory can be released
 
     def _code(self, name: str, column: pa.Array) -> _Codes:
-        """Number a column's levels in the order in which they are met."""
+        """Encode a column's levels in the order of their appearance."""
         met = self._met.setdefault(name, {})
 
         def encode(text: bytes) -> float:
@@ -210,7 +210,7 @@ def _choose_type(met: dict[str, int]) -> np.dtype[Any]:
 
 
 def _find_level(name: str, text: str) -> str:
-    """Return the level that a text means; what means none is left to the checks and to the cleaning."""
+    """Return the level that a text means, or the text itself if it means none; cleaning handles those."""
     found = text
     if name in _LEVELS:
         found = find_level(_LEVELS[name], text) or text
@@ -220,7 +220,7 @@ def _find_level(name: str, text: str) -> str:
 
 
 def _insert_broken_rows(chunk: Chunk) -> pa.Table:
-    """Add the rows that could not be read, in their places, without values."""
+    """Insert the unparsable rows at their positions, without values."""
     if not chunk.broken:
         return chunk.table
     places = {place: row for row, place in enumerate(chunk.places.tolist())}
@@ -238,8 +238,8 @@ def _find_first_days(months: pd.Series) -> pd.Series:
 
 
 def _risk(status: pd.Series) -> pd.Series:
-    """Label loans by their status. There are ten levels of it, so that no row is looked at by itself."""
+    """Label loans by their status, through the codes of its ten levels."""
     safe_or_risky = [0 if level in SAFE_STATUSES else 1 for level in status.cat.categories]
-    codes = np.array([*safe_or_risky, -1], dtype=np.int8)  # a missing status has the code -1: the last one here
+    codes = np.array([*safe_or_risky, -1], dtype=np.int8)  # a missing status has the code -1, the last element here
     levels = pd.Index([CreditRisk.SAFE.value, CreditRisk.RISKY.value])
     return pd.Series(pd.Categorical.from_codes(codes.take(status.cat.codes), categories=levels))

@@ -1,4 +1,4 @@
-"""A fit: the models, their cut-off, and what they are worth on loans that they have not seen."""
+"""Fits models, chooses their cut-off, and measures them on loans that they have not seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Recipe:
     """How a model is fitted.
 
     Attributes:
-        hyperparameters: Those of each feature set, by its name; `{}` are LightGBM's defaults.
+        hyperparameters: Each feature set's hyper-parameters, by its name; `{}` means LightGBM's defaults.
         seed: Seed of folds, replay and fit.
-        replayed: Whether ended loans are added to the training set as they stood at earlier months.
-        cost_ratio: Cost of a missed risky loan in false alarms; None: the cut-off is that of the best F1.
+        replayed: Whether to add ended loans to the training set as they stood in earlier months.
+        cost_ratio: Cost of a missed risky loan in false alarms; None to choose the cut-off with the best F1.
     """
 
     hyperparameters: Mapping[str, Hyperparameters]
@@ -41,15 +41,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted models with their cut-off, and what was found of them.
+    """Fitted models with their cut-off and figures.
 
     Attributes:
         recipe: How they were fitted.
-        answers: Their probabilities of the test set.
-        segments, segments_withheld: The test set's figures by kind of loan; the main ones with the age withheld.
-        out_of_fold: Rankings on the training set, each loan by models that have not seen it.
-        rule: The arrears rule's on running loans; None where it can't be applied.
-        costs: What the cut-offs cost on running loans of the training set.
+        answers: Their probabilities for the test set.
+        segments, segments_withheld: The test set's figures by segment; the main ones with the age withheld.
+        out_of_fold: Out-of-fold rankings of the training set.
+        rule: The arrears rule's ranking of running loans; None if it can't be applied.
+        costs: The cut-offs' costs on running loans of the training set.
     """
 
     recipe: Recipe
@@ -68,7 +68,7 @@ def fit_and_measure(drawn: Split, recipe: Recipe) -> Fit:
     training, test = drawn.training, drawn.test
     unseen = fitting.predict_out_of_fold(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
     fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
-    # What the model is for decides the cut-off: running loans, where there are enough of both classes.
+    # The model is for running loans, so they decide the cut-off if both classes have enough of them.
     rows = is_running(training)
     if not can_rank(training[rows]):
         rows = np.ones(len(training), dtype=bool)
@@ -93,21 +93,21 @@ def fit_and_measure(drawn: Split, recipe: Recipe) -> Fit:
 
 @dataclass(frozen=True)
 class TestFigures:
-    """The evaluation of the test set: of all loans, and of running ones where both classes are among them."""
+    """The evaluation of the test set: of all loans, and of running ones if they have both classes."""
 
-    __test__ = False  # it is no test
+    __test__ = False  # not a pytest class
 
     all: Evaluation
     running: Evaluation | None
 
     @property
     def main(self) -> Evaluation:
-        """That of running loans, if possible."""
+        """The evaluation of running loans, if there is one."""
         return self.all if self.running is None else self.running
 
 
 def evaluate_test_set(test: pd.DataFrame, fit: Fit) -> TestFigures:
-    """Evaluate a fit on the test set that it was measured on."""
+    """Evaluate a fit on its test set."""
     risky, running, probability = label(test), is_running(test), fit.answers.known
     of_running = None
     if risky[running].nunique() > 1:

@@ -1,4 +1,4 @@
-"""The model card: what the model is for, how good it is, and where it must not be trusted."""
+"""Writes the model card: what the model is for, how good it is, and where it must not be trusted."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ SYNTHETIC_WARNING = """\
 
 @dataclass(frozen=True)
 class People:
-    """Who answers for a model.
+    """The people who are responsible for a model.
 
     Attributes:
-        owner: Who owns it; None where nobody was named.
-        approved_by: Who approved its use; None where nobody was named.
+        owner: Who owns it; None if unnamed.
+        approved_by: Who approved its use; None if unnamed.
     """
 
     owner: str | None
@@ -63,11 +63,11 @@ def write_model_card(
 
     Args:
         metadata: The archive's metadata.
-        metrics: The figures in it.
-        checks: The reports of deepchecks' suites, in the order of the metadata's.
-        importance: What `evaluation.tabulate_importance` returns.
-        people: Who answers for the model.
-        former: The archive that it follows; None where there is none, or none that can be compared.
+        metrics: The metadata's figures.
+        checks: The reports of deepchecks' suites, in the metadata's order.
+        importance: The table that `evaluation.tabulate_importance` returns.
+        people: Who is responsible for the model.
+        former: The archive that it follows; None if there is none that can be compared.
     """
     parts = [
         *_introduce(metadata, people),
@@ -159,7 +159,7 @@ def _describe_features(metadata: Metadata, importance: pd.DataFrame) -> list[str
 
 
 def _describe_widened(contract: Contract) -> str:
-    """Say which bounds are wider than the shipped ones; nothing where none is."""
+    """Describe the bounds that are wider than the shipped ones; empty if none is."""
     if not contract.widened:
         return ""
     rows = {
@@ -190,7 +190,7 @@ def _describe_training(metadata: Metadata) -> list[str]:
 
 
 def _headline(metrics: Metrics) -> str:
-    """Set running loans before all others, at random and apart, with and without the age."""
+    """Make the table of main figures: running loans first, by split, with and without the age."""
     found = {
         "random split": metrics.segments,
         "random split, age withheld": metrics.age_withheld,
@@ -294,7 +294,7 @@ def _failed_checks(checks: Sequence[SuiteReport]) -> pd.DataFrame:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    """Lay a frame out as a Markdown table, the index first."""
+    """Format a frame as a Markdown table, the index first."""
     lines = [[str(frame.index.name or ""), *map(str, frame.columns)], ["---"] * (frame.shape[1] + 1)]
     lines += [[_cell(index), *map(_cell, row)] for index, row in zip(frame.index, frame.to_numpy(), strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

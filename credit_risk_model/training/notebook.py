@@ -1,6 +1,6 @@
-"""Run the notebook step by step: `python -m credit_risk_model.training.notebook NOTEBOOK OUTPUT -p name value ...`.
+"""Runs the notebook step by step: `python -m credit_risk_model.training.notebook NOTEBOOK OUTPUT -p name value ...`.
 
-Its kernel is this Python, whatever kernels the notebook, JUPYTER_PATH or the user's own folders name. The executed
+The kernel is always this Python, whatever kernels the notebook, JUPYTER_PATH or the user's folders name. The executed
 notebook is written once, at the end, whole or not at all. If a cell fails, it is written up to that cell.
 """
 
@@ -37,7 +37,7 @@ _SELF_EXPLANATORY = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, CreditRiskError)
 }
 _SELF_EXPLANATORY.add("SystemExit")
-"""Exceptions whose message is enough: no traceback is shown."""
+"""Exceptions whose message is shown without a traceback."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -46,21 +46,21 @@ class NotebookError(CreditRiskError):
 
 
 class Interrupted(Exception):
-    """The run got a signal to end."""
+    """A signal asked the run to end."""
 
 
 class _ThisPython(KernelSpecManager):
-    """Knows only this Python's kernel, whichever is requested."""
+    """Returns this Python's kernel for every requested name."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(**get_kernel_dict())
 
 
 class _Client(NotebookClient):
-    """Runs a notebook; `step` is the last heading before the cell that runs.
+    """Runs a notebook; `step` is the last heading before the running cell.
 
-    Step names go to the bar, or as lines to standard output where standard error is no terminal; what cells log goes
-    to standard output.
+    Step names are shown on the bar, or written to standard output if standard error is not a terminal. The cells' logs
+    go to standard output.
     """
 
     def __init__(self, notebook: NotebookNode, title: str, **options: Any) -> None:
@@ -75,7 +75,7 @@ class _Client(NotebookClient):
     def _start_cell(self, cell: NotebookNode, cell_index: int) -> None:
         task = asyncio.current_task()
         assert task
-        for name in (signal.SIGINT, signal.SIGTERM):  # nbclient's own handlers end the kernel only
+        for name in (signal.SIGINT, signal.SIGTERM):  # nbclient's own handlers only end the kernel
             asyncio.get_running_loop().add_signal_handler(name, self._interrupt, task)
         if cell.cell_type == "markdown" and (heading := _find_last_heading(cell.source)):
             self.step = heading
@@ -97,7 +97,7 @@ class _Client(NotebookClient):
         return output
 
     async def run(self, folder: Path) -> None:
-        """Run all cells; the folder takes the kernel's own files, so that a user's IPython settings have no say."""
+        """Run all cells; the kernel's files go into the folder, so that the user's IPython settings don't apply."""
         clock = asyncio.create_task(self._keep_time())
         try:
             with (folder / "log").open("wb") as log:
@@ -124,7 +124,7 @@ def run_notebook(path: Path, output: Path, parameters: Mapping[str, Any]) -> lis
         ConfigurationError: The notebook can't be read, its output can't be written, or a parameter is unknown.
         NotebookError: A step failed with an error of this package, or its kernel died.
         CellExecutionError: A step failed otherwise.
-        Interrupted: The run got SIGINT or SIGTERM.
+        Interrupted: SIGINT or SIGTERM ended the run.
     """
     notebook = _prepare(path, parameters)
     try:
@@ -149,9 +149,9 @@ def _execute(notebook: NotebookNode, title: str, folder: Path) -> None:
         kernel_name=KERNEL["name"],
         kernel_spec_manager=_ThisPython(),
         connection_file=str(folder / "connection.json"),
-        transport="ipc",  # sockets in the folder, which is this user's own: other users can reach a TCP port
+        transport="ipc",  # sockets in the folder, which only this user can reach; a TCP port is open to other users
         ip=str(folder / "socket"),
-        shutdown_wait_time=30,  # to remove what its worker processes share
+        shutdown_wait_time=30,  # time to remove its worker processes' shared memory
     )
     client = _Client(notebook, title, km=manager)
     try:
@@ -171,13 +171,13 @@ def _execute(notebook: NotebookNode, title: str, folder: Path) -> None:
 
 
 def _prepare(path: Path, parameters: Mapping[str, Any]) -> NotebookNode:
-    """Read the notebook, without what an earlier run left in it, and set the parameters."""
+    """Read the notebook, clear its outputs, and set the parameters."""
     try:
         notebook = nbformat.read(path, as_version=4)
     except OSError as error:
         raise ConfigurationError(f"{path} can't be read: {error.strerror}.") from error
-    except Exception as error:  # nbformat has no root of its errors
-        raise ConfigurationError(f"{path} is no notebook: {_join_lines(str(error))[:200]}") from error
+    except Exception as error:  # nbformat's errors have no common base class
+        raise ConfigurationError(f"{path} is not a notebook: {_join_lines(str(error))[:200]}") from error
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.setdefault("tags", [])
@@ -206,7 +206,7 @@ def _find_last_heading(markdown: str) -> str | None:
 
 
 def _name_copy(notebook: NotebookNode, output: Path) -> Path | None:
-    """Find the name for the archive's copy, from what the cell that packages shows: `'3.zip'`."""
+    """Name the copy after the archive, whose name is in the output of the packaging cell: `'3.zip'`."""
     for cell in notebook.cells:
         if cell.cell_type == "code" and "training.package()" in cell.source:
             for shown in cell.outputs:
@@ -225,7 +225,7 @@ def _join_lines(message: str) -> str:
 
 
 def _parse_value(text: str) -> Any:
-    """Parse a parameter as papermill does: None, a truth value or a number, else a text."""
+    """Parse a parameter as papermill does: None, a boolean or a number, else a text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -239,10 +239,10 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m credit_risk_model.training.notebook", description="Run a notebook step by step."
     )
     parser.add_argument("notebook", type=Path)
-    parser.add_argument("output", type=Path, help="the executed notebook; an existing one is replaced")
+    parser.add_argument("output", type=Path, help="executed notebook to write; an existing one is replaced")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
-    kept = f"The notebook up to there: {options.output}\n"
+    kept = f"Notebook up to this step: {options.output}\n"
     try:
         parameters = {name: _parse_value(value) for name, value in options.parameter}
         for written in run_notebook(options.notebook, options.output, parameters):

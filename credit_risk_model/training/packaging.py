@@ -1,4 +1,4 @@
-"""A fitted model as an archive: its files and records, written if the gate lets it pass."""
+"""Packages a fitted model as an archive, if the gate accepts it."""
 
 import importlib.metadata
 import io
@@ -27,11 +27,11 @@ from credit_risk_model.training.trained import Trained
 
 _LIBRARIES = ("lightgbm", "scikit-learn", "flaml", "pandas", "numpy", "joblib", "pydantic", "deepchecks")
 _RECORDED_THREADS = 2
-"""What a model's text says of the threads that it was fitted with: their number changes no tree, and so no byte."""
+"""The number of threads in a model's text. The real number changes no tree, and must change no byte."""
 
 
 def make_model_files(fitted: Fitted, seed: int, contract: Contract = SHIPPED) -> dict[str, bytes]:
-    """Write the models, and made-up loans with the models' own probabilities; by the archive's file names."""
+    """Make the files of the models and of golden loans with the models' probabilities, by file name in the archive."""
     golden = make_golden_loans(seed, contract)
     buffer = io.BytesIO()
     joblib.dump({AGE_KNOWN.name: fitted.with_age, AGE_UNKNOWN.name: fitted.without_age}, buffer)
@@ -51,12 +51,12 @@ def _to_text(estimator: lgb.LGBMClassifier | None) -> bytes:
 
 
 def predict_requests(fitted: Fitted, loans: list[CreditRiskModelInput]) -> Probabilities:
-    """Compute the fitted models' own probabilities of requests, by pandas and scikit-learn; shape (loans,)."""
+    """Predict requests with the fitted models, by pandas and scikit-learn; shape (loans,)."""
     return fitted.predict(to_frame(loans))
 
 
 def to_requests(loans: pd.DataFrame, contract: Contract) -> list[CreditRiskModelInput]:
-    """Turn cleaned loans into requests, without those that the contract's bounds don't allow."""
+    """Convert cleaned loans to requests, without those outside the contract's bounds."""
     fields = loans[FIELDS]
     allowed = pd.Series(True, index=fields.index)
     for name, bounds in contract.bounds.items():
@@ -66,7 +66,7 @@ def to_requests(loans: pd.DataFrame, contract: Contract) -> list[CreditRiskModel
 
 
 def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
-    """Turn requests into a frame like that of cleaned loans."""
+    """Convert requests to a frame like that of cleaned loans."""
     frame = pd.DataFrame([loan.model_dump(mode="json") for loan in loans])
     for feature in CONTRACT_FEATURES:
         if feature.levels:
@@ -77,7 +77,7 @@ def to_frame(loans: list[CreditRiskModelInput]) -> pd.DataFrame:
 
 
 def make_model_records(fitted: Fitted, hyperparameters: Mapping[str, Hyperparameters]) -> dict[str, ModelRecord]:
-    """Record each model's hyper-parameters, its features and what it saw of them."""
+    """Record each model's hyper-parameters, and its features with their levels and ranges in training."""
     return {
         name: ModelRecord(features=features, hyperparameters=hyperparameters[name])
         for name, features in fitted.seen.items()
@@ -86,7 +86,7 @@ def make_model_records(fitted: Fitted, hyperparameters: Mapping[str, Hyperparame
 
 @dataclass(frozen=True)
 class Packaged:
-    """An archive that was written.
+    """A written archive.
 
     Attributes:
         former: The archive that it follows.
@@ -100,10 +100,10 @@ def package(output: Path, trained: Trained, verdict: Verdict, *, people: People,
     """Write the archive, unless the gate refuses the model.
 
     Args:
-        output: Where to.
-        trained: The model, and all that is known of it.
-        verdict: What the gate says of it.
-        people: Who answers for it, for the card.
+        output: The archive's path.
+        trained: The model and its figures.
+        verdict: The gate's verdict.
+        people: Who is responsible for it, for the card.
         former: The archive that it follows, for the card.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Training's steps in their order, as the notebook and the command line call them.
+"""Runs the training's steps in order, for the notebook and the command line.
 
-Run it without the notebook as `python -m credit_risk_model.training.pipeline --help`.
+Without the notebook: `python -m credit_risk_model.training.pipeline --help`.
 """
 
 import argparse
@@ -50,14 +50,14 @@ BASELINE = "LightGBM's defaults, with derived features"
 
 
 class Training(FinalFitViews):
-    """One training. Its methods are the steps, to be called in the order in which they stand here.
+    """One training. Its methods are the steps, to be called in the order of their definition.
 
-    Each returns what there is to show of it, and keeps its value for the steps after it. A step that needs one which
-    was not taken raises `StepLeftOutError` and names it.
+    Each step returns a table to show, and keeps its value for later steps. A step raises `StepLeftOutError` if an
+    earlier step that it needs has not run.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Begin a training; an impossible setting is a `ConfigurationError`."""
+        """Create a training; raises `ConfigurationError` for an invalid setting."""
         super().__init__()
         settings.check()
         self.settings = settings
@@ -91,7 +91,7 @@ class Training(FinalFitViews):
         return self._clean.get().loans
 
     def read(self) -> pd.DataFrame:
-        """Find or make the loan book, and read it; returns how many loans there are by status and label."""
+        """Find or make the loan book, and read it; returns the number of loans by status and label."""
         book = self._book.keep(read_book(find_data(self.settings), self.settings.as_of))
         logger.info("The loans' age: %s.", book.record.age)
         return book.table()
@@ -121,11 +121,11 @@ class Training(FinalFitViews):
         return self._split.keep(fitting.split(self.loans, self.settings.seed)).table()
 
     def replayed(self) -> pd.DataFrame:
-        """Count the loans that replaying adds to the training set, by the status that they had."""
+        """Count the loans that the replay adds to the training set, by status."""
         return tabulate_replay(_replay(self.split, self.settings))
 
     def plot_replayed(self) -> Figure:
-        """Draw the age of the training loans, with those that are replayed."""
+        """Plot the age of the training loans and the replayed ones."""
         return plot_replay(self.split.training, _replay(self.split, self.settings))
 
     def check_split(self) -> pd.DataFrame:
@@ -135,32 +135,33 @@ class Training(FinalFitViews):
     def fit_baselines(self) -> pd.DataFrame:
         """Fit LightGBM's defaults with the derived features; returns their figures beside those of the arrears rule."""
         for report in (self._exploration, self._integrity, self._split_report):
-            report.get()  # a report that was left out is found now, not after the search
+            report.get()  # fail now, not after the search, if a report was skipped
         defaults: dict[str, Hyperparameters] = {wanted.name: {} for wanted in features.FEATURE_SETS}
-        fit = fit_and_measure(self.split, self._recipe(defaults))
+        fit = fit_and_measure(self.split, _make_recipe(self.settings, defaults))
         test = select_main_segments(fit.segments)
         self._baseline.keep(Baseline(name=BASELINE, out_of_fold=fit.out_of_fold, test=test))
         return tabulate_segments(test)
 
     def search(self) -> pd.DataFrame:
-        """Search hyper-parameters within the bounds; returns the best found."""
+        """Search hyper-parameters within the bounds; returns the best ones."""
         self._baseline.get()
         chosen, training = self.settings, self.split.training
         found = search(training, chosen.bounds, chosen.seed, chosen.search_log, replayed=chosen.replayed)
         return pd.DataFrame(self._hyperparameters.keep(found))
 
     def fit(self) -> pd.DataFrame:
-        """Fit the final models and choose the cut-off; returns the figures by kind of loan, beside the arrears rule."""
-        fit = self._fit.keep(fit_and_measure(self.split, self._recipe(self._hyperparameters.get())))
+        """Fit the final models and choose the cut-off; returns the figures by segment, beside the arrears rule."""
+        recipe = _make_recipe(self.settings, self._hyperparameters.get())
+        fit = self._fit.keep(fit_and_measure(self.split, recipe))
         return tabulate_segments(fit.segments)
 
     def stability(self) -> pd.DataFrame:
-        """Measure what a dollar changes, and what is said of loans that paid in time."""
+        """Measure the effects of a dollar, and the predictions for loans that are paid on time."""
         fit, contract = self._fit.get(), self._clean.get().contract
         return self._stability.keep(measure_stability(fit.fitted, self.split.test, fit.cut_off, contract)).table()
 
     def out_of_time(self) -> pd.DataFrame:
-        """Train on the earlier loans and test on the later fifth; returns the figures, none without issue dates."""
+        """Train on the earlier loans and test on the later fifth; returns the figures, if there are issue dates."""
         found = self._out_of_time.keep(held_out.measure_out_of_time(self.loans, self._fit.get()))
         return pd.DataFrame() if found is None else tabulate_segments(found.segments)
 
@@ -176,18 +177,18 @@ class Training(FinalFitViews):
 
     def check_model(self) -> pd.DataFrame:
         """Run deepchecks' model evaluation suite; returns the conditions that did not pass."""
-        model = self._fit.get().fitted.main
-        return self._model_report.keep(reports.check_model(*self._parts(), self._categories(), model)).table()
+        found = reports.check_model(*self._parts(), self._categories(), self._fit.get().fitted.main)
+        return self._model_report.keep(found).table()
 
     def reference(self) -> pd.DataFrame:
-        """Show what later loans are compared with: the bins of the fields and of the probability, and their shares."""
+        """Return the distributions to compare later loans with: bins of fields and probability, with their shares."""
         return tabulate_references(self._references())
 
     def trained(self) -> Trained:
-        """Put all together that the steps found.
+        """Collect the results of all steps.
 
         Raises:
-            StepLeftOutError: A step was left out.
+            StepLeftOutError: A step has not run.
         """
         book, fit = self._book.get(), self._fit.get()
         return Trained(
@@ -212,12 +213,12 @@ class Training(FinalFitViews):
         """Write the archive, unless the gate refuses the model; returns its path.
 
         Raises:
-            StepLeftOutError: A step was left out.
-            ModelRefusedError: The model falls short; nothing is written.
-            ModelArchiveError: What was written doesn't reproduce the fitted models; nothing is left.
+            StepLeftOutError: A step has not run.
+            ModelRefusedError: The gate refuses the model; nothing is written.
+            ModelArchiveError: The written archive does not reproduce the fitted models; it is deleted.
         """
         chosen, found = self.settings, self.trained()
-        # A model of made-up loans must not become the newest of the package's own.
+        # A model of synthetic loans must not become the package's newest.
         output = chosen.output or archive.next_free(SYNTHETIC_OUTPUT if self.synthetic else archive.MODEL_FILES)
         former = find_former(output, found.data)
         verdict = gate.judge(found.gather_evidence(former))
@@ -225,22 +226,19 @@ class Training(FinalFitViews):
         return self._packaged.keep(packaging.package(output, found, verdict, people=people, former=former)).path
 
     def summary(self) -> pd.DataFrame:
-        """Show the packaged model's figures beside those of the arrears rule, the defaults and the former archive."""
+        """Return the packaged model's figures beside those of the arrears rule, the defaults and the former archive."""
         packaged = self._packaged.get()
         return tabulate_summary(packaged.path.name, self._fit.get().segments, self._baseline.get(), packaged.former)
 
     def next_steps(self) -> str:
-        """Say where the archive is, and what to do with it: the YAML's two lines are ready to paste."""
+        """Return the archive's path and how to serve it, with two lines of YAML to paste."""
         return describe_next_steps(self._packaged.get().path)
-
-    def _recipe(self, hyperparameters: dict[str, Hyperparameters]) -> Recipe:
-        return Recipe(hyperparameters, self.settings.seed, self.settings.replayed, self.settings.cost_ratio)
 
     def _categories(self) -> tuple[str, ...]:
         return self._clean.get().main_features.categories
 
     def _parts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Take the labelled rows of training and test set, in their order."""
+        """Return the labelled rows of training and test set, in their order."""
         labelled = self._labelled.get()
         training, test = (
             part.index[part.index.isin(labelled.index)] for part in (self.split.training, self.split.test)
@@ -252,14 +250,18 @@ class Training(FinalFitViews):
         return make_references(drawn.training, drawn.test, fit.answers, fit.cut_off)
 
 
+def _make_recipe(settings: Settings, hyperparameters: dict[str, Hyperparameters]) -> Recipe:
+    return Recipe(hyperparameters, settings.seed, settings.replayed, settings.cost_ratio)
+
+
 def _replay(drawn: Split, settings: Settings) -> pd.DataFrame:
     again = replay(drawn.training, settings.seed)
     return again if settings.replayed else again.iloc[:0]
 
 
-def run(training: Training) -> Path:
-    """Take all the steps in their order, and log what each shows; returns the archive's path."""
-    steps: tuple[Callable[[], pd.DataFrame], ...] = (
+def list_steps(training: Training) -> tuple[Callable[[], pd.DataFrame], ...]:
+    """List the steps before the packaging, in their order."""
+    return (
         training.read,
         training.clean,
         training.profile,
@@ -275,7 +277,11 @@ def run(training: Training) -> Path:
         training.other_splits,
         training.check_model,
     )
-    for step in steps:
+
+
+def run(training: Training) -> Path:
+    """Run all steps in order, and log their tables; returns the archive's path."""
+    for step in list_steps(training):
         logger.info("%s", step.__name__.replace("_", " "))
         logger.info("\n%s", step().to_string())
     path = training.package()
@@ -284,21 +290,21 @@ def run(training: Training) -> Path:
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.training.pipeline") -> None:
-    """Train from the command line; the settings' names are the options'."""
+    """Train from the command line; each option has the name of a setting."""
     defaults = Settings()
     parser = argparse.ArgumentParser(prog=prog, description="Train, validate and package the model.")
     parser.add_argument(
-        "--data", type=Path, help="file or folder of loans, as scoring reads them (default: LOAN_DATA, or data/loan)"
+        "--data", type=Path, help="file or folder of loans in any format for scoring (default: LOAN_DATA, or data/loan)"
     )
     parser.add_argument("--output", type=Path, help="archive to write (default: the next free number)")
-    parser.add_argument(
-        "--as-of", help="month in which the loans were recorded, as 2016-01, if the file does not say it"
-    )
+    parser.add_argument("--as-of", help="month in which the loans were recorded (2016-01), if the file does not say it")
     parser.add_argument("--cost-ratio", type=float, help="cost of a missed risky loan in false alarms")
     parser.add_argument(
-        "--max-iter", type=int, help="models to fit for each feature set, so that a search can be repeated"
+        "--max-iter", type=int, help="number of models to fit for each feature set, for a repeatable search"
     )
-    parser.add_argument("--widen-bounds", action="store_true", help="let the archive's contract hold all cleaned loans")
+    parser.add_argument(
+        "--widen-bounds", action="store_true", help="widen the archive's bounds to hold all cleaned loans"
+    )
     parser.add_argument("--no-replay", dest="replayed", action="store_false", help="train without replayed loans")
     parser.add_argument("--owner", help="who owns the model, for the card")
     parser.add_argument("--approved-by", help="who approved its use, for the card")

@@ -1,4 +1,4 @@
-"""How well probabilities rank loans, if there are enough loans of both classes."""
+"""Measures how well probabilities rank loans, if both classes have enough loans."""
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,11 @@ from credit_risk_model.training.fitting import Answers, Probabilities, is_runnin
 from credit_risk_model.training.segments import apply_rule
 
 MIN_LOANS_OF_A_CLASS = 30
-"""With fewer loans of a class an AUC says nothing."""
+"""With fewer loans of a class an AUC is meaningless."""
 
 
 def can_rank(loans: pd.DataFrame) -> bool:
-    """Return whether there are enough safe and enough risky loans to rank."""
+    """Return whether both classes have enough loans to rank."""
     risky = int(label(loans).sum())
     return min(risky, len(loans) - risky) >= MIN_LOANS_OF_A_CLASS
 
@@ -26,7 +26,7 @@ def rank(loans: pd.DataFrame, probability: Probabilities) -> Ranking:
 
 
 def rank_out_of_fold(training: pd.DataFrame, answers: Answers) -> OutOfFoldFigures:
-    """Rank all and running loans, by what is known of them and with the age withheld."""
+    """Rank all and running loans, with their age and with it withheld."""
     withheld = _rank_by_loans(training, answers.withheld)
     if training[AGE].isna().all():
         return OutOfFoldFigures(age_withheld=withheld)
@@ -42,7 +42,7 @@ def _rank_by_loans(training: pd.DataFrame, probability: Probabilities) -> Rankin
 
 
 def rank_by_rule(training: pd.DataFrame) -> Ranking | None:
-    """Measure how the arrears rule ranks running loans; None where it can't be applied."""
+    """Measure how the arrears rule ranks running loans; return None if it can't be applied."""
     running = training[is_running(training)]
     if not can_rank(running) or running[AGE].isna().all():
         return None

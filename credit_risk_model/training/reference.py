@@ -1,4 +1,4 @@
-"""A description of the training's loans, which service and monitoring compare later loans with."""
+"""Describes the training's loans, which service and monitoring compare later loans with."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MAX_BINS = 10
 MIN_SHARE = 0.05
 """Smallest share of the reference's loans in a bin of a field or of the probability."""
 MIN_LOANS = 1000
-"""With fewer running loans the reference is of all loans."""
+"""With fewer running loans, the reference describes all loans."""
 NEAR = 8.0
 """A probability is near the cut-off if the odds of the two differ by less than this factor."""
 
@@ -27,9 +27,9 @@ def make_references(
     Args:
         training: The training set, whose fields are described.
         test: The test set.
-        answers: The fitted models' own probabilities of the test set: they are too sure of the loans that they were
-            fitted on, and models fitted on a part of them answer otherwise.
-        cut_off: Risky from this probability on.
+        answers: The fitted models' probabilities for the test set. On their training loans they are overconfident, and
+            models fitted on a part of these have other distributions.
+        cut_off: A loan is risky from this probability on.
     """
     known = test[AGE].notna().to_numpy()
     described = (
@@ -40,7 +40,7 @@ def make_references(
 
 
 def tabulate_references(references: Sequence[Reference]) -> pd.DataFrame:
-    """Show references' bins, a row for each, with the shares of loans with and without their age."""
+    """Make a table of the references' bins, with the shares of loans with and without their age."""
     shares = {
         f"share, age {reference.age}": {
             (bins.feature, f"{place}: {name}"): share
@@ -55,7 +55,7 @@ def tabulate_references(references: Sequence[Reference]) -> pd.DataFrame:
 def _describe(
     training: pd.DataFrame, test: pd.DataFrame, probability: Probabilities, cut_off: float, wanted: FeatureSet
 ) -> Reference | None:
-    """Describe loans; None where there is nothing to compare with."""
+    """Describe loans; return None if there are too few to compare with."""
     running = is_running(training), is_running(test)
     of_running = min(rows.sum() for rows in running) >= MIN_LOANS
     if of_running:
@@ -85,22 +85,22 @@ def _cut_field(loans: pd.DataFrame, field: Feature) -> Bins | None:
 
 
 def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = False) -> Bins | None:
-    """Cut numbers into at most `MAX_BINS` bins, none of less than `MIN_SHARE`; None where that leaves one bin.
+    """Cut numbers into at most `MAX_BINS` bins of at least `MIN_SHARE` each; return None if only one bin is left.
 
-    A frequent value gets a bin of its own, if the values below it are enough for a bin, too. Nulls count to the lowest
-    bin. If there are enough of them, they have a bin of their own, the last one.
+    A frequent value gets its own bin if the values below it suffice for a bin, too. Nulls belong to the lowest bin. If
+    there are enough of them, they get their own bin, the last one.
     """
     known = values[~np.isnan(values)]
     distinct, counts = np.unique(known, return_counts=True)
     missing = len(values) - len(known)
-    least, usual = MIN_SHARE * len(values), len(values) / MAX_BINS
-    apart = nullable and missing >= least
+    minimum, usual = MIN_SHARE * len(values), len(values) / MAX_BINS
+    apart = nullable and missing >= minimum
     edges, sizes = [], [0 if apart else missing]
     rest = len(known)
     for value, count, following in zip(distinct.tolist(), counts.tolist(), [*counts[1:].tolist(), 0], strict=True):
         sizes[-1] += count
         rest -= count
-        if rest >= least and (sizes[-1] >= usual or (sizes[-1] >= least and following >= usual)):
+        if rest >= minimum and (sizes[-1] >= usual or (sizes[-1] >= minimum and following >= usual)):
             edges.append(value)
             sizes.append(0)
     while len(sizes) + apart > MAX_BINS:
@@ -115,17 +115,17 @@ def cut_numbers(name: str, values: npt.NDArray[np.float64], *, nullable: bool = 
 def cut_levels(field: Feature, values: pd.Series) -> Bins | None:
     """Make a bin for each level with a share of `MIN_SHARE` or more.
 
-    The other levels and null share the last bin. If that is too small, it is merged with the smallest other one.
+    All other levels and null share the last bin. If that is too small, it is merged with the smallest other one.
     """
     counts = values.value_counts(dropna=True).reindex(field.levels, fill_value=0)
-    least = MIN_SHARE * len(values)
-    common = counts[counts >= least].sort_values(ascending=False, kind="stable")
+    minimum = MIN_SHARE * len(values)
+    common = counts[counts >= minimum].sort_values(ascending=False, kind="stable")
     rare = [level for level in field.levels if level not in common.index]
     levels, sizes = [[level] for level in common.index], common.tolist()
     if rare or field.nullable:
         levels.append(rare)
         sizes.append(len(values) - sum(sizes))
-    if len(sizes) > 1 and sizes[-1] < least:
+    if len(sizes) > 1 and sizes[-1] < minimum:
         few, rare = sizes.pop(), levels.pop()
         sizes[-1] += few
         levels[-1] += rare

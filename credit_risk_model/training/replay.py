@@ -1,8 +1,8 @@
-"""Replay: ended loans as they stood at earlier months, which makes running loans of every age.
+"""Replays ended loans as they stood in earlier months, which gives running loans of every age.
 
-Most files hold hardly any young loan. A model of such a file does not learn what a loan looks like that is paid in
-time. So each ended loan is added again, as it stood at months that are drawn evenly over its term up to its snapshot.
-Only training sets are replayed, never test sets.
+Most files hold hardly any young loans, so a model does not learn what a young loan looks like that is paid on time.
+Therefore each ended loan is added again, as it stood in random months of its term before its snapshot. Only training
+sets are replayed, never test sets.
 """
 
 from typing import Final
@@ -17,40 +17,40 @@ from credit_risk_model.tables.columns import STATUS
 from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
 
 TIMES = 2
-"""How often each ended loan is added. A third time changed no figure."""
+"""How often each ended loan is added. A third replay changed no figure."""
 
 _NOT_YET_DUE: Final = 1 / 3
-"""Share of loans whose instalment of the month is not due yet on the snapshot's day."""
+"""Share of loans whose instalment of the month is not yet due on the snapshot's day."""
 _GRACE_OR_LATE = 1
-"""Instalments missed with which a loan is in grace, or 16 to 30 days late."""
+"""Missed instalments with which a loan is in grace, or 16 to 30 days late."""
 _LATE_SHARE: Final = 0.4
-"""Share of these that are late: so they stand in the snapshots of January 2016."""
+"""Share of these that are late, as in the snapshots of January 2016."""
 _LATE = 4
-"""Instalments missed up to which a loan is 31 to 120 days late; with more it is charged off."""
+"""Missed instalments up to which a loan is 31 to 120 days late; with more it is charged off."""
 _RECOVERED_AFTER = 12
-"""Instalments missed after which recoveries count among the payments."""
+"""Missed instalments after which recoveries count among the payments."""
 _COVERED: Final = 0.97
-"""Share of the amount that the payments of a repaid loan cover at least.
+"""Smallest share of the amount that the payments of a repaid loan cover.
 
-Where investors funded a part of the loan only, their payments alone are recorded: of such a loan it is not known how
-many instalments were paid, so it is not replayed.
+If investors funded only a part of a loan, only the payments to them are recorded. The number of paid instalments is
+then unknown, so the loan is not replayed.
 """
 _LARGE_PAYMENT: Final = 1.5
-"""In instalments: a last payment above it paid the rest of the loan early."""
+"""In instalments: a larger last payment repaid the rest of the loan early."""
 _ROUNDING = 0.02
-"""Largest share of an instalment that rounding takes away."""
+"""Largest share of an instalment that is lost to rounding."""
 
 
 def replay(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:
-    """Make running loans of ended ones.
+    """Make running loans from ended ones.
 
     Args:
-        loans: Cleaned loans. Those that are still running, or whose age is not known, are passed over.
-        seed: Seed of the months that are drawn.
-        times: How often each ended loan is replayed.
+        loans: Cleaned loans. Running ones and those of unknown age are skipped.
+        seed: Seed of the random months.
+        times: How often to replay each ended loan.
 
     Returns:
-        The replayed loans with the same columns. Their status is the one that they had then, as far as it can be told.
+        The replayed loans with the same columns. Their status is an estimate of the one that they had then.
     """
     ended = loans[loans[STATUS].isin(ENDED_STATUSES) & loans[AGE].notna()]
     repaid = ended[LABEL] == CreditRisk.SAFE.value
@@ -64,7 +64,7 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     months = ended["term"].map(TERM_MONTHS).to_numpy(dtype=float)
     payments, last = (ended[name].to_numpy(dtype=float) for name in ("total_payments_to_date", "last_payment_amount"))
     charged_off = (ended[LABEL] == CreditRisk.RISKY.value).to_numpy()
-    # A file's age is whole months, so that the last of them may not be due yet.
+    # A file's age is in whole months, so the last instalment may not be due yet.
     age = np.ceil(rng.random(len(ended)) * np.maximum(ended[AGE].to_numpy(), 1))
     due = np.maximum(age - (rng.random(len(ended)) < _NOT_YET_DUE), 0)
     before_payoff = np.where(last > _LARGE_PAYMENT * instalment, (payments - last) / instalment + _ROUNDING, months - 1)
@@ -96,14 +96,14 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def tabulate_replay(replayed: pd.DataFrame) -> pd.DataFrame:
-    """Count the replayed loans by the status that they had, with the share that is risky and their mean age."""
+    """Count the replayed loans by status, with risky share and mean age."""
     risky = replayed[LABEL] == CreditRisk.RISKY.value
     table = replayed.assign(risky_share=risky).groupby(STATUS, observed=True)
     return table.agg(loans=(AGE, "size"), risky_share=("risky_share", "mean"), mean_age=(AGE, "mean")).round(3)
 
 
 def plot_replay(loans: pd.DataFrame, replayed: pd.DataFrame) -> Figure:
-    """Draw how old the loans are, those of the file and those that were replayed."""
+    """Plot the age of the file's loans and the replayed ones."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     bins = list(range(62))

@@ -1,4 +1,4 @@
-"""deepchecks' three suites, as HTML that holds aggregates and never a borrower's row.
+"""Runs deepchecks' three suites, and reports them as HTML that holds aggregates and never a borrower's row.
 
 **What a report may show.** A number drawn from a whole column: minimum, maximum, mean and quantiles (the archive's
 metadata records the same ranges), histograms, densities, how many loans hold a level of a category or a whole number of
@@ -7,11 +7,10 @@ or extreme amounts, and the examples that deepchecks prints beside duplicates, o
 that isn't known to display aggregates alone has its display withheld, so one that deepchecks adds later is hidden by
 default; its conditions are kept either way.
 
-**Which rows are looked at.** Each check keeps deepchecks' own limit, above which it
-draws a sample with the random state 42, so the same table gives the same outcomes. Duplicates, conflicting labels,
-leaks and lengths: all rows up to 10,000,000. Performance, ROC, calibration and overfit: up to 1,000,000. Drift and
-predictive power: up to 100,000 of each table. Correlations of features, weak segments, multivariate drift: up to
-10,000. Outliers: 5,000.
+**Which rows are checked.** Each check has deepchecks' own limit. Above it, the check draws a sample with the random
+state 42, so the same table gives the same outcomes. Duplicates, conflicting labels, leaks and lengths: all rows up to
+10,000,000. Performance, ROC, calibration and overfit: up to 1,000,000. Drift and predictive power: up to 100,000 of
+each table. Correlations of features, weak segments, multivariate drift: up to 10,000. Outliers: 5,000.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure
 
-# deepchecks reports each use to its makers unless told not to, and reads that switch when it is imported.
+# Without this, deepchecks reports each use to its vendor. It reads the variable when it is imported.
 os.environ["DISABLE_DEEPCHECKS_ANONYMOUS_TELEMETRY"] = "True"
 
-# deepchecks switches a warning of pandas off for the whole process; the option is put back.
+# deepchecks disables a warning of pandas for the whole process; this restores the option.
 with warnings.catch_warnings(), pd.option_context("mode.chained_assignment", "warn"):
-    # deepchecks 0.19.1 imports pkg_resources, which setuptools 67 to 80 announces the end of.
+    # deepchecks 0.19.1 imports pkg_resources, which setuptools 67 to 80 deprecates.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API")
     warnings.filterwarnings("ignore", message=r"Deprecated call to `pkg_resources\.declare_namespace")
     from deepchecks import set_verbosity
@@ -43,7 +42,7 @@ from credit_risk_model.training.free_text import list_text_columns, refuse_free_
 from credit_risk_model.training.known_warnings import ignore_known_warnings
 from credit_risk_model.training.loans import LABEL
 
-# deepchecks shows progress bars as INFO messages.
+# deepchecks logs progress bars as INFO messages.
 set_verbosity(logging.WARNING)
 
 Status = Literal["passed", "failed", "warning", "error"]
@@ -80,15 +79,15 @@ _AGGREGATE_DISPLAYS = (
     checks.UnusedFeatures,
     checks.WeakSegmentsPerformance,
 )
-"""Checks whose tables and figures hold groups, rates and densities; their only texts are levels of categories."""
+"""Checks that display only groups, rates, densities and levels of categories."""
 
 _IRRELEVANT_CHECKS = (
-    checks.DateTrainTestLeakageDuplicates,  # loans carry no date here
+    checks.DateTrainTestLeakageDuplicates,  # the loans have no date here
     checks.DateTrainTestLeakageOverlap,
     checks.IdentifierLabelCorrelation,  # nor an identifier
     checks.IndexTrainTestLeakage,
     checks.RegressionErrorDistribution,  # the label is a class
-    checks.ModelInferenceTime,  # a stopwatch on the training machine: another figure in each run
+    checks.ModelInferenceTime,  # depends on the training machine, and varies between runs
 )
 
 _UNUSED = "Fields for which the derived features speak, or nearly constant in this book; the contract asks for all 16."
@@ -114,7 +113,7 @@ ACCEPTED_FAILURES = {
     ("Weak Segments Performance - Train Dataset", "error"): "On the training set the check finds too few errors to fit "
     "its own error model to.",
 }
-"""Outcomes that are known of LendingClub's loans, by check and status, and why each is acceptable."""
+"""Known outcomes on LendingClub's loans, by check and status, and why each is acceptable."""
 NOT_KNOWN = "Not known: look into it."
 
 _WITHHELD = "Not displayed: the details are borrowers' rows or values, and this report holds aggregates only."
@@ -122,12 +121,12 @@ _WITHHELD = "Not displayed: the details are borrowers' rows or values, and this 
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What one condition of one check came to.
+    """The outcome of one condition of one check.
 
     Attributes:
-        condition: Empty where the check itself could not run; `status` is then "error".
-        status: "warning" is a condition that failed but that deepchecks takes lightly.
-        details: deepchecks' own sentence with the figures found, on one line.
+        condition: Empty if the check itself could not run; `status` is then "error".
+        status: "warning" means that the condition failed, but that deepchecks considers this minor.
+        details: deepchecks' own sentence with the figures, on one line.
     """
 
     suite: str
@@ -138,23 +137,23 @@ class CheckOutcome:
 
     @property
     def reason(self) -> str:
-        """Why it is acceptable that the condition did not pass, if that is known of this check and status."""
+        """Why the failure is acceptable, if that is known for this check and status."""
         return ACCEPTED_FAILURES.get((self.check, self.status), NOT_KNOWN)
 
     def store(self) -> dict[str, str]:
-        """Return the outcome as JSON takes it, with the reason where it did not pass."""
+        """Return the outcome as a dict for JSON, with the reason if it did not pass."""
         entry = {"check": self.check, "condition": self.condition, "status": self.status, "details": self.details}
         return entry if self.status == "passed" else entry | {"reason": self.reason}
 
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """A suite's report and what its conditions came to.
+    """A suite's report and its conditions' outcomes.
 
     Attributes:
-        html: A whole page of about 5 MB that loads nothing from a network. Most of it is plotly.js, which packs well;
-            deepchecks' only smaller page loads that from a CDN whenever it is read.
-        outcomes: The failed ones first.
+        html: A self-contained page of about 5 MB. Most of it is plotly.js, which compresses well; deepchecks' only
+            smaller page loads that from a CDN.
+        outcomes: The outcomes, failed ones first.
     """
 
     name: str
@@ -163,12 +162,12 @@ class SuiteReport:
 
     @property
     def passed(self) -> tuple[CheckOutcome, ...]:
-        """The conditions that hold."""
+        """The conditions that passed."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == "passed")
 
     @property
     def failed(self) -> tuple[CheckOutcome, ...]:
-        """All others: failed, failed lightly (warning), or not run (error)."""
+        """All other conditions: failed, minor failures (warning), or not run (error)."""
         return tuple(outcome for outcome in self.outcomes if outcome.status != "passed")
 
     @property
@@ -181,12 +180,12 @@ class SuiteReport:
         )
 
     def table(self) -> pd.DataFrame:
-        """Show the conditions that did not pass."""
+        """Return the conditions that did not pass."""
         rows = [(each.check, each.condition, each.details, each.status, each.reason) for each in self.failed]
         return pd.DataFrame(rows, columns=["check", "condition", "found", "status", "why that is acceptable"])
 
     def store(self) -> dict[str, Any]:
-        """Return the outcomes as JSON takes them: counts by status, and an entry per condition."""
+        """Return the outcomes as a dict for JSON: counts by status, and an entry per condition."""
         statuses = [outcome.status for outcome in self.outcomes]
         counts: dict[str, int] = {status: statuses.count(status) for status in _STATUSES.values()}
         return {"suite": self.name, **counts, "conditions": [outcome.store() for outcome in self.outcomes]}
@@ -202,7 +201,7 @@ def check_data_integrity(loans: pd.DataFrame, categorical: Sequence[str]) -> Sui
     Raises:
         DataError: A column that is not a number has more levels than a category has.
     """
-    # By default the outlier check stops after some seconds, so that its outcome depends on the machine.
+    # By default the outlier check has a timeout, so its outcome would depend on the machine.
     suite = suites.data_integrity(timeout=0)
     for check in suite.checks.values():
         if isinstance(check, checks.OutlierSampleDetection):
@@ -243,7 +242,7 @@ def check_model(training: pd.DataFrame, test: pd.DataFrame, categorical: Sequenc
 
 
 def _convert_to_text(table: pd.DataFrame) -> pd.DataFrame:
-    # Grouping by columns of pandas' category type builds every combination of levels, whether a loan has it or not.
+    # Grouping by categorical columns builds every combination of levels, even those that no loan has.
     return table.astype(dict.fromkeys(list_text_columns(table), object))
 
 
@@ -256,27 +255,27 @@ def _run(suite: Suite, *tables_and_model: Any) -> SuiteReport:
     for index, check in list(suite.checks.items()):
         if isinstance(check, _IRRELEVANT_CHECKS):
             suite.remove(index)
-    # deepchecks' own code runs into the warning of pandas that it switches off, and switches it off again.
+    # deepchecks' own code triggers the pandas warning that it disables, and disables it again.
     with ignore_known_warnings(), pd.option_context("mode.chained_assignment", None):
         result = suite.run(*tables_and_model)
         for check_result in result.results:
             _withhold_rows(check_result)
             _thin_curves(check_result)
-        # deepchecks' other, bigger page is made of Jupyter widgets.
+        # deepchecks' other page is larger, and made of Jupyter widgets.
         html = result.html_serializer.serialize(full_html=True, output_id="report")
     return SuiteReport(name=suite.name, html=html, outcomes=_outcomes(result))
 
 
 def _withhold_rows(result: CheckResult | CheckFailure) -> None:
     if isinstance(result, CheckFailure):
-        # The text of an error, say of a conversion, may quote the value that caused it.
+        # An error's text may quote the value that caused it.
         result.exception = RuntimeError(f"The check stopped with {type(result.exception).__name__}.")
     elif result.display and not isinstance(result.check, _AGGREGATE_DISPLAYS):
         result.display = [_WITHHELD]
 
 
 def _thin_curves(result: CheckResult | CheckFailure) -> None:
-    """Thin out curves, so that no point stands for a single loan. A ROC curve has a point for nearly each score."""
+    """Thin out curves, so that no point represents a single loan. A ROC curve has a point for nearly every score."""
     for figure in getattr(result, "display", []):
         for trace in figure.data if isinstance(figure, Figure) else ():
             if trace.type == "scatter" and len(trace.x) > _MAX_POINTS:

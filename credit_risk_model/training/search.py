@@ -1,4 +1,4 @@
-"""The search for hyper-parameters. A model is judged by how it ranks running loans that were issued later."""
+"""Searches hyper-parameters. A model is judged by how it ranks running loans that were issued later."""
 
 import json
 import logging
@@ -31,12 +31,12 @@ from credit_risk_model.training.fitting import (
 from credit_risk_model.training.loans import ISSUE_MONTH
 from credit_risk_model.training.ranking import can_rank
 
-# It warns of the costs of trials, which do not matter here.
+# It warns about the costs of trials, which do not matter here.
 logging.getLogger("flaml.tune.searcher.blendsearch").setLevel(logging.WARNING)
 
 _LATER_SHARE = 0.2
 _SHARE_OF_BUDGET = {AGE_KNOWN.name: 0.75, AGE_UNKNOWN.name: 0.25}
-# Where the search begins: good on the 60,976 loans of the shipped archive, and cheaper to answer from than defaults.
+# Starting points: good on the shipped archive's 60,976 loans, and faster to predict with than the defaults.
 _START: dict[str, Hyperparameters] = {
     AGE_KNOWN.name: {
         "n_estimators": 100,
@@ -63,13 +63,14 @@ _START: dict[str, Hyperparameters] = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """What bounds a search.
+    """The bounds of a search.
 
     Attributes:
-        time_budget: Seconds; how many models fit into them depends on the machine, so two searches may differ.
-        max_iter: Models to fit for each feature set; None for as many as the budget allows. With it two searches on the
-            same file give the same, to the last bit, if the budget does not end one before.
-        max_trees, max_leaves: Most trees of a model, and most leaves of a tree: they are what a prediction costs.
+        time_budget: Seconds. The number of models that are fitted in it depends on the machine, so two searches may
+            differ.
+        max_iter: Number of models to fit for each feature set; None for as many as the budget allows. With it, two
+            searches on the same file give identical results, unless the budget ends one earlier.
+        max_trees, max_leaves: Maximum number of trees, and of leaves of a tree: they determine a prediction's cost.
     """
 
     time_budget: float
@@ -78,10 +79,10 @@ class Bounds:
     max_leaves: int
 
     def check(self) -> None:
-        """Refuse what can't bound a search.
+        """Refuse invalid bounds.
 
         Raises:
-            ConfigurationError: The budget is no number above 0, or a bound no whole number of at least 5 (1 for
+            ConfigurationError: The budget is not a number above 0, or a bound not a whole number of at least 5 (1 for
                 `max_iter`).
         """
         bounded = all(isinstance(bound, int) and bound >= 5 for bound in (self.max_trees, self.max_leaves))
@@ -99,22 +100,22 @@ def search(
 ) -> dict[str, Hyperparameters]:
     """Search LightGBM's hyper-parameters with FLAML.
 
-    A model of loans whose age is known is judged on the later fifth of the training set's loans, having been fitted on
-    the earlier ones, by `1 - AUC of the running loans + Brier score of all`; and on a random fifth by the Brier score.
-    Where the file has no issue months, or too few running loans, the random fifth alone is judged so.
+    The model for loans of known age is fitted on the training set's earlier loans, and judged on the later fifth by
+    `1 - AUC of the running loans + Brier score of all`. It is also judged on a random fifth by the Brier score. If the
+    file has no issue months or too few running loans, only the random fifth is used, with the former measure.
 
     Args:
         training: Cleaned loans of the training set.
         bounds: Bounds of the search.
         seed: Seed of the search, the folds and the fits.
-        log: File for a JSON line for each model.
-        replayed: Whether the models are fitted on replayed loans as well.
+        log: File that gets a JSON line for each model.
+        replayed: Whether the models are also fitted on replayed loans.
 
     Returns:
         Arguments of `LGBMClassifier` for each feature set, by its name.
 
     Raises:
-        ConfigurationError: A bound is impossible, or no model was finished in time.
+        ConfigurationError: A bound is invalid, or no model was finished in time.
     """
     bounds.check()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ _Judge = Callable[[Any], float]
 
 @dataclass(frozen=True)
 class _Fold:
-    """What a candidate is fitted on, and how it is judged."""
+    """The data that a candidate is fitted on, and the function that judges it."""
 
     data: TrainingData
     judge: _Judge
@@ -154,7 +155,7 @@ def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool
 
 
 def split_by_time(loans: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Split off the later fifth by month of issue; None where months are missing, or a class has too few loans."""
+    """Split off the later fifth by issue month; return None if months are missing, or a class has too few loans."""
     if ISSUE_MONTH not in loans or loans[ISSUE_MONTH].isna().all():
         return None
     boundary = loans[ISSUE_MONTH].quantile(1 - _LATER_SHARE, interpolation="nearest")
@@ -179,7 +180,7 @@ def _judge(loans: pd.DataFrame, wanted: FeatureSet, *, ranked: bool) -> _Judge:
 def _search_one(wanted: FeatureSet, folds: list[_Fold], bounds: Bounds, seed: int, log: Path) -> Hyperparameters:
     seconds = bounds.time_budget * _SHARE_OF_BUDGET[wanted.name]
     name = wanted.name.replace("_", " ")
-    # A notebook keeps every update of the bar, so one a minute is enough there.
+    # A notebook stores every update of the bar, so one per minute is enough there.
     interval = 0.1 if sys.stderr.isatty() else 60.0
     with (
         log.open("a", encoding="utf-8") as lines,
@@ -202,7 +203,7 @@ def _search_one(wanted: FeatureSet, folds: list[_Fold], bounds: Bounds, seed: in
             config=_space(bounds),
             metric="loss",
             mode="min",
-            # Without a cost, which would be time, the search is the same on every machine.
+            # Without a cost attribute, which would be time, the search is the same on every machine.
             search_alg=CFO(
                 metric="loss", mode="min", space=_space(bounds), points_to_evaluate=[start], seed=seed, cost_attr=None
             ),

@@ -1,4 +1,4 @@
-"""How good a model is on each kind of loan, beside the arrears rule, which needs no model."""
+"""Measures a model on segments of loans, beside the arrears rule, which needs no model."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from credit_risk_model.training.fitting import Probabilities, is_running, label
 from credit_risk_model.training.loans import ISSUE_MONTH
 
 RULE_ARREARS = 1.5
-"""The rule calls a loan risky that is this many instalments behind or more, and not repaid."""
+"""The rule calls a loan risky if it is at least this many instalments behind and not repaid."""
 INTERVAL_BELOW = 2000
-"""Segments with fewer loans come with intervals. The figures of larger ones are sure to the second digit."""
+"""Segments with fewer loans get intervals. The figures of larger ones are accurate to the second digit."""
 _RESAMPLES = 400
 _INTERVAL = (0.025, 0.975)
 
 
 def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
-    """Call a loan risky that is `RULE_ARREARS` instalments or more behind and not repaid; 0 for an unknown age."""
+    """Return 1 for loans at least `RULE_ARREARS` instalments behind and not repaid, else 0, also for an unknown age."""
     arrears = loans[AGE] - loans["total_payments_to_date"] / compute_instalments(loans)
     repaid = loans["total_payments_to_date"] >= loans["loan_amount"]
     return np.asarray((arrears >= RULE_ARREARS) & ~repaid, dtype=int)
@@ -31,16 +31,16 @@ def apply_rule(loans: pd.DataFrame) -> npt.NDArray[np.int_]:
 def measure_segments(
     loans: pd.DataFrame, probability: Probabilities, cut_off: float, seed: int = 0
 ) -> dict[str, SegmentFigures]:
-    """Measure a model and the arrears rule on all loans, and by kind of loan.
+    """Measure a model and the arrears rule on all loans, and by segment.
 
     Args:
         loans: Cleaned loans that the model has not seen.
         probability: Their probabilities of being risky, shape (loans,).
-        cut_off: Risky from this probability on.
+        cut_off: A loan is risky from this probability on.
         seed: Seed of the resampling.
 
     Returns:
-        The figures of each segment with loans in it; with intervals where those are less than `INTERVAL_BELOW`.
+        The figures of each non-empty segment; with intervals if it has fewer than `INTERVAL_BELOW` loans.
     """
     risky, rule = label(loans).to_numpy(), apply_rule(loans)
     rng = np.random.default_rng(seed)
@@ -109,18 +109,18 @@ def _measure(risky: npt.NDArray[Any], probability: Probabilities, decision: npt.
 def _measure_drawn(
     risky: npt.NDArray[Any], probability: Probabilities, decision: npt.NDArray[Any], drawn: npt.NDArray[np.int_]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Measure resamples as `_measure` does, all at once: shape (resamples,) each, not a number for None.
+    """Measure all resamples at once as `_measure` does: shape (resamples,) each, with NaN instead of None.
 
     Args:
         risky: Labels of the loans, shape (loans,).
         probability: Their probabilities of being risky, shape (loans,).
-        decision: What is decided of them, shape (loans,).
-        drawn: Places of the loans that are drawn, shape (resamples, loans).
+        decision: Their decisions, shape (loans,).
+        drawn: Indices of the drawn loans, shape (resamples, loans).
     """
     resamples, loans = drawn.shape
     of_risky = risky[drawn]
     positives = of_risky.sum(axis=1)
-    # How often each distinct probability is drawn, in order: of it follow the ranks, those of ties their mean.
+    # Ranks follow from the counts of each distinct probability, in order; ties get their mean rank.
     values, places = np.unique(probability, return_inverse=True)
     cells = (places[drawn] + len(values) * np.arange(resamples)[:, None]).ravel()
     size = resamples * len(values)
@@ -128,7 +128,7 @@ def _measure_drawn(
     risky_counts = np.bincount(cells, weights=of_risky.ravel(), minlength=size).reshape(resamples, -1)
     ranks = (risky_counts * (counts.cumsum(axis=1) - counts + (counts + 1) / 2)).sum(axis=1)
     both = (positives > 0) & (positives < loans)
-    with np.errstate(invalid="ignore", divide="ignore"):  # where there is one class only
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have only one class
         auc = (ranks - positives * (positives + 1) / 2) / (positives * (loans - positives))
         f1 = 2 * (of_risky & decision[drawn]).sum(axis=1) / (positives + decision[drawn].sum(axis=1))
     return {
@@ -144,7 +144,7 @@ def _auc(risky: npt.NDArray[Any], probability: Probabilities, positives: int) ->
 
 
 def tabulate_segments(figures: Segments) -> pd.DataFrame:
-    """Lay the figures of `measure_segments` out: a row for each segment, intervals in brackets."""
+    """Make a table of the figures of `measure_segments`: a row for each segment, intervals in brackets."""
     rows = {}
     for segment, found in figures.items():
         row = {

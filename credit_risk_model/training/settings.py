@@ -13,19 +13,19 @@ class Settings:
     """The settings of a training.
 
     Attributes:
-        data: A loan.csv, plain, `.gz` or `.zip`; None: the environment's LOAN_DATA, else `data/loan/loan.csv`, else a
-            synthetic loan book, which is made.
-        output: Archive to write; None: the next free number in the package's folder, or in `build/` where the data is
+        data: A loan.csv, plain, `.gz` or `.zip`; None for the environment's LOAN_DATA, else `data/loan/loan.csv`, else
+            a new synthetic loan book.
+        output: Archive to write; None for the next free number in the package's folder, or in `build/` if the data is
             synthetic.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
-        widen_bounds: Whether the archive's bounds are widened to hold all loans that the cleaning leaves.
-        replayed: Whether ended loans are added to the training set as they stood at earlier months.
-        cost_ratio: Cost of a missed risky loan in false alarms, by which the cut-off is chosen; None: by the best F1.
+        widen_bounds: Whether to widen the archive's bounds to hold all loans that the cleaning leaves.
+        replayed: Whether to add ended loans to the training set as they stood in earlier months.
+        cost_ratio: Cost of a missed risky loan in false alarms, to choose the cut-off by; None to use the best F1.
         time_budget: Seconds for the search.
-        max_iter: Models that the search fits for each feature set; None: as many as the budget allows.
-        max_trees, max_leaves: The search's bounds: trees are what a prediction costs.
+        max_iter: Number of models that the search fits for each feature set; None for as many as the budget allows.
+        max_trees, max_leaves: The search's bounds: they determine a prediction's cost.
         seed: Seed of the split, the replay, the search, the folds, the fit and the golden loans.
-        synthetic_rows: Loans to make up where there is no data.
+        synthetic_rows: Number of loans to make up if there is no data.
         search_log: File for the search's log.
         owner, approved_by: Who owns the model and who approved its use, for the card.
     """
@@ -48,14 +48,14 @@ class Settings:
 
     @property
     def bounds(self) -> Bounds:
-        """What bounds the search."""
+        """The bounds of the search."""
         return Bounds(self.time_budget, self.max_iter, self.max_trees, self.max_leaves)
 
     def check(self) -> None:
-        """Refuse impossible settings, before the work.
+        """Refuse invalid settings before the work starts.
 
         Raises:
-            ConfigurationError: A setting is impossible.
+            ConfigurationError: A setting is invalid.
         """
         self.bounds.check()
         parse_as_of(self.as_of)

@@ -1,4 +1,4 @@
-"""What must hold for every model: a dollar decides nothing, and who pays in time is safe."""
+"""Checks what must hold for every model: a dollar flips no decision, and loans that are paid on time are safe."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -33,11 +33,11 @@ _BORROWERS: tuple[dict[str, Any], ...] = (
     {"annual_income": 150000, "debt_to_income_ratio": 2.0, "employment_length": "10+ years", "home_ownership": "OWN"},
     {"debt_to_income_ratio": None, "employment_length": None, "revolving_line_utilization_rate": None},
 )
-"""Applications of perfect payers: the example, all that raises the risk, little of it, nulls."""
+"""Applications of perfect payers: the example, a very risky one, a very safe one, and one with nulls."""
 
 
 def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> DollarFigures:
-    """Change either payment of running loans of known age by a dollar and by a cent, up and down."""
+    """Change each payment field of running loans of known age by a dollar and a cent, up and down."""
     running = loans[is_running(loans) & loans[AGE].notna().to_numpy()]
     if running.empty:
         return DollarFigures(loans=0, flipped_share=0.0, largest_change_quantile=0.0, largest_change=0.0)
@@ -56,7 +56,7 @@ def measure_dollar(fitted: Fitted, loans: pd.DataFrame, cut_off: float) -> Dolla
 
 
 def make_perfect_payers(contract: Contract = SHIPPED) -> pd.DataFrame:
-    """Make up loans that paid each instalment in time: each month of both terms, amounts and rates of all sizes."""
+    """Make up loans that paid each instalment on time: every month of both terms, and a range of amounts and rates."""
     amounts = np.linspace(*contract.bounds["loan_amount"], _STEPS).round()
     rates = np.linspace(*contract.bounds["interest_rate"], _STEPS).round(2)
     rows = [
@@ -91,13 +91,13 @@ def measure_perfect_payers(fitted: Fitted, cut_off: float, contract: Contract = 
 
 @dataclass(frozen=True)
 class Stability:
-    """What must hold, measured; None where no age is known."""
+    """The measured stability; None if no age is known."""
 
     dollar: DollarFigures | None
     perfect_payers: PerfectPayerFigures | None
 
     def table(self) -> pd.DataFrame:
-        """Show what was measured."""
+        """Return the figures."""
         if self.dollar is None or self.perfect_payers is None:
             return pd.DataFrame()
         rows = {"a dollar more or less": self.dollar.store(), "paid in time": self.perfect_payers.store()}
@@ -105,7 +105,7 @@ class Stability:
 
 
 def measure_stability(fitted: Fitted, loans: pd.DataFrame, cut_off: float, contract: Contract = SHIPPED) -> Stability:
-    """Measure what a dollar changes, and what is said of loans that paid in time."""
+    """Measure the effects of a dollar, and the predictions for loans that are paid on time."""
     if fitted.with_age is None:
         return Stability(None, None)
     return Stability(measure_dollar(fitted, loans, cut_off), measure_perfect_payers(fitted, cut_off, contract))

@@ -1,4 +1,4 @@
-"""What is shown once a model is packaged: its figures beside those of others, and what to do with it."""
+"""Summarizes a packaged model: its figures beside those of others, and the next steps."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from credit_risk_model.training.former import Former
 
 
 def tabulate_summary(name: str, segments: Segments, baseline: Baseline, former: Former | None) -> pd.DataFrame:
-    """Show a model's figures beside those of the arrears rule, the defaults and the former archive.
+    """Make a table of a model's figures beside those of the arrears rule, the defaults and the former archive.
 
     Args:
         name: The model's name.
-        segments: Its figures by kind of loan.
+        segments: Its figures by segment.
         baseline: The figures of LightGBM's defaults.
         former: The archive that it follows.
     """
@@ -35,7 +35,7 @@ def tabulate_summary(name: str, segments: Segments, baseline: Baseline, former: 
 
 
 def describe_next_steps(output: Path) -> str:
-    """Say where an archive is, and what to do with it: the YAML's two lines are ready to paste."""
+    """Return the archive's path and how to serve it, with two lines of YAML to paste."""
     path = output.resolve()
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return (

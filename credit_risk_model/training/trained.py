@@ -1,4 +1,4 @@
-"""All that a training found: what the gate judges, and what an archive is made of."""
+"""Collects the results of a training, for the gate and the archive."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ _SUITES = ("data_integrity", "train_test_validation", "model_evaluation")
 
 @dataclass(frozen=True)
 class Reports:
-    """The four reports of a training; none can be left out.
+    """The four reports of a training; all are required.
 
     Attributes:
         exploration: The data exploration report, an HTML page.
@@ -59,27 +59,27 @@ class Reports:
         return tuple(check for suite in self.suites for check in suite.unexplained)
 
     def store(self) -> dict[str, dict[str, Any]]:
-        """Return the checks' outcomes as JSON takes them."""
+        """Return the checks' outcomes as a dict for JSON."""
         return dict(zip(_SUITES, (suite.store() for suite in self.suites), strict=True))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with all that is known of it. No part has a default, so that no step of a training can be left out.
+    """A trained model and its figures. No part has a default, so that no step of a training can be skipped.
 
     Attributes:
-        data: What it was trained on.
+        data: The training's data.
         ended_share: Share of those loans that have ended.
-        cleaning: What the cleaning left.
-        contract: What the archive's loans are checked by.
+        cleaning: The rows that each cleaning step left.
+        contract: The contract that the archive checks loans by.
         split: Its training and test set.
         fit: The model.
         baseline: The figures of LightGBM's defaults.
-        stability: What must hold whatever a model was trained on.
-        out_of_time, source_left_out: Figures of loans that are harder to predict; None where there are none.
+        stability: The figures that every model must meet, whatever its data.
+        out_of_time, source_left_out: Figures of loans that are harder to predict; None if there are none.
         splits: Figures of other splits.
         reports: The reports.
-        references: What later loans are compared with.
+        references: Distributions to compare later loans with.
     """
 
     data: DataRecord
@@ -97,9 +97,9 @@ class Trained:
     references: tuple[Reference, ...]
 
     def measure(self) -> Metrics:
-        """Evaluate the test set, and put all figures together."""
+        """Evaluate the test set, and collect all figures."""
         fit, found = self.fit, evaluate_test_set(self.split.test, self.fit)
-        # What could not be measured is not stored at all.
+        # Figures that could not be measured are not stored.
         optional = {
             "test_running": found.running,
             "dollar": self.stability.dollar,
@@ -122,7 +122,7 @@ class Trained:
         )
 
     def gather_evidence(self, former: Former | None) -> Evidence:
-        """Gather what the gate judges, the figures of the former archive among it."""
+        """Gather the gate's evidence, including the former archive's figures."""
         apart = None if self.out_of_time is None else self.out_of_time.segments["all"]
         return Evidence(
             rows=len(self.split.training),
@@ -134,6 +134,6 @@ class Trained:
             dollar=self.stability.dollar,
             perfect_payers=self.stability.perfect_payers,
             calibration=None if apart is None else apart.mean_probability / apart.risky_share,
-            # Made-up loans correlate as they were made. Their model never becomes the package's own.
+            # Synthetic loans fail such checks by construction. Their model is never shipped.
             unexplained=() if self.data.kind == "synthetic" else self.reports.unexplained,
         )

@@ -138,7 +138,7 @@ def test_loans_are_not_fetched_twice(download: Any, kaggle: StandIn, tmp_path: P
     (tmp_path / "data/loan/loan.csv").write_bytes(b"mine")
     done = download({})
     assert (done.returncode, done.stderr, kaggle.requests) == (0, "", [])
-    assert done.stdout == "data/loan/loan.csv is there already, 4 bytes. Delete it to fetch it again.\n"
+    assert done.stdout == "data/loan/loan.csv exists already, 4 bytes. Delete it to fetch it again.\n"
     assert (tmp_path / "data/loan/loan.csv").read_bytes() == b"mine"
 
 
@@ -165,7 +165,7 @@ def test_unusable_kaggle_json_is_named(download: Any, tmp_path: Path, content: s
     """A kaggle.json without username and key is refused by its path."""
     (tmp_path / ".kaggle").mkdir()
     (tmp_path / ".kaggle/kaggle.json").write_text(content)
-    assert f"{tmp_path}/.kaggle/kaggle.json holds no username and key" in refusal(download({}))
+    assert f"{tmp_path}/.kaggle/kaggle.json has no readable username and key" in refusal(download({}))
 
 
 def test_missing_credentials_are_refused_without_a_request(download: Any, kaggle: StandIn) -> None:
@@ -230,10 +230,10 @@ def test_broken_off_download_keeps_nothing(download: Any, kaggle: StandIn, tmp_p
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"<html>Sign in</html>", "no whole zip file (File is not a zip file)"),
-        (zipped({"loan/loan.csv": BOOK})[:-40], "no whole zip file"),
-        (damaged(zipped({"loan/loan.csv": BOOK})), "no whole zip file"),
-        (zipped({"other.csv": BOOK}), "holds no loan.csv"),
+        (b"<html>Sign in</html>", "not a complete zip file (File is not a zip file)"),
+        (zipped({"loan/loan.csv": BOOK})[:-40], "not a complete zip file"),
+        (damaged(zipped({"loan/loan.csv": BOOK})), "not a complete zip file"),
+        (zipped({"other.csv": BOOK}), "has no loan.csv"),
         (zipped({"loan.csv": b"a,b\n1,2\n"}), "has no column loan_status: it is another file"),
     ],
 )

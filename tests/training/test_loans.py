@@ -439,7 +439,7 @@ def test_field_too_many_shifts_nothing(tmp_path: Path) -> None:
 def test_header_without_rows_is_refused(tmp_path: Path) -> None:
     """A header alone is no loan book."""
     (tmp_path / "loan.csv").write_text(",".join(VALUES) + "\n")
-    with pytest.raises(DataError, match="has a header and no row"):
+    with pytest.raises(DataError, match="has a header but no row"):
         read_loans(tmp_path / "loan.csv")
 
 

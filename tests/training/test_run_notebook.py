@@ -131,7 +131,7 @@ def test_packages_errors_are_one_line(tmp_path: Path, source: str, message: str,
     write_notebook(tmp_path, ("Data", "'read'"), ("Package", source), ("After", "'not run'"))
     done = run(tmp_path)
     assert (done.returncode, done.stderr) == (1, message)
-    assert done.stdout.endswith(f"The notebook up to there: {tmp_path}/out/run.ipynb\n")
+    assert done.stdout.endswith(f"Notebook up to this step: {tmp_path}/out/run.ipynb\n")
     assert [text for text in shown(tmp_path) if text] == ["'read'", name]
 
 
@@ -185,7 +185,7 @@ def test_what_cannot_work_is_refused_before_the_run(tmp_path: Path, options: Any
     assert line in done.stderr
 
 
-@pytest.mark.parametrize(("content", "line"), [(None, "can't be read: No such file"), ("{}", "is no notebook: ")])
+@pytest.mark.parametrize(("content", "line"), [(None, "can't be read: No such file"), ("{}", "is not a notebook: ")])
 def test_unreadable_notebook_is_one_line(tmp_path: Path, content: str | None, line: str) -> None:
     """A notebook that is missing or no notebook is named."""
     if content is not None:
