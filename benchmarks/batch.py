@@ -1,8 +1,8 @@
-"""Loans a second in batches of a thousand against one by one: `python -m benchmarks.batch [--quick]`.
+"""Compares batches of a thousand loans with single requests: `python -m benchmarks.batch [--quick]`.
 
-One client sends over one connection, first loans one by one, then in batches, to the same process, and so on in turns:
-on all cores, as it ships, and on one core. A batch uses all of them, one loan can't. The loans are synthetic and all
-different, as a book's are: trees answer loans that they have just seen faster, for the processor remembers their ways.
+One client sends single loans and batches in turns, over one connection to the same process: on all cores, as shipped,
+and on one core. A batch uses all cores, a single loan can't. The loans are synthetic and all different, as in a real
+book: repeated loans are faster, since the processor predicts their branches.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(rounds: int, seconds: float, cpus: set[int] | None) -> list[dict[str, str]]:
-    """Load one process with single loans and with batches in turns; on these cores, or with None on all."""
+    """Load one process with single loans and batches in turns; `cpus` are its cores, None means all."""
     pinned = cpus is not None
     singles: list[dict[str, float]] = []
     batches: list[dict[str, float]] = []
@@ -67,18 +67,18 @@ def measure(rounds: int, seconds: float, cpus: set[int] | None) -> list[dict[str
     return [
         {
             "loans": way,
-            "loans/s": spread([found["rate"] * loans for found in measured]),
-            "us a loan": spread([1e6 / found["rate"] / loans for found in measured]),
-            "CPU us a loan": spread([found["cpu_ms"] * 1000 / loans for found in measured]),
-            "times as many (to reach: >= 20)": spread(ratios) if loans > 1 else "",
-            "for the same CPU": spread(cpu_ratios) if loans > 1 else "",
+            "loans/s": format_spread([found["rate"] * loans for found in measured]),
+            "us a loan": format_spread([1e6 / found["rate"] / loans for found in measured]),
+            "CPU us a loan": format_spread([found["cpu_ms"] * 1000 / loans for found in measured]),
+            "times as many (to reach: >= 20)": format_spread(ratios) if loans > 1 else "",
+            "for the same CPU": format_spread(cpu_ratios) if loans > 1 else "",
         }
         for way, (measured, loans) in ways.items()
     ]
 
 
 def write_bodies(folder: Path) -> tuple[Path, Path]:
-    """Write some thousand loans as bodies of single requests and of batches, a line each."""
+    """Write some thousand loans as bodies of single requests and of batches, one per line."""
     table = synthetic_loans(folder).slice(0, LOANS_OF_A_BATCH * BATCHES).drop_columns("id")
     loans = [_loan(row) for row in table.to_pylist()]
     singles, batches = folder / "singles", folder / "batches"
@@ -88,8 +88,8 @@ def write_bodies(folder: Path) -> tuple[Path, Path]:
     return singles, batches
 
 
-def spread(values: list[float]) -> str:
-    """Give the median with the range."""
+def format_spread(values: list[float]) -> str:
+    """Format median and range."""
     return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 

@@ -1,6 +1,6 @@
-"""How often the drift tests find what drifted, and what did not: draws from real loans, judged as the rules judge them.
+"""Measures the drift tests' power and false alarms, on draws from real loans, judged as by the alert rules.
 
-Run it as `LOAN_DATA=loan.csv.gz python -m benchmarks.drift`; docs/drift.md has the table.
+Run it with `LOAN_DATA=loan.csv.gz python -m benchmarks.drift`; docs/drift.md has the table.
 """
 
 import argparse
@@ -37,38 +37,38 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Book:
-    """Loans to draw from, each as its bins and its probability."""
+    """Loans to draw from, each as bins and probability."""
 
     places: Places
     probability: npt.NDArray[np.float64]
 
     def take(self, rows: Places) -> "Book":
-        """Take some of them, also several times."""
+        """Take some loans; a row may repeat."""
         return Book(self.places[rows], self.probability[rows])
 
     def draw(self, size: int, rng: np.random.Generator) -> "Book":
-        """Draw loans, also one several times."""
+        """Draw loans with replacement."""
         return self.take(rng.integers(len(self.probability), size=size))
 
     def join(self, other: "Book") -> "Book":
-        """Put the loans of another book behind them."""
+        """Append another book's loans."""
         return Book(np.concatenate([self.places, other.places]), np.concatenate([self.probability, other.probability]))
 
 
 class Judge:
-    """Places loans in a reference's bins, and judges draws of them."""
+    """Sorts loans into a reference's bins, and judges draws of them."""
 
     def __init__(self, reference: Reference, models: ArchivedModels) -> None:
         self.reference, self._models = reference, models
 
     def place(self, loans: pd.DataFrame) -> Book:
-        """Place loans, each with the archive's own probability."""
+        """Sort loans into the bins, each with the archive's probability."""
         probability = self._models.predict(loans, withhold_age=self.reference.age == "unknown")
         columns = [_place(bins, loans, probability) for bins in self.reference.bins]
         return Book(np.column_stack(columns), probability)
 
     def find(self, drawn: Book) -> set[str]:
-        """Name the features that drifted."""
+        """List the features that drifted."""
         counts = [
             np.bincount(drawn.places[:, column], minlength=len(bins.shares)).tolist()
             for column, bins in enumerate(self.reference.bins)
@@ -90,7 +90,7 @@ def _place(bins: Bins, loans: pd.DataFrame, probability: npt.NDArray[np.float64]
 
 
 class Draws:
-    """Draws from running loans, judged by the reference of one age."""
+    """Draws from running loans, judged by the reference of known or unknown age."""
 
     def __init__(self, path: Path) -> None:
         loans = cleaning.clean(read_loans(path, None).loans).loans
@@ -106,7 +106,7 @@ class Draws:
         return {reference.age: reference for reference in made}
 
     def use(self, age: str) -> None:
-        """Judge by the reference of loans with or without their age from now on."""
+        """Switch to the reference of loans with or without their age."""
         test = self._test
         months = (test[ISSUE_MONTH] - test[ISSUE_MONTH].mode()[0]).abs().dt.days / 30
         self._age = age
@@ -117,22 +117,22 @@ class Draws:
         self._of_score = sum(bins.feature in OF_SCORE for bins in self._judge.reference.bins)
 
     def own(self, size: int) -> Book:
-        """Draw from what the reference is of: fields from the training set, probabilities from the test set."""
+        """Draw from the reference's own loans: fields from the training set, probabilities from the test set."""
         fields, scored = self._of_training.draw(size, self._rng), self._book.draw(size, self._rng)
         places = [fields.places[:, : -self._of_score], scored.places[:, -self._of_score :]]
         return Book(np.concatenate(places, axis=1), scored.probability)
 
     def mixed(self, size: int, share: float) -> set[str]:
-        """Judge loans of which a share is of other months of issue."""
+        """Judge loans of which a share was issued in other months."""
         foreign = int(self._rng.binomial(size, share))
         return self._judge.find(self.own(size - foreign).join(self._others.draw(foreign, self._rng)))
 
     def unseen(self, size: int) -> set[str]:
-        """Judge loans of the test set, none twice."""
+        """Judge loans of the test set, drawn without replacement."""
         return self._judge.find(self._book.take(self._rng.permutation(len(self._test))[:size]))
 
     def halves(self, size: int) -> set[str]:
-        """Judge loans of one half by a reference of the other half, none twice."""
+        """Judge loans of one half by a reference of the other half, drawn without replacement."""
         first = [self._rng.permutation(len(part)) < len(part) / 2 for part in (self._training, self._test)]
         half = Judge(self._make_references(self._training[first[0]], self._test[first[1]])[self._age], self._models)
         rest = self._test[~first[1]]
@@ -145,7 +145,7 @@ class Draws:
         return set().union(*(self._judge.find(two_days.take(np.arange(start, start + size))) for start in starts))
 
     def dearer(self, size: int) -> set[str]:
-        """Judge loans whose rate is half a point higher, their payments as they were."""
+        """Judge loans with a rate half a point higher and unchanged payments."""
         return self._judge.find(self._dearer.draw(size, self._rng))
 
 
@@ -182,7 +182,7 @@ def measure(draws: Draws, repeats: int) -> list[dict[str, object]]:
 
 
 def measure_cost(reference: Reference) -> dict[str, float]:
-    """Measure what counting a loan costs, in microseconds of processor time: the least of some rounds."""
+    """Measure the cost of counting a loan, in microseconds of processor time: the minimum of some rounds."""
     count, loan = LoanCount(reference), CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
     rounds = []
     for _ in range(20):
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if "LOAN_DATA" not in os.environ:
-        parser.exit(1, "Set LOAN_DATA to a file of real loans: made-up ones drift as they were made.\n")
+        parser.exit(1, "Set LOAN_DATA to a file of real loans: the drift of synthetic ones means nothing.\n")
     draws = Draws(Path(os.environ["LOAN_DATA"]))
     report.write(
         "drift",

@@ -1,6 +1,6 @@
-"""How the service behaves where it runs: under a CPU limit, when it is saturated, when it is ended.
+"""Measures the service in operation: under a CPU limit, under saturation, and at its termination.
 
-`make bench` runs it, or `python -m benchmarks.operation [--quick]`.
+Run it with `make bench` or `python -m benchmarks.operation [--quick]`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _CONNECTIONS = 16
 
 @contextmanager
 def cpu_limit(share: float) -> Iterator[Path]:
-    """Give a control group whose processes get that share of one core, as a pod's CPU limit does."""
+    """Make a control group whose processes get a share of one core, like a pod's CPU limit."""
     period = 100_000
     old = (_CGROUPS / "cpu").is_dir()
     group = (_CGROUPS / "cpu" if old else _CGROUPS) / f"benchmark-{os.getpid()}"
@@ -48,7 +48,7 @@ def cpu_limit(share: float) -> Iterator[Path]:
 
 
 def start_under_limit(rounds: int) -> list[dict[str, str]]:
-    """Measure the seconds to ready under the CPU limit, service and usual wrapper in turn."""
+    """Measure the seconds to ready under the CPU limit, of service and usual wrapper in turns."""
     found: dict[str, list[float]] = {"service, everything on": [], "usual wrapper": []}
     for _ in range(rounds):
         for name, contender in zip(found, (SERVICE, usual_wrapper()), strict=True):
@@ -96,7 +96,7 @@ def health_under_load(bodies: Path, seconds: float) -> list[dict[str, str]]:
 
 
 def terminate_under_load(contender: Contender, rounds: int) -> dict[str, int]:
-    """End a contender while 16 keep-alive connections are busy; give how each connection ended."""
+    """Terminate a contender while 16 keep-alive connections are busy; return how the connections ended."""
     ends = {"told to close": 0, "request lost": 0}
     loan = json.dumps(known_loans()[0][0]).encode()
     request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
@@ -114,7 +114,7 @@ def terminate_under_load(contender: Contender, rounds: int) -> dict[str, int]:
 
 
 def _converse(server: Server, request: bytes, ends: dict[str, int]) -> None:
-    """Send one request after the other on one connection until it ends, and count how it did."""
+    """Send requests on one connection until it ends, and count how it ended."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         while True:
             try:
@@ -122,7 +122,7 @@ def _converse(server: Server, request: bytes, ends: dict[str, int]) -> None:
                 response = http.client.HTTPResponse(connection)
                 response.begin()
                 response.read()
-            except (OSError, http.client.HTTPException):  # closed, reset, or an answer that is not whole
+            except (OSError, http.client.HTTPException):  # closed, reset, or an incomplete response
                 ends["request lost"] += 1
                 return
             if response.getheader("connection") == "close":
@@ -131,7 +131,7 @@ def _converse(server: Server, request: bytes, ends: dict[str, int]) -> None:
 
 
 def main() -> None:
-    """Measure all of it and write the report."""
+    """Measure everything and write the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operation", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
     quick = parser.parse_args().quick

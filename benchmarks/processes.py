@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, pinned, limited, watched and stopped."""
+"""Starts, pins, limits, watches and stops servers as separate processes."""
 
 import http.client
 import os
@@ -27,14 +27,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to serve.
+    """A server to measure.
 
     Attributes:
-        command: What Python is given: a module and its arguments.
-        model: The model's entry in the YAML; None for the one that ships.
-        plain: Whether the rest of the configuration is the framework's defaults, not what ships, all switched on.
-        logs_decisions: Whether each decision is logged.
-        environment: Folder of the virtual environment: what is installed decides what LightGBM imports.
+        command: A Python module and its arguments.
+        model: The model's entry in the YAML; None for the shipped one.
+        plain: Whether to use the framework's defaults instead of the shipped configuration.
+        logs_decisions: Whether to log each decision.
+        environment: Folder of the virtual environment; LightGBM imports pandas and others if they are installed.
     """
 
     command: tuple[str, ...]
@@ -49,7 +49,7 @@ def _on_uvicorn(application: str) -> tuple[str, ...]:
 
 
 def usual_wrapper() -> Contender:
-    """Give the usual wrapper on the shipped archive, where it must live: beside pandas and scikit-learn."""
+    """Make the contender of the usual wrapper with the shipped archive; it needs pandas and scikit-learn."""
     shipped = archive.newest()
     model = {
         "class_path": "benchmarks.contenders.usual.UsualWrapper",
@@ -82,7 +82,7 @@ class Server:
     seconds_to_ready: float = field(default=0.0)
 
     def status(self, path: str) -> int:
-        """Ask once; 0 where nothing listens."""
+        """Return the status of one GET request; 0 if nothing listens."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
@@ -93,28 +93,28 @@ class Server:
             connection.close()
 
     def cpu_seconds(self) -> float:
-        """Give what the process and its children have used so far."""
+        """Return the CPU seconds that the process and its children have used so far."""
         return sum(_cpu_seconds(pid) for pid in self.pids())
 
     def proportional_megabytes(self) -> float:
-        """Give the memory that is its own, and its share of what it shares (PSS)."""
+        """Return its proportional set size (PSS)."""
         return sum(_pss(pid) for pid in self.pids()) / 1024
 
     def open_files(self) -> int:
-        """Give how many files and sockets are open."""
+        """Return the number of open files and sockets."""
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
 
     def threads(self) -> int:
-        """Give how many threads there are."""
+        """Return the number of threads."""
         return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids())
 
     def pids(self) -> list[int]:
-        """Give the process and its children."""
+        """Return the ids of the process and its children."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
     def stop(self) -> None:
-        """End it as an orchestrator does."""
+        """Stop it as an orchestrator does."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(30)
@@ -133,21 +133,7 @@ def _pss(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-@contextmanager
-def serving(
-    contender: Contender, folder: Path, cpus: set[int] | None = None, cgroup: Path | None = None
-) -> Iterator[Server]:
-    """Run a contender until the block ends.
-
-    Args:
-        contender: What to run.
-        folder: Where its configuration and its output go.
-        cpus: Cores that it may use; None for all.
-        cgroup: A control group to run it in; None for this process's own.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def _write_configuration(contender: Contender, folder: Path) -> Path:
     configuration = yaml.safe_load(CONFIGURATION.read_text())
     if contender.plain:
         configuration = {key: configuration[key] for key in ("service_title", "version")}
@@ -159,6 +145,25 @@ def serving(
         configuration["service"]["decisions"] = {"file": str(folder / "decisions.jsonl"), "key_file": str(key)}
     path = folder / "rest_configuration.yaml"
     path.write_text(yaml.safe_dump(configuration))
+    return path
+
+
+@contextmanager
+def serving(
+    contender: Contender, folder: Path, cpus: set[int] | None = None, cgroup: Path | None = None
+) -> Iterator[Server]:
+    """Run a contender until the block ends.
+
+    Args:
+        contender: The server to run.
+        folder: Folder for its configuration and output.
+        cpus: Cores that it may use; None for all.
+        cgroup: Control group to run it in; None for this process's own.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = _write_configuration(contender, folder)
 
     def confine() -> None:
         if cpus is not None:
@@ -177,7 +182,7 @@ def serving(
             env={**os.environ, "REST_CONFIG": str(path)},
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=confine,  # noqa: PLW1509  # no thread of ours runs yet
+            preexec_fn=confine,  # noqa: PLW1509  # no other thread runs yet
         )
     server = Server(process, port)
     try:

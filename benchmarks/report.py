@@ -1,4 +1,4 @@
-"""What a benchmark leaves: its figures as JSON and as Markdown, with the machine and the packages that gave them."""
+"""Writes a benchmark's figures as JSON and Markdown, with the machine and the packages."""
 
 import importlib.metadata
 import json
@@ -41,10 +41,10 @@ def write(
     Args:
         name: File name without a suffix.
         title: Heading of the Markdown page.
-        command: What reproduces the figures, without paths of this machine.
+        command: The command that reproduces the figures, without paths of this machine.
         tables: Rows by the table's heading; the columns are the first row's keys. Floats are rounded to 4 significant
             digits in Markdown, and kept in JSON.
-        notes: Sentences that say how it was measured; an image of a plot may stand here in Markdown.
+        notes: Sentences on how it was measured; may include an image of a plot in Markdown.
 
     Returns:
         The paths of both files.
@@ -54,7 +54,7 @@ def write(
         "title": title,
         "command": command,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": describe_machine(),
         "tables": found,
         "notes": list(notes),
     }
@@ -73,22 +73,22 @@ def replace(path: Path, content: bytes) -> None:
     write_whole(path, content)
 
 
-def machine() -> dict[str, Any]:
-    """Describe what the figures depend on: processor, cores, memory, Python and the packages that are installed."""
+def describe_machine() -> dict[str, Any]:
+    """Describe what the figures depend on: processor, cores, memory, Python and installed packages."""
     return {
         "processor": _processor(),
         "cores": count_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
-        # The checkout's own version, whatever was its when it was installed.
+        # The checkout's version, which may differ from that of its installation.
         "packages": {"credit-risk-model": __version__}
         | {name: version for name in _PACKAGES if (version := _version(name))},
     }
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Lay rows out as a Markdown table; numbers are set to the right."""
+def format_table(rows: Sequence[Row]) -> str:
+    """Format rows as a Markdown table, with numbers aligned right."""
     if not rows:
         return "(none)\n"
     columns = list(rows[0])
@@ -101,7 +101,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
     described = document["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in described["packages"].items())
     parts = [f"# {document['title']}\n", f"`{document['command']}`, {document['measured_at']}\n"]
-    parts += [f"## {heading}\n\n{markdown_table(rows)}" for heading, rows in document["tables"].items()]
+    parts += [f"## {heading}\n\n{format_table(rows)}" for heading, rows in document["tables"].items()]
     parts += [f"{note}\n" for note in document["notes"]]
     parts.append(
         f"Machine: {described['processor']}, {described['cores']} cores, {described['memory_gb']} GB, "

@@ -1,10 +1,10 @@
-"""Loans a second and memory of scoring files: `python -m benchmarks.scoring [--quick]`.
+"""Measures speed and memory of scoring files: `python -m benchmarks.scoring [--quick]`.
 
-Files of synthetic loans are scored by `python -m credit_risk_model.scoring`, as a process of its own, in turns with
-`Booster.predict` of LightGBM's own package on a matrix that lies ready in memory, with as many threads: both meet the
-same machine at the same time, and their ratio is what counts.
+`python -m credit_risk_model.scoring` scores files of synthetic loans as a separate process, in turns with
+`Booster.predict` of LightGBM's own package on a matrix in memory, with as many threads. Both run on the same machine at
+the same time, so their ratio is what counts.
 
-The command has the packages of its image (`make .venv/scoring/.installed`): Arrow imports pandas where it finds it.
+The command runs with its image's packages (`make .venv/scoring/.installed`), since Arrow imports pandas if it is there.
 """
 
 import argparse
@@ -46,7 +46,7 @@ PYTHON = ROOT / ".venv" / "scoring" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the command cost."""
+    """The cost of a run of the command."""
 
     seconds: float
     cpu_seconds: float
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each size (default: %(default)s)")
     options = parser.parse_args()
     if not PYTHON.exists():
-        sys.exit("The packages that files are scored with are not installed: `make .venv/scoring/.installed`.")
+        sys.exit("The packages for scoring files are not installed. Run: make .venv/scoring/.installed")
     sizes = QUICK_SIZES if options.quick else SIZES
     with tempfile.TemporaryDirectory() as folder:
         rows = add_further_rows(measure(Path(folder), sizes, options.rounds))
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Measure files of every size, Parquet and CSV."""
+    """Measure Parquet and CSV files of every size."""
     loans = synthetic_loans(folder)
     booster = lgb.Booster(model_str=_model_text())
     drawn = np.random.default_rng(0).integers(len(loans), size=MATRIX_ROWS)
@@ -92,7 +92,7 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
         for suffix in (".parquet", ".csv"):
             source = folder / f"loans{suffix}"
             write_loans(source, loans, size)
-            # Ten million loans take minutes a round, and vary little.
+            # Ten million loans take minutes per round, and vary little.
             figures = compare(source, size, booster, matrix, rounds if size < 10_000_000 else 1)
             rows.append({"rows": size, "from": suffix, "MB": round(source.stat().st_size / 1e6), **figures})
             source.unlink()
@@ -100,7 +100,7 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
 
 
 def add_further_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add what each row beyond those of the next smaller file takes: a row's cost without that of the start."""
+    """Add the cost per row beyond the next smaller file, which excludes the cost of the start."""
     smaller: dict[str, dict[str, Any]] = {}
     for row in rows:
         before = smaller.get(row["from"])
@@ -111,7 +111,7 @@ def add_further_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def synthetic_loans(folder: Path) -> pa.Table:
-    """Make loans that keep the contract, with an id."""
+    """Make loans that meet the contract, with an id."""
     book = folder / "book.csv"
     write_synthetic_loan_book(book, BOOK_ROWS, seed=1)
     loans = pa.Table.from_pandas(clean(read_loans(book).loans).loans, preserve_index=False)
@@ -120,7 +120,7 @@ def synthetic_loans(folder: Path) -> pa.Table:
 
 
 def write_loans(path: Path, loans: pa.Table, rows: int) -> None:
-    """Write a file of so many loans, drawn from those given."""
+    """Write a file with a number of loans, drawn from the given ones."""
     rng = np.random.default_rng(rows)
     kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
     with kind(path, loans.schema) as writer:
@@ -131,7 +131,7 @@ def write_loans(path: Path, loans: pa.Table, rows: int) -> None:
 def compare(
     source: Path, rows: int, booster: lgb.Booster, matrix: npt.NDArray[np.float64], rounds: int
 ) -> dict[str, float]:
-    """Score a file in turns with LightGBM's own predicting."""
+    """Score a file in turns with LightGBM's own prediction."""
     runs, alone, alone_cpu = [], [], []
     for _ in range(rounds):
         begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -151,20 +151,20 @@ def compare(
 
 
 def score(source: Path) -> Run:
-    """Run the command on a file and wait for what it cost."""
+    """Run the command on a file, and measure its cost."""
     output = source.with_name("scores.parquet")
     command = [str(PYTHON), "-m", "credit_risk_model.scoring", str(source), "--output", str(output), "--id", "id"]
     begin = time.perf_counter()
     process = os.posix_spawn(PYTHON, command, os.environ)
     ended, peak = 0, 0
     while not ended:
-        # Not the kernel's own ru_maxrss: that begins with the memory of whoever started the process.
+        # Not the kernel's ru_maxrss, which starts from the parent process's memory.
         peak = max(peak, _peak_kilobytes(process))
         time.sleep(0.01)
         ended, status, usage = os.wait4(process, os.WNOHANG)
     seconds = time.perf_counter() - begin
     if status != 0:
-        raise SystemExit(f"The scoring of {source.name} ended with {os.waitstatus_to_exitcode(status)}.")
+        raise SystemExit(f"Scoring {source.name} exited with {os.waitstatus_to_exitcode(status)}.")
     return Run(seconds, usage.ru_utime + usage.ru_stime, peak / 1024)
 
 

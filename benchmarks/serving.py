@@ -1,8 +1,8 @@
-"""Requests a second, latency, CPU, memory and start of the service and of what it is measured against.
+"""Measures throughput, latency, CPU, memory and start of the service and of other servers.
 
-`make bench` runs it, or `python -m benchmarks.serving [--quick]`. The contenders take turns, so that a machine whose
-speed drifts slows all of them; the server has one core, the load generator (wrk) another. While it is loaded, each
-contender that predicts is asked for loans whose probabilities are known.
+Run it with `make bench` or `python -m benchmarks.serving [--quick]`. The contenders take turns, so that a drift of the
+machine's speed affects all of them. The server has one core, the load generator (wrk) another. Under load, each
+contender that predicts is also checked with loans of known probability.
 """
 
 import argparse
@@ -42,14 +42,14 @@ from credit_risk_model.schemas import CreditRiskModelInput
 
 SERVER_CPU, LOAD_CPU = {0}, {1}
 _CONSTANT = {"bare FastAPI, constant", "raw Starlette route, constant", "rest_model_service, constant"}
-# Between two checks, and in how many times of what the last one took: they must not become the load.
+# Seconds between two checks, and as a multiple of the last one's duration: checks must not become the load.
 _PAUSE, _PAUSES = 0.02, 20
-_MAX_PAUSE = 2.0  # uvicorn closes a connection that is silent for five seconds
+_MAX_PAUSE = 2.0  # uvicorn closes a connection after five idle seconds
 _FIGURES = ("requests/s, 1 connection", "requests/s, 16", "p99 ms, 16", "CPU ms a request", "PSS MB", "s to ready")
 
 
 def contenders() -> dict[str, Contender]:
-    """Give what is measured, by the name under which it is reported."""
+    """List the contenders by their names in the report."""
     return {
         "service, everything on": SERVICE,
         "service, decisions logged": LOGGING_SERVICE,
@@ -62,13 +62,13 @@ def contenders() -> dict[str, Contender]:
 
 
 def known_loans() -> list[tuple[dict[str, Any], float]]:
-    """Give the shipped archive's made-up golden loans with the booster's own probabilities."""
+    """Return the shipped archive's golden loans with the booster's own probabilities."""
     shipped = archive.read(archive.newest())
     return [(golden.loan.model_dump(mode="json"), shipped.evaluate(golden.loan)) for golden in shipped.golden]
 
 
 def write_bodies(folder: Path) -> Path:
-    """Write the known loans, a line each, for wrk to send in rotation."""
+    """Write the known loans, one per line, for wrk to send in rotation."""
     path = folder / "loans"
     loans = [CreditRiskModelInput.model_validate(loan) for loan, _ in known_loans()]
     path.write_text("".join(f"{loan.model_dump_json()}\n" for loan in loans))
@@ -84,7 +84,7 @@ def load(
     path: str = PREDICTION,
     pinned: bool = True,
 ) -> dict[str, float]:
-    """Load a server; give wrk's figures and the server's CPU milliseconds a request."""
+    """Load a server; return wrk's figures and the server's CPU milliseconds per request."""
     cpus = LOAD_CPU if pinned else os.sched_getaffinity(0)
     before = server.cpu_seconds()
     done = subprocess.run(
@@ -107,7 +107,7 @@ def load(
 
 @contextmanager
 def checked(server: Server, loans: list[tuple[dict[str, Any], float]]) -> Iterator[None]:
-    """Compare answers with the booster's own while the block runs: speed can't come from wrong answers."""
+    """Compare answers with the booster's own probabilities while the block runs."""
     done = threading.Event()
     wrong: list[str] = []
 
@@ -125,7 +125,7 @@ def checked(server: Server, loans: list[tuple[dict[str, Any], float]]) -> Iterat
     def watch() -> None:
         try:
             check()
-        except Exception as error:  # what can't be compared is wrong, too
+        except Exception as error:  # an answer that can't be compared is wrong, too
             wrong.append(repr(error))
 
     thread = threading.Thread(target=watch)
@@ -140,9 +140,9 @@ def checked(server: Server, loans: list[tuple[dict[str, Any], float]]) -> Iterat
 
 
 def measure(name: str, contender: Contender, bodies: Path, seconds: float) -> dict[str, float]:
-    """Give one round's figures of one contender, in the order of `_FIGURES`."""
+    """Measure one round of one contender; returns the figures in the order of `_FIGURES`."""
     loans = known_loans()
-    # A constant has nothing to check; its checker's requests still load it as they load the others.
+    # A constant needs no check, but the checks' requests must load all contenders alike.
     expected = [(loan, 0.25) for loan, _ in loans] if name in _CONSTANT else loans
     with tempfile.TemporaryDirectory() as folder, serving(contender, Path(folder), SERVER_CPU) as server:
         load(server, bodies, 16, min(seconds, 1))  # warm
@@ -154,8 +154,8 @@ def measure(name: str, contender: Contender, bodies: Path, seconds: float) -> di
         return dict(zip(_FIGURES, values, strict=True))
 
 
-def summarise(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
-    """Give each contender's medians with their range."""
+def summarize(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
+    """Return each contender's medians with their ranges."""
     rows = []
     for name, measured in rounds.items():
         row = {"contender": name}
@@ -166,8 +166,8 @@ def summarise(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]
     return rows
 
 
-def ratios(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
-    """Give the medians of the ratios within each round, beside what is to be reached."""
+def compute_ratios(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
+    """Return the medians of the ratios within each round, beside the targets."""
     pairs = (
         ("service, everything on", "bare FastAPI, constant", (">= 1.3", ">= 1.45", "<= 0.8", "<= 0.85", "", "")),
         ("service, everything on", "raw Starlette route, constant", (">= 0.70", ">= 0.85", "", "", "", "")),
@@ -186,8 +186,8 @@ def ratios(rounds: dict[str, list[dict[str, float]]]) -> list[dict[str, str]]:
     return rows
 
 
-def explain(bodies: Path, number: int, seconds: float) -> dict[str, str]:
-    """Give how long an explanation takes, asked for one by one."""
+def measure_explanations(bodies: Path, number: int, seconds: float) -> dict[str, str]:
+    """Measure the latency of explanations, requested one by one."""
     with tempfile.TemporaryDirectory() as folder, serving(SERVICE, Path(folder), SERVER_CPU) as server:
         load(server, bodies, 1, 1, path=EXPLANATION)  # warm
         found = [load(server, bodies, 1, seconds, path=EXPLANATION) for _ in range(number)]
@@ -213,14 +213,14 @@ def main() -> None:
             for name, contender in contenders().items():
                 sys.stderr.write(f"round {turn + 1} of {number}: {name}\n")
                 rounds[name].append(measure(name, contender, bodies, seconds))
-        explained = explain(bodies, number, max(1, seconds // 2))
+        explained = measure_explanations(bodies, number, max(1, seconds // 2))
     report.write(
         "serving_quick" if quick else "serving",
         "Serving",
         "make bench QUICK=1" if quick else "make bench",
         {
-            "Medians (and range) of the rounds": summarise(rounds),
-            "Ratios, medians within a round": ratios(rounds),
+            "Medians (and range) of the rounds": summarize(rounds),
+            "Ratios, medians within a round": compute_ratios(rounds),
             "An explanation, over one connection": [explained],
         },
         [

@@ -1,7 +1,7 @@
-"""Ten minutes of good and bad traffic at saturation, watched: what must stay flat, stays flat, and no answer is wrong.
+"""Soaks the service in ten minutes of good and bad traffic, and checks its memory, files, threads and answers.
 
-`make soak` runs it (`make soak SECONDS=60`: shorter), or `python -m benchmarks.soak [--seconds 60]`; it exits with 1
-where something does not hold.
+Run it with `make soak`, `make soak SECONDS=60` or `python -m benchmarks.soak [--seconds 60]`. It exits with 1 if a
+check fails.
 """
 
 import argparse
@@ -17,21 +17,21 @@ from benchmarks import report
 from benchmarks.processes import ROOT, SERVICE, Server, serving
 from benchmarks.traffic import KINDS, SHED
 
-_WARM_UP = 15.0  # by then each kind of request has had its turn
+_WARM_UP = 15.0  # by then each kind of request has been sent
 _MAX_PROBE = 1.0
-# A leak of 64 bytes a turn would leave four times as much in ten minutes of a thousand turns a second. What allocators
-# keep of the largest requests lies below; while those are at work they take 70 MB, so least is compared with least.
-_GROWTH_MB = 10.0
-# In a soak of less than five minutes they may not yet keep what they will: there only a gross leak shows.
-_GROWTH_OF_A_SHORT_ONE_MB = 80.0
+# A leak of 64 bytes per turn would lose four times as much in ten minutes of a thousand turns per second. Allocators
+# keep less than this of the largest requests. While those run they take 70 MB, so minimum is compared with minimum.
+_MAX_GROWTH_MB = 10.0
+# In less than five minutes the allocators may not have reached their maximum, so only a gross leak shows.
+_MAX_GROWTH_MB_IF_SHORT = 80.0
 _POD_MB = 256 * 1.048576
-# Connections come and go: one more may be open when the last samples are taken, but not one more for each that was.
-_MORE_FILES = 10
-_MORE_FILES_OF_A_SHORT_ONE = 40
-# For connections to close once the traffic has ended: longer than the service waits for any client.
+# Connections come and go: a few more may be open during the last samples.
+_MAX_MORE_FILES = 10
+_MAX_MORE_FILES_IF_SHORT = 40
+# Time for connections to close after the traffic: longer than the service waits for any client.
 _REST = 30.0
 _MAX_SHED = 0.01
-# All that its pools may have. They fill as they are needed: that they no longer grow shows only in a long soak.
+# The maximum of its pools. They grow on demand: only a long soak shows that they stop growing.
 _MAX_THREADS = 24
 
 
@@ -47,14 +47,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold.
+    """A check of a soak.
 
     Attributes:
-        what: What it is.
-        measured: What was found.
-        allowed: What may be.
-        holds: Whether it is so.
-        timed: Whether it depends on how fast the machine is, and on what else runs on it.
+        what: What is checked.
+        measured: The measured value.
+        allowed: The allowed value.
+        holds: Whether the check passed.
+        timed: Whether it depends on the machine's speed and other load.
     """
 
     what: str
@@ -66,12 +66,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a soak found.
+    """The results of a soak.
 
     Attributes:
-        checks: What had to hold.
-        outcomes: How often each kind of client had which outcome.
-        seconds: How long the traffic lasted.
+        checks: The checks.
+        outcomes: Number of outcomes by kind of client.
+        seconds: Duration of the traffic.
         busy: Share of one core that the server used.
     """
 
@@ -82,17 +82,17 @@ class Findings:
 
 
 def sample(server: Server) -> Sample:
-    """Look at the server, and ask it whether it lives."""
+    """Measure the server, and send a liveness probe."""
     began = time.perf_counter()
     status = server.status("/api/health")
     seconds = time.perf_counter() - began
     if status != 200:
-        sys.exit(f"The probe was answered with {status} after {seconds:.2f} s.")
+        sys.exit(f"The liveness probe got {status} after {seconds:.2f} s.")
     return Sample(server.proportional_megabytes(), server.open_files(), server.threads(), seconds)
 
 
 def sample_at_rest(server: Server, files: int) -> Sample:
-    """Look at the server once it has no more files open than some, or else after `_REST` seconds.
+    """Measure the server once it has at most `files` open files, or after `_REST` seconds.
 
     The connection of the sample's own probe may still be closing while files are counted.
     """
@@ -103,11 +103,11 @@ def sample_at_rest(server: Server, files: int) -> Sample:
 
 
 def soak(seconds: float, environment: str = "service") -> Findings:
-    """Load the service for some seconds, and look at it all the time.
+    """Load the service for some seconds, and sample it continuously.
 
     Args:
-        seconds: How long, more than 20; the first tenth is for warming up, and no less than 15 seconds.
-        environment: The virtual environment that it is run in.
+        seconds: Duration, more than 20; the first tenth, but at least 15 seconds, is for warming up.
+        environment: The virtual environment to run it in.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -137,43 +137,44 @@ def soak(seconds: float, environment: str = "service") -> Findings:
         *judge(before, warm, after, short=seconds < 300),
         *judge_outcomes(outcomes),
     ]
-    checks.append(Check("lines of the log that tell of a fault", str(faults), "0", faults == 0))
+    checks.append(Check("log lines of severity ERROR", str(faults), "0", faults == 0))
     return Findings(checks, outcomes, lasted, busy)
 
 
 def count_lines(path: Path, words: bytes) -> int:
-    """Count the lines that hold some words."""
+    """Count the lines that contain some words."""
     with path.open("rb") as file:
         return sum(words in line for line in file)
 
 
 def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> list[Check]:
-    """Judge what the server used, from its first to its last tenth once it was warm."""
-    growth, more_files = (_GROWTH_OF_A_SHORT_ONE_MB, _MORE_FILES_OF_A_SHORT_ONE) if short else (_GROWTH_MB, _MORE_FILES)
+    """Judge the server's resources, from the first to the last tenth after the warm-up."""
+    growth = _MAX_GROWTH_MB_IF_SHORT if short else _MAX_GROWTH_MB
+    more_files = _MAX_MORE_FILES_IF_SHORT if short else _MAX_MORE_FILES
     tenth = max(1, len(warm) // 10)
     first, last = warm[:tenth], warm[-tenth:]
     memory = [min(found.memory_mb for found in part) for part in (first, last)]
-    most = max(found.memory_mb for found in warm)
+    maximum = max(found.memory_mb for found in warm)
     half = len(warm) // 2
     threads = [max(found.threads for found in part) for part in (warm[:half], warm[half:])]
     files = [max(found.files for found in part) for part in (warm[:half], warm[half:])]
     slowest = max(found.probe_seconds for found in warm)
     return [
         Check(
-            "memory (PSS), least in the first and in the last tenth",
+            "memory (PSS), minimum in the first and in the last tenth",
             f"{memory[0]:.1f} and {memory[1]:.1f} MB",
             f"{growth:g} MB more",
             memory[1] - memory[0] <= growth,
         ),
-        Check("memory (PSS), most", f"{most:.1f} MB", f"{_POD_MB:.0f} MB, the pod's limit", most < _POD_MB),
+        Check("memory (PSS), maximum", f"{maximum:.1f} MB", f"{_POD_MB:.0f} MB, the pod's limit", maximum < _POD_MB),
         Check(
-            "threads, most in each half",
+            "threads, maximum in each half",
             f"{threads[0]} and {threads[1]}",
             f"{_MAX_THREADS}" if short else "no more",
             threads[1] <= (_MAX_THREADS if short else threads[0]),
         ),
         Check(
-            "open files, most in each half",
+            "open files, maximum in each half",
             f"{files[0]} and {files[1]}",
             f"{more_files} more",
             files[1] <= files[0] + more_files,
@@ -185,7 +186,7 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
             after.files <= before.files,
         ),
         Check(
-            "slowest answer of the liveness probe",
+            "slowest liveness probe",
             f"{slowest:.3f} s of {len(warm)}",
             f"{_MAX_PROBE:g} s",
             slowest < _MAX_PROBE,
@@ -195,7 +196,7 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
 
 
 def judge_outcomes(outcomes: dict[str, dict[str, int]]) -> list[Check]:
-    """Judge the answers: each kind of client has had an outcome, and none that it should not have."""
+    """Judge the answers: each kind of client has had outcomes, and only allowed ones."""
     checks = []
     for kind in KINDS:
         found = outcomes[kind.client.__name__]
@@ -207,14 +208,14 @@ def judge_outcomes(outcomes: dict[str, dict[str, int]]) -> list[Check]:
         )
     asked = outcomes["predictions"]
     shed = asked.get(SHED, 0) / max(sum(asked.values()), 1)
-    checks.append(Check("good predictions sent away", f"{shed:.2%}", "1 %", shed <= _MAX_SHED))
+    checks.append(Check("valid predictions shed", f"{shed:.2%}", "1 %", shed <= _MAX_SHED))
     return checks
 
 
 def main() -> None:
-    """Soak the service, write the report, and say what does not hold."""
+    """Soak the service, write the report, and exit with the failed checks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600, help="how long the traffic lasts (600)")
+    parser.add_argument("--seconds", type=float, default=600, help="duration of the traffic (default: 600)")
     seconds = parser.parse_args().seconds
     findings = soak(seconds)
     requests = sum(sum(found.values()) for found in findings.outcomes.values())
@@ -234,7 +235,7 @@ def main() -> None:
             ]
         },
         [
-            f"{requests:,} turns in {findings.seconds:.0f} s of {sum(kind.number for kind in KINDS)} clients on the "
+            f"{requests:,} turns of {sum(kind.number for kind in KINDS)} clients in {findings.seconds:.0f} s, on the "
             f"server's own machine; it used {findings.busy:.2f} of a core. Answers are compared with the booster's own "
             "probabilities of the golden loans. The first tenth of the time, at least 15 s, is for warming up.",
         ],
@@ -243,7 +244,7 @@ def main() -> None:
         f"{check.what}: {check.measured}; allowed: {check.allowed}" for check in findings.checks if not check.holds
     ]
     if failed:
-        sys.exit("The service does not hold:\n" + "\n".join(failed))
+        sys.exit("Failed checks:\n" + "\n".join(failed))
 
 
 if __name__ == "__main__":

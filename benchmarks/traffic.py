@@ -1,9 +1,9 @@
-"""Mixed traffic, good and bad, as a process of its own so that it does not slow its observer down.
+"""Sends mixed traffic, good and bad, from a separate process, so that it does not slow its observer down.
 
     python -m benchmarks.traffic PORT SECONDS
 
-Each client is a thread that does one thing again and again. Prints, as JSON, how often each kind of client had which
-outcome; what is no proper outcome of its kind is written out.
+Each client is a thread that repeats one action. Prints, as JSON, the number of outcomes of each kind of client;
+unexpected outcomes are spelled out.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from credit_risk_model.archive import GOLDEN_TOLERANCE
 SHED = "503, to come back"
 _MAX_WAIT = 30
 _PIPELINED = 20
-_HELD = 1100  # a hundred more than the service takes as it ships
+_HELD = 1100  # a hundred more than the service accepts by default
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
 
 Loans = list[tuple[dict[str, Any], float]]
@@ -37,7 +37,7 @@ Client = Callable[[int, Loans], Iterator[str]]
 
 
 class Connection:
-    """A connection that is opened when it is needed, and anew once the service has closed it."""
+    """A connection that opens on first use, and reopens after the service has closed it."""
 
     def __init__(self, port: int) -> None:
         """Connect later."""
@@ -45,10 +45,10 @@ class Connection:
         self._socket: socket.socket | None = None
 
     def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
-        """Send a request; give the answer's status, head and content.
+        """Send a request; return the response's status, head and content.
 
         Raises:
-            OSError: The request was lost: sent, and not answered whole.
+            OSError: The request was lost: sent, but not completely answered.
         """
         if self._socket is None:
             self._socket = connect(self._port)
@@ -87,7 +87,7 @@ def connect(port: int) -> socket.socket:
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:
-    """Give a prediction's request."""
+    """Make a prediction's request."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -98,7 +98,7 @@ def _outcome(answer: tuple[int, bytes, bytes]) -> str:
 
 
 def _checked(answer: tuple[int, bytes, bytes], expected: list[float]) -> str:
-    """Give the outcome, with the probability that is wrong."""
+    """Return the outcome, with the probability if it is wrong."""
     outcome = _outcome(answer)
     if outcome == "200":
         found = json.loads(answer[2])
@@ -110,13 +110,13 @@ def _checked(answer: tuple[int, bytes, bytes], expected: list[float]) -> str:
 
 
 def predictions(port: int, loans: Loans) -> Iterator[str]:
-    """Ask for one known loan after the other."""
+    """Request predictions of the known loans, one after the other."""
     requests = [(post(PREDICTION, json.dumps(loan).encode()), [probability]) for loan, probability in loans]
     yield from _ask_and_check(Connection(port), requests)
 
 
 def explanations(port: int, loans: Loans) -> Iterator[str]:
-    """Ask why, too."""
+    """Request explanations of the known loans."""
     requests = [
         (post(EXPLANATION, json.dumps({**loan, "max_reasons": 22}).encode()), [probability])
         for loan, probability in loans
@@ -125,7 +125,7 @@ def explanations(port: int, loans: Loans) -> Iterator[str]:
 
 
 def batches(port: int, loans: Loans) -> Iterator[str]:
-    """Ask for the known loans together, a thousand at a time and all once."""
+    """Request the known loans in batches: a thousand at a time, and all of them once."""
     requests = []
     for many in ((loans * 1000)[:1000], loans):
         body = json.dumps({"loans": [loan for loan, _ in many]}).encode()
@@ -142,9 +142,9 @@ def _ask_and_check(
 
 
 def bad(port: int, loans: Loans) -> Iterator[str]:
-    """Send what is refused, in rotation; the outcome is right where the status is the refusal's own."""
+    """Send invalid requests in rotation; each must get its own status."""
     loan = loans[0][0]
-    # The costliest that is validated, and one that is refused before it.
+    # The most expensive request that is validated, and one that is refused before validation.
     unknown, too_many = (",".join(f'"{number}":0' for number in range(count)) for count in (19_900, 80_000))
     refused = [
         (post(PREDICTION, b"{"), 400),
@@ -171,7 +171,7 @@ def bad(port: int, loans: Loans) -> Iterator[str]:
 
 
 def slow(port: int, loans: Loans) -> Iterator[str]:
-    """Send a body byte by byte, until the service has had enough."""
+    """Send a body byte by byte, until the service times out."""
     request = post(PREDICTION, json.dumps(loans[0][0]).encode())
     head = len(request) - 400
     while True:
@@ -188,7 +188,7 @@ def slow(port: int, loans: Loans) -> Iterator[str]:
 
 
 def half_sent(port: int, loans: Loans) -> Iterator[str]:
-    """Begin as many bodies as may arrive at once, and send no more of them."""
+    """Start as many bodies as may arrive at once, and never finish them."""
     request = post(PREDICTION, json.dumps(loans[0][0]).encode())
     while True:
         with ExitStack() as stack:
@@ -200,7 +200,7 @@ def half_sent(port: int, loans: Loans) -> Iterator[str]:
 
 
 def pipelining(port: int, loans: Loans) -> Iterator[str]:
-    """Send what costs most twenty times before the first answer is read."""
+    """Send the most expensive request twenty times before reading the first response."""
     unknown = ",".join(f'"{number}":0' for number in range(48)).encode()
     requests = [
         b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -221,7 +221,7 @@ def pipelining(port: int, loans: Loans) -> Iterator[str]:
 
 
 def reopening(port: int, _: Loans) -> Iterator[str]:
-    """Hold more connections than there may be, ask nothing, and open new ones all the time."""
+    """Hold more connections than allowed without a request, and keep opening new ones."""
     held: deque[socket.socket] = deque()
     try:
         while True:
@@ -236,7 +236,7 @@ def reopening(port: int, _: Loans) -> Iterator[str]:
 
 
 def patient(port: int, _: Loans) -> Iterator[str]:
-    """Keep a connection and ask twice a second, as a proxy's pool does."""
+    """Keep a connection and send two requests per second, as a proxy's pool does."""
     connection = Connection(port)
     while True:
         yield str(connection.ask(b"GET /api/models HTTP/1.1\r\nHost: x\r\n\r\n")[0])
@@ -244,14 +244,14 @@ def patient(port: int, _: Loans) -> Iterator[str]:
 
 
 def silent(port: int, _: Loans) -> Iterator[str]:
-    """Connect and say nothing, until the service closes."""
+    """Connect and send nothing, until the service closes."""
     while True:
         with connect(port) as connection:
             yield "closed" if not connection.recv(65536) else "answered"
 
 
 def deaf(port: int, _: Loans) -> Iterator[str]:
-    """Ask for megabytes and read nothing."""
+    """Request megabytes and read nothing."""
     paths = ("/openapi.json", "/docs/assets/swagger-ui-bundle.js", "/metrics")
     for path in itertools.cycle(paths):
         request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 120
@@ -264,17 +264,17 @@ def deaf(port: int, _: Loans) -> Iterator[str]:
 
 
 def vanishing(port: int, loans: Loans) -> Iterator[str]:
-    """Reset the connection somewhere in a request or in its answer."""
+    """Reset the connection at a random point of a request or its response."""
     loan = loans[0][0]
     requests = [
         post(PREDICTION, json.dumps(loan).encode()),
         post(EXPLANATION, json.dumps(loan).encode()),
         post(BATCH, json.dumps({"loans": [loan] * 200}).encode()),
     ]
-    rng = random.Random(1)  # noqa: S311  # no secret
+    rng = random.Random(1)  # noqa: S311  # not for cryptography
     for request in itertools.cycle(requests):
         with connect(port) as connection:
-            connection.sendall(request[: rng.randrange(len(request) * 2)])  # every second one whole
+            connection.sendall(request[: rng.randrange(len(request) * 2)])  # half of the requests are complete
             time.sleep(rng.random() * 0.01)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         yield "gone"
@@ -282,12 +282,12 @@ def vanishing(port: int, loans: Loans) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Kind:
-    """Clients that do the same.
+    """A kind of client.
 
     Attributes:
-        client: What one of them does: yields the outcome of each turn.
-        number: How many there are.
-        proper: The outcomes that it may have.
+        client: Its action; yields the outcome of each turn.
+        number: Number of such clients.
+        proper: Its allowed outcomes.
     """
 
     client: Client
@@ -327,10 +327,10 @@ def main(port: str, seconds: str) -> None:
                     count[outcome] += 1
                     if time.monotonic() > deadline:
                         return
-            except Exception as error:  # lost, or nothing that an answer may be
+            except Exception as error:  # a lost request or an invalid response
                 count[f"lost: {error!r}"] += 1
 
-    # Those that are waiting at the end are left behind: slow ones would take ten seconds more.
+    # Threads that still wait at the end are abandoned: slow ones would take ten more seconds.
     threads = [threading.Thread(target=run, args=(kind,), daemon=True) for kind in KINDS for _ in range(kind.number)]
     for thread in threads:
         thread.start()

@@ -1,7 +1,7 @@
-"""What training costs: reading against pandas, the way from a file to figures, cost against rows, each of the steps.
+"""Measures the cost of training: reading against pandas, from file to figures, cost against rows, and each step.
 
-Every measurement is a process of its own, so that its peak memory is its own; contenders take turns. Loans are made up
-in the layout of Kaggle's `loan.csv`, in a temporary folder. Linux only: peaks come from `/proc`.
+Every measurement is a separate process, so that it has its own peak memory; contenders take turns. Synthetic loans in
+the layout of Kaggle's `loan.csv` are written to a temporary folder. Linux only: peaks come from `/proc`.
 """
 
 import argparse
@@ -10,18 +10,23 @@ import itertools
 import json
 import logging
 import math
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import report
+from benchmarks.training_work import (
+    SEED,
+    WORKS,
+    Row,
+    read_with_package,
+    read_with_pandas,
+    run_all_steps,
+    run_to_figures,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +36,13 @@ QUICK_ROWS = (10_000, 100_000)
 ROUNDS = 5
 QUICK_ROUNDS = 3
 SEARCH_SECONDS = 60.0
-DEFAULT_SEARCH_SECONDS = 1200  # of `pipeline.Settings`, whose module is not imported here for what it loads
-SEED = 42
+DEFAULT_SEARCH_SECONDS = 1200  # that of `pipeline.Settings`, which is not imported, since that would load much
 
 TARGETS = {"seconds": 1 / 3, "cpu_seconds": 1 / 3, "peak_mb": 1 / 4}
-"""What reading may cost of `pandas.read_csv(path, low_memory=False)`."""
+"""Maximum cost of reading, as a share of that of `pandas.read_csv(path, low_memory=False)`."""
 MAX_SECONDS = 180.0
 MAX_MEGABYTES = 2500.0
-"""What the way from Kaggle's file to a baseline's figures may take on two cores."""
+"""Maximum cost from Kaggle's file to a baseline's figures, on two cores."""
 
 _NOTES = (
     "Every measurement is a fresh process; peak_mb is its resident memory at its highest, the interpreter and the "
@@ -46,113 +50,9 @@ _NOTES = (
     "cpu_seconds are those of all threads, and hold what LightGBM's two threads spend waiting for each other.",
 )
 
-Row = dict[str, Any]
-
-
-class Steps:
-    """Measures the steps of this process, one after the other.
-
-    Attributes:
-        rows: `step`, `seconds`, `cpu_seconds` of all threads, and `peak_mb`, the resident memory at its highest.
-    """
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Measure what is done within."""
-        Path("/proc/self/clear_refs").write_text("5")  # lets the peak begin anew
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.rows.append(
-            {
-                "step": name,
-                "seconds": time.perf_counter() - wall,
-                "cpu_seconds": time.process_time() - cpu,
-                "peak_mb": _peak_megabytes(),
-            }
-        )
-
-
-def _peak_megabytes() -> float:
-    # Not getrusage: that peak is inherited from the process that started this one.
-    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024 / 1e6
-
-
-# What a measured process does. Each imports what it measures and no more: an import is memory, too.
-
-
-def read_with_pandas(path: Path) -> Row:
-    """Read all columns, as is usual."""
-    import pandas as pd  # noqa: PLC0415  # see above
-
-    steps = Steps()
-    with steps.step("read"):
-        loans = pd.read_csv(path, low_memory=False)
-    return {"steps": steps.rows, "rows": len(loans), "payments": float(loans["total_pymnt_inv"].sum())}
-
-
-def read_with_package(path: Path) -> Row:
-    """Read as training does."""
-    from credit_risk_model.training.loans import read_loans  # noqa: PLC0415  # see above
-
-    steps = Steps()
-    with steps.step("read"):
-        loans = read_loans(path).loans
-    return {"steps": steps.rows, "rows": len(loans), "payments": float(loans["total_payments_to_date"].sum())}
-
-
-def file_to_figures(path: Path) -> Row:
-    """Read, clean, encode and split, fit LightGBM's defaults, predict and evaluate the test set."""
-    from credit_risk_model.features import FEATURE_SETS  # noqa: PLC0415  # see above
-    from credit_risk_model.training import cleaning, evaluation, fitting, loans  # noqa: PLC0415  # see above
-
-    steps = Steps()
-    with steps.step("read"):
-        table = loans.read_loans(path).loans
-    rows = len(table)
-    with steps.step("clean"):
-        table = cleaning.clean(table).loans
-    with steps.step("encode and split"):
-        drawn = fitting.split(table, SEED)
-    with steps.step("fit"):
-        defaults: dict[str, fitting.Hyperparameters] = {wanted.name: {} for wanted in FEATURE_SETS}
-        fitted = fitting.fit(drawn.training, defaults, SEED)
-    with steps.step("predict and evaluate"):
-        probability = fitted.predict(drawn.test)
-        figures = evaluation.evaluate(fitting.label(drawn.test), probability, 0.5)
-    return {"steps": steps.rows, "rows": rows, "rows_cleaned": len(table), "auc": figures.auc}
-
-
-def whole_training(path: Path, search_seconds: float) -> Row:
-    """Run each of the notebook's steps; the archive is thrown away."""
-    from credit_risk_model.training.pipeline import Settings, Training, list_steps  # noqa: PLC0415  # see above
-
-    folder = path.parent
-    settings = Settings(
-        data=path, output=folder / "1.zip", time_budget=search_seconds, seed=SEED, search_log=folder / "search.log"
-    )
-    training = Training(settings)
-    steps = Steps()
-    for call in (*list_steps(training), training.package):
-        name = getattr(call, "__name__", "").replace("_", " ")
-        logger.info("%s", name)
-        with steps.step(name):
-            call()
-    return {"steps": steps.rows, "rows_cleaned": len(training.loans), "auc": training.trained().measure().test.auc}
-
-
-_MEASURED: dict[str, Callable[..., Row]] = {
-    work.__name__: work for work in (read_with_pandas, read_with_package, file_to_figures, whole_training)
-}
-
-
-# What the measuring process does.
-
 
 def measure(work: Callable[..., Row], path: Path, *options: str) -> Row:
-    """Do the work in a fresh process and take what it found from its last line."""
+    """Do the work in a new process, and parse its result from its last line."""
     command = [sys.executable, "-m", "benchmarks.training", "--measure", work.__name__, str(path), *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: Row = json.loads(done.stdout.splitlines()[-1])
@@ -160,7 +60,7 @@ def measure(work: Callable[..., Row], path: Path, *options: str) -> Row:
 
 
 def make_book(folder: Path, rows: int) -> Path:
-    """Make up a loan book."""
+    """Write a synthetic loan book."""
     logger.info("making up %s loans", f"{rows:,}")
     path = folder / f"loan_{rows}.csv"
     module = "credit_risk_model.training.synthetic"
@@ -170,7 +70,7 @@ def make_book(folder: Path, rows: int) -> Path:
 
 
 def compare_reading(path: Path, rounds: int) -> tuple[list[Row], list[Row]]:
-    """Read the same file by turns.
+    """Read the same file with both readers in turns.
 
     Returns:
         Medians by contender, and medians of the rounds' ratios beside their targets.
@@ -200,11 +100,11 @@ def compare_reading(path: Path, rounds: int) -> tuple[list[Row], list[Row]]:
 
 
 def _refuse_differences(results: Sequence[Row]) -> None:
-    """Speed can't come from reading something else."""
+    """Refuse to measure readers that read different loans."""
     first = results[0]
     for result in results[1:]:
         if result["rows"] != first["rows"] or not math.isclose(result["payments"], first["payments"], rel_tol=1e-9):
-            raise RuntimeError("The two readers read different loans: nothing is measured.")
+            raise RuntimeError("The two readers read different loans, so nothing was measured.")
 
 
 def _medians(steps: Sequence[Row]) -> Row:
@@ -220,13 +120,13 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cost_of(path: Path, rounds: int) -> tuple[Row, list[Row]]:
-    """Go the way from a file to figures several times.
+def measure_cost(path: Path, rounds: int) -> tuple[Row, list[Row]]:
+    """Measure the way from a file to figures several times.
 
     Returns:
         The rows and the sums over the steps; and each step's medians.
     """
-    results = [measure(file_to_figures, path) for _ in range(rounds)]
+    results = [measure(run_to_figures, path) for _ in range(rounds)]
     names = [step["step"] for step in results[0]["steps"]]
     by_step = [
         {"step": name, **_medians([result["steps"][index] for result in results])} for index, name in enumerate(names)
@@ -248,8 +148,8 @@ def _cost_row(total: Row, by_step: Sequence[Row]) -> Row:
 
 
 def plot_cost(rows: Sequence[Row]) -> bytes:
-    """Draw CPU seconds by step, and peak memory, against rows; gives an SVG."""
-    from matplotlib import rc_context  # noqa: PLC0415  # the measured processes import this module and draw nothing
+    """Plot CPU seconds by step, and peak memory, against rows; returns an SVG."""
+    from matplotlib import rc_context  # noqa: PLC0415  # the measured processes import this module, but plot nothing
     from matplotlib.figure import Figure  # noqa: PLC0415  # as above
 
     counts = [row["rows"] for row in rows]
@@ -271,9 +171,9 @@ def plot_cost(rows: Sequence[Row]) -> bytes:
 
 
 def run(folder: Path, *, quick: bool) -> Path:
-    """Compare the readers, and measure the way from a file to figures for each number of rows.
+    """Compare the readers, and measure the cost from a file to figures for each number of rows.
 
-    The targets are for Kaggle's size; a smaller file can't meet that of memory, which the libraries alone take.
+    The targets are for Kaggle's size. A smaller file can't meet the memory target, which the libraries alone exceed.
 
     Returns:
         The Markdown page.
@@ -289,7 +189,7 @@ def run(folder: Path, *, quick: bool) -> Path:
             reading, ratios = compare_reading(path, rounds)
             tables |= {f"Reading ({size})": reading, "Reading: medians of the rounds' ratios": ratios}
         logger.info("from a file of %s loans to figures", f"{count:,}")
-        total, by_step = cost_of(path, QUICK_ROUNDS)
+        total, by_step = measure_cost(path, QUICK_ROUNDS)
         costs.append(_cost_row(total, by_step))
         if count == compared:
             tables[f"From a file to a baseline's figures ({count:,} rows)"] = [*by_step, _against_targets(total)]
@@ -303,7 +203,7 @@ def run(folder: Path, *, quick: bool) -> Path:
 
 
 def _growth(costs: Sequence[Row]) -> str:
-    """Say how cost grows with rows: as their power 1, if it is linear."""
+    """Describe how cost grows with rows, as a power of their number; 1 is linear."""
     powers = [
         f"{math.log(more['cpu_seconds'] / less['cpu_seconds']) / math.log(more['rows'] / less['rows']):.2f} "
         f"from {less['rows']:,} to {more['rows']:,}"
@@ -316,14 +216,14 @@ def _growth(costs: Sequence[Row]) -> str:
 
 
 def run_whole_training(folder: Path) -> Path:
-    """Measure each step of a training on a book of Kaggle's size, once; gives the page."""
+    """Measure each step of a training on a book of Kaggle's size, once; returns the page."""
     path = make_book(folder, KAGGLES_ROWS)
-    found = measure(whole_training, path, "--search-seconds", str(SEARCH_SECONDS))
+    found = measure(run_all_steps, path, "--search-seconds", str(SEARCH_SECONDS))
     return write_steps(found)
 
 
 def write_steps(found: Row) -> Path:
-    """Write what a whole training came to; gives the page."""
+    """Write the cost of a whole training; returns the page."""
     steps = found["steps"]
     total = {
         "step": "all",
@@ -354,7 +254,7 @@ def _against_targets(total: Row) -> Row:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, or do what a measured process does."""
+    """Measure, or do the work of a measured process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description="Measure what training costs.")
     parser.add_argument("--quick", action="store_true", help="fewer rows and rounds")
     parser.add_argument("--steps", action="store_true", help="measure each step of a whole training instead")
@@ -365,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.measure:
         work, path = options.measure
         extra = [] if options.search_seconds is None else [options.search_seconds]
-        found = _MEASURED[work](Path(path), *extra)
+        found = WORKS[work](Path(path), *extra)
         sys.stdout.write(f"\n{json.dumps(found)}\n")
         return
     with tempfile.TemporaryDirectory() as folder:

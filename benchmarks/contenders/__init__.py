@@ -1,1 +1,1 @@
-"""What the service is measured against, each written as its users would."""
+"""Other servers to compare the service with, each written as its users would."""

@@ -1,4 +1,4 @@
-"""The floors: endpoints that validate a loan and predict nothing."""
+"""Lower bounds of the cost: endpoints that validate a loan and predict nothing."""
 
 from fastapi import FastAPI
 from ml_base import MLModel
@@ -9,7 +9,7 @@ ANSWER = CreditRiskModelOutput(credit_risk=CreditRisk.SAFE, risk_probability=0.2
 
 
 class ConstantModel(MLModel):
-    """What the framework costs when the model costs nothing."""
+    """A model without cost, to measure the framework's own."""
 
     display_name = "Constant"
     qualified_name = "credit_risk_model"
@@ -31,11 +31,11 @@ app = FastAPI()
 
 @app.post("/api/models/credit_risk_model/prediction")
 async def predict(data: CreditRiskModelInput) -> CreditRiskModelOutput:
-    """Validate a loan and answer the same, as a hand-written FastAPI endpoint does."""
+    """Validate a loan and return a constant, like a hand-written FastAPI endpoint."""
     return ANSWER
 
 
 @app.get("/api/health/ready")
 async def ready() -> dict[str, str]:
-    """Say that there is nothing to wait for."""
+    """Report ready at once."""
     return {"readiness_status": "ACCEPTING_TRAFFIC"}

@@ -1,4 +1,4 @@
-"""The least that validates a loan and answers over HTTP: one raw route, pydantic on bytes, and a constant answer."""
+"""A minimal server that validates a loan: one raw route, pydantic on bytes, and a constant answer."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,13 +10,13 @@ from credit_risk_model.schemas import CreditRiskModelInput
 
 
 async def predict(request: Request) -> Response:
-    """Validate a loan and answer the same."""
+    """Validate a loan and return a constant."""
     CreditRiskModelInput.model_validate_json(await request.body())
     return Response(ANSWER.model_dump_json(), media_type="application/json")
 
 
 async def ready(_: Request) -> Response:
-    """Say that there is nothing to wait for."""
+    """Report ready at once."""
     return Response("{}", media_type="application/json")
 
 

@@ -15,7 +15,7 @@ from credit_risk_model.training.fitting import Fitted
 
 
 class UsualWrapper(MLModel):
-    """The shipped archive's estimator behind the framework, by the book."""
+    """The shipped archive's estimator behind the framework, as usually written."""
 
     display_name = "Usual wrapper"
     qualified_name = "credit_risk_model"
