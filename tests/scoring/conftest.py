@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import made_up_loans, spoilt
 
+from credit_risk_model.tables import csv_file
+
 ROOT = Path(__file__).parents[2]
 
 WriteLoans = Callable[..., Path]
@@ -39,6 +41,24 @@ def write_loans(tmp_path: Path) -> WriteLoans:
         return write(loans, tmp_path / name)
 
     return write_them
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a text as a CSV file into the test's folder."""
+
+    def write_text(text: str) -> Path:
+        path = tmp_path / "loans.csv"
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut CSV files into blocks of 1,000 bytes."""
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 1000)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,4 @@
-import csv
 import gzip
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loan_files import to_csv
 
 from credit_risk_model.errors import ConfigurationError, DataError
 from credit_risk_model.features import CONTRACT_FEATURES
@@ -20,15 +19,6 @@ from credit_risk_model.training.loans import read_loans
 
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 LABELS = {"loan_status": "Current", "installment": "407.23"}
-
-
-def to_csv(rows: list[dict[str, Any]], separator: str = ",") -> str:
-    """Rows as CSV with a header."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0], delimiter=separator, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 @pytest.fixture
@@ -57,7 +47,8 @@ def as_plain(rows: list[dict[str, str]]) -> bytes:
 
 def as_european(rows: list[dict[str, str]]) -> bytes:
     """Semicolons and decimal commas, in UTF-16."""
-    return to_csv([{name: cell.replace(".", ",") for name, cell in row.items()} for row in rows], ";").encode("utf-16")
+    written = [{name: cell.replace(".", ",") for name, cell in row.items()} for row in rows]
+    return to_csv(written, delimiter=";").encode("utf-16")
 
 
 def as_lendingclub(rows: list[dict[str, str]]) -> bytes:

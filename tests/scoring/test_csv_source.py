@@ -1,11 +1,11 @@
 import csv
 import gzip
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loan_files import to_csv
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
@@ -18,15 +18,6 @@ from credit_risk_model.tables.source import Chunk, Shard
 KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_FEATURES}
 
 Score = Callable[..., tuple[Summary, str, str]]
-
-
-def to_csv(rows: list[dict[str, Any]], **options: Any) -> str:
-    """Rows as CSV with a header."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n", **options)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def read(path: Path, ids: tuple[str, ...] = (), shard: Shard | None = None) -> list[Chunk]:

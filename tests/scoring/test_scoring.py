@@ -2,15 +2,10 @@ import csv
 import gzip
 import math
 import os
-import pty
 import re
 import shlex
-import signal
 import subprocess
-import sys
-import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
+from credit_risk_model.errors import DataError, ModelArchiveError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
 from credit_risk_model.loan_age import parse_month
 from credit_risk_model.prediction.batch import CreditRiskBatch
@@ -33,15 +28,13 @@ from credit_risk_model.schemas import (
     CreditRiskModelInput,
     CreditRiskModelOutput,
 )
-from credit_risk_model.scoring.joining import join
 from credit_risk_model.scoring.run import Settings, score
-from credit_risk_model.tables.source import Shard
 
 ROOT = Path(__file__).parents[2]
-REAL_LOANS = Path(os.environ.get("LOAN_DATA", ROOT.parent / "shared" / "data" / "loan.csv.gz"))
-
 WriteLoans = Callable[..., Path]
 RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
+
+REAL_LOANS = Path(os.environ.get("LOAN_DATA", ROOT.parent / "shared" / "data" / "loan.csv.gz"))
 
 
 def read_scores(path: Path | str) -> list[dict[str, Any]]:
@@ -261,172 +254,6 @@ def test_threads_change_nothing(threads: int, write_loans: WriteLoans, archive_p
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "more.csv").read_bytes()
 
 
-@pytest.mark.parametrize("source", ["csv", "parquet"])
-def test_shards_give_the_bytes_of_one_run(
-    source: str, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
-) -> None:
-    """Three shards, scored by processes at the same time, give together what one run gives, byte for byte."""
-    loans = book / f"loans.{source}"
-    parts = [tmp_path / f"part-{number}.parquet" for number in (1, 2, 3)]
-    processes = [
-        subprocess.Popen(
-            [*scoring_command, str(loans), "--output", str(part), "--shard", f"{number}/3"],
-            cwd=ROOT,
-            stderr=subprocess.DEVNULL,
-        )
-        for number, part in enumerate(parts, start=1)
-    ]
-    assert [process.wait() for process in processes] == [3, 3, 3]
-    for output in ("parquet", "csv"):
-        assert run_scoring(loans, "--output", tmp_path / f"whole.{output}").returncode == 3
-        join(parts, tmp_path / f"joined.{output}")
-        assert (tmp_path / f"joined.{output}").read_bytes() == (tmp_path / f"whole.{output}").read_bytes()
-    join([part.with_suffix(".rejects.csv") for part in parts], tmp_path / "joined.rejects.csv")
-    assert (tmp_path / "joined.rejects.csv").read_bytes() == (tmp_path / "whole.rejects.csv").read_bytes()
-
-
-def test_the_docs_shards_are_joined(book: Path, archive_path: Path, tmp_path: Path) -> None:
-    """The docs' commands, as they are written there, score eight shards and join them, each row once."""
-    page = (ROOT / "docs" / "how-to" / "score-files.md").read_text()
-    lines = re.findall(r"^\$ python -m (credit_risk_model\.scoring.*part.*)$", page, re.MULTILINE)
-    (tmp_path / "loans.parquet").symlink_to(book / "loans.parquet")
-    program = "\n".join(f"{shlex.quote(sys.executable)} -m {line}" for line in lines)
-    assert "--shard 1/8" in program
-    scored, joined = program.split("\n", 1)
-    shards = "\n".join(
-        scored.replace("1/8", f"{number}/8").replace("part-1", f"part-{number}").partition("#")[0].strip()
-        + f" --archive {archive_path} || test $? = 3"
-        for number in range(1, 9)
-    )
-    done = subprocess.run(
-        ["/bin/sh", "-ec", f"{shards}\n{joined}"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    ids = pq.read_table(tmp_path / "scores.parquet")["id"].to_pylist()
-    assert len(ids) == 100_000 - len(range(17, 100_000, 997))
-    assert ids == sorted(ids)
-    assert (tmp_path / "scores.rejects.csv").read_text().count("unknown level") == len(range(17, 100_000, 997))
-
-
-def test_more_shards_than_pieces_get_a_warning(
-    write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path
-) -> None:
-    """A run warns at its start, with the cure, if some shards have nothing to do."""
-    source = write_loans("loans.parquet", 100)
-    done = run_scoring(source, "--output", tmp_path / "part.parquet", "--shard", "1/8")
-    assert done.stderr.splitlines()[1] == (
-        "loans.parquet has only 1 pieces for 8 shards: the others have nothing to do. Use fewer shards, or make pieces "
-        "of 32,768 rows with: credit-risk convert loans.parquet OUTPUT.parquet"
-    )
-    assert "pieces" not in run_scoring(source, "--output", tmp_path / "part.parquet").stderr
-
-
-def test_shards_of_csv_get_a_warning(book: Path, run_scoring: RunScoring, tmp_path: Path) -> None:
-    """A shard of CSV warns at its start, with the cure, that it reads everything before it; Parquet does not."""
-    warning = (
-        "loans.csv is CSV, so each shard also reads everything before its own part. Convert it to Parquet to avoid "
-        "that: credit-risk convert loans.csv OUTPUT.parquet"
-    )
-    for suffix in ("csv", "parquet"):
-        done = run_scoring(book / f"loans.{suffix}", "--output", tmp_path / "part.parquet", "--shard", "2/2")
-        assert (done.stderr.splitlines()[1] == warning) is (suffix == "csv")
-
-
-@contextmanager
-def on_a_terminal(line: list[str]) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """Run a command on a terminal; give the process and what reads the terminal."""
-    reader, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 120))
-    process = subprocess.Popen(line, cwd=ROOT, stderr=terminal, stdout=terminal)
-    os.close(terminal)
-    try:
-        yield process, reader
-    finally:
-        process.kill()
-        process.wait()
-        os.close(reader)
-
-
-def read_all(reader: int) -> str:
-    """What is written to a terminal until its process ends."""
-    parts = []
-    try:
-        while part := os.read(reader, 65_536):
-            parts.append(part)
-    except OSError:  # how Linux tells that the other side is closed
-        pass
-    return b"".join(parts).decode()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_leaves_nothing(
-    number: signal.Signals, book: Path, scoring_command: list[str], tmp_path: Path
-) -> None:
-    """Ctrl-C, or an orchestrator's wish, ends a run without a file, says how to go on, and is told by the exit code."""
-    line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
-    with on_a_terminal(line) as (process, reader):
-        os.read(reader, 1)  # the bar is drawn: the run has begun
-        process.send_signal(number)
-        text = read_all(reader)
-        assert process.wait() == 128 + number
-    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written.*Run the same command again", text)
-    assert "Traceback" not in text
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_conversion_leaves_nothing(number: signal.Signals, book: Path, tmp_path: Path) -> None:
-    """A conversion that is interrupted ends as a scoring does."""
-    module = "credit_risk_model.scoring.convert"
-    line = [sys.executable, "-m", module, str(book / "loans.csv"), str(tmp_path / "loans.parquet")]
-    with on_a_terminal(line) as (process, reader):
-        os.read(reader, 1)
-        process.send_signal(number)
-        text = read_all(reader)
-        assert process.wait() == 128 + number
-    assert re.search(r"Interrupted after [\d,]+ rows: nothing was written, and no temporary file is left\.", text)
-    assert "Traceback" not in text
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("source", ["csv", "parquet"])
-def test_killed_shard_runs_again(
-    source: str, book: Path, scoring_command: list[str], run_scoring: RunScoring, tmp_path: Path
-) -> None:
-    """A killed shard has left no file of the output's name; run again, it gives with the others what one run gives."""
-    loans, whole = book / f"loans.{source}", tmp_path / "whole.csv"
-    parts = {number: tmp_path / f"part-{number}.parquet" for number in (1, 2, 3)}
-    with on_a_terminal([*scoring_command, str(loans), "--output", str(parts[2]), "--shard", "2/3"]) as (
-        process,
-        reader,
-    ):
-        os.read(reader, 1)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    assert not parts[2].exists()
-    assert run_scoring(loans, "--output", whole).returncode == 3
-    for number, part in parts.items():
-        assert run_scoring(loans, "--output", part, "--shard", f"{number}/3").returncode == 3
-    join(list(parts.values()), tmp_path / "joined.csv")
-    assert (tmp_path / "joined.csv").read_bytes() == whole.read_bytes()
-    assert pq.read_metadata(parts[2]).num_rows > 20_000
-
-
-def test_progress_is_shown_on_a_terminal(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
-    """On a terminal a bar shows how far it is, the rows a second and the time that is left."""
-    line = [*scoring_command, str(book / "loans.parquet"), "--output", str(tmp_path / "scores.csv"), "--threads", "1"]
-    with on_a_terminal(line) as (process, reader):
-        text = read_all(reader)
-        assert process.wait() == 3
-    assert re.search(r"\d+%\|.*rows/s\]", text)
-    assert "100,000 rows in" in text
-
-
 def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
     """Where the output can't grow any more, the run ends with an error and without a file."""
     line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
@@ -507,12 +334,6 @@ def test_file_without_rows_gives_a_file_without_scores(
             summary = score(settings)
             assert (summary.scored, summary.rejected) == (0, rows)
             assert read_scores(settings.output) == []
-
-
-def test_impossible_shard_is_refused(tmp_path: Path) -> None:
-    """Shards are counted from 1."""
-    with pytest.raises(ConfigurationError, match="shard 0/3"):
-        score(Settings(tmp_path / "a.csv", tmp_path / "b.csv", shard=Shard(0, 3)))
 
 
 def test_damaged_archive_scores_nothing(book: Path, archive_path: Path, tmp_path: Path) -> None:
