@@ -1,11 +1,11 @@
-"""Who borrows: income, debts, credit file, home, employment, purpose."""
+"""Draws borrowers: income, debts, credit file, home, employment, purpose."""
 
 import numpy as np
 
 from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, Loans, draw_levels
 
 HIGHEST_COMMON_INCOME = 273_000
-"""The published cleaning of the full file leaves no income above this; rarer ones are planted as odd values."""
+"""The published cleaning of the full file leaves no larger income; larger ones are planted as odd values."""
 
 HOME_OWNERSHIP = {"MORTGAGE": 0.50, "RENT": 0.40, "OWN": 0.10}
 VERIFICATION = {"Source Verified": 0.372, "Verified": 0.327, "Not Verified": 0.301}

@@ -1,4 +1,4 @@
-"""What all steps of making loans up share: how many at once, months, levels and amounts."""
+"""Shared helpers of the synthetic loans' steps: chunk size, months, levels and amounts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ Array = npt.NDArray[Any]
 Loans = dict[str, Array]
 
 CHUNK_ROWS = 10_000
-"""Loans made at once: few enough to keep memory flat, and the status shares are whole numbers of ten thousand."""
+"""Loans per chunk: few enough to keep memory flat, and the status shares are whole numbers of ten thousand."""
 
 
 def number_month(year: int, month: int) -> int:
-    """Number the months, so that they can be counted."""
+    """Return a month's number, for arithmetic."""
     return year * 12 + month - 1
 
 
@@ -30,7 +30,7 @@ MONTH_TEXTS = np.array(
 
 
 def draw_levels(rng: np.random.Generator, shares: Mapping[str, float]) -> Array:
-    """Draw a chunk of levels, each for its share."""
+    """Draw a chunk of levels by their shares."""
     weights = np.array(list(shares.values()))
     levels: Array = np.array(list(shares), dtype=object)
     return np.asarray(levels[rng.choice(weights.size, size=CHUNK_ROWS, p=weights / weights.sum())])
@@ -43,7 +43,7 @@ def to_cents(amounts: Array) -> Array:
 
 
 def format_months(months: Array, missing: Array | None = None) -> Array:
-    """Write months as the file does: `Sep-2015`."""
+    """Format months as in the file: `Sep-2015`."""
     texts: Array = MONTH_TEXTS[months - number_month(1940, 1)]
     if missing is not None:
         texts[missing] = np.nan

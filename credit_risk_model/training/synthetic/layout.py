@@ -16,4 +16,4 @@ COLUMNS: tuple[str, ...] = tuple(
 """The 74 columns of Kaggle's `loan.csv`, in its order."""
 
 ADDRESS = "https://synthetic.invalid/loan/"
-"""What every loan's `url` begins with: by it a book is known as synthetic wherever it turns up."""
+"""The beginning of every loan's `url`, by which a book is recognized as synthetic."""

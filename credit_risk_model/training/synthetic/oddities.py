@@ -1,4 +1,4 @@
-"""The odd and the missing values that a real file has, so that each cleaning step finds some."""
+"""Adds the odd and missing values of a real file, so that each cleaning step finds some."""
 
 import numpy as np
 
@@ -16,12 +16,12 @@ ODD_NUMBERS = (
     ("revol_util", 38, 100.1, 150, 1),
     ("revol_util", 1, 150, 892.3, 1),
 )
-"""Column, loans per chunk, lowest, highest, decimals: what the cleaning removes from the full file, or more."""
+"""Column, loans per chunk, lowest, highest, decimals: at least as many as the cleaning removes from the full file."""
 ODD_HOMES = (("OTHER", 2), ("NONE", 1), ("ANY", 1))
 
 
 def plant_odd_values(rng: np.random.Generator, loans: Loans) -> None:
-    """Put each kind of odd value into loans of its own, so that each cleaning step finds some."""
+    """Put each kind of odd value into different loans, so that each cleaning step finds some."""
     rows = iter(rng.permutation(CHUNK_ROWS).tolist())
     for name, count, lowest, highest, decimals in ODD_NUMBERS:
         chosen = [next(rows) for _ in range(count)]
@@ -31,11 +31,11 @@ def plant_odd_values(rng: np.random.Generator, loans: Loans) -> None:
 
 
 def blank_missing_values(rng: np.random.Generator, loans: Loans, issued: Array) -> None:
-    """Blank values that a real file lacks, as often as it lacks them."""
+    """Blank values as often as a real file lacks them."""
     unemployed = rng.random(CHUNK_ROWS) < 0.05
     loans["emp_length"][unemployed] = "n/a"
     loans["revol_util"][rng.random(CHUNK_ROWS) < 0.0005] = np.nan
-    # The credit files of the oldest loans were not kept whole.
+    # The credit files of the oldest loans are incomplete.
     oldest = np.argsort(issued, kind="stable")
     for name in ("delinq_2yrs", "inq_last_6mths", "pub_rec", "acc_now_delinq"):
         loans[name][oldest[:2]] = np.nan

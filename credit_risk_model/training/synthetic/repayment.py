@@ -1,4 +1,4 @@
-"""How a loan was repaid by the snapshot: its status, its payments and their dates."""
+"""Draws a loan's repayment up to the snapshot: its status, its payments and their dates."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ STATUSES_PER_CHUNK = {
     "Does not meet the credit policy. Status:Charged Off": 10,
     "Default": 10,
 }
-"""How the full file's 887,379 loans stood in January 2016, in loans of 10,000."""
+"""Statuses of the full file's 887,379 loans in January 2016, per 10,000 loans."""
 
 PAID = tuple(status for status in STATUSES_PER_CHUNK if status.endswith("Fully Paid"))
 
@@ -38,16 +38,16 @@ EXTRA_PAYMENT_CHANCES = (0.80, 0.05)
 EXTRA_PAYMENT_LAST_CHANCES = (0.8, 0.3)
 """How often a loan has an extra or partial payment, and how often that is its last one: in difficulty, and otherwise.
 
-Real borrowers in difficulty pay part of an instalment less often. It is the main trace by which a model can tell a loan
-that stopped from a young one here, as no field tells a loan's age; these chances and the slopes of the default hazard
-are set so that LightGBM reaches an AUC of about 0.92 on the contract's fields.
+Real borrowers in difficulty pay part of an instalment less often. Here it is the main sign by which a model can
+distinguish a loan that stopped paying from a young one, since no field has the age. These chances and the slopes of the
+default hazard are set so that LightGBM reaches an AUC of about 0.92 on the contract's fields.
 """
 
 
 def draw_statuses(rng: np.random.Generator, loans: Loans, issued: Array) -> Array:
     """Draw each status for its share of the loans, among those whose age allows it.
 
-    A hazard's logarithm plus Gumbel noise, ranked, draws without replacement in proportion to the hazard.
+    Ranking a hazard's logarithm plus Gumbel noise draws without replacement, in proportion to the hazard.
     """
     age = SNAPSHOT - issued
     months = np.where(loans["term"] == " 60 months", 60, 36)
@@ -75,7 +75,7 @@ def draw_statuses(rng: np.random.Generator, loans: Loans, issued: Array) -> Arra
 
 
 def _default_hazard(loans: Loans) -> Array:
-    """Logarithm of the monthly hazard of default, up to a constant."""
+    """Return the logarithm of the monthly default hazard, up to a constant."""
     return np.asarray(
         0.15 * (loans["int_rate"] - 13)
         + 0.40 * (loans["term"] == " 60 months")
@@ -88,7 +88,7 @@ def _default_hazard(loans: Loans) -> Array:
 
 
 def draw_repayment(rng: np.random.Generator, loans: Loans, issued: Array) -> Loans:
-    """What was paid by the snapshot, split into principal, interest, late fees and recoveries."""
+    """Draw the payments up to the snapshot, split into principal, interest, late fees and recoveries."""
     status, amount, instalment = loans["loan_status"], loans["loan_amnt"], loans["installment"]
     fully_paid, charged_off = np.isin(status, PAID), np.isin(status, CHARGED_OFF)
     months = np.where(loans["term"] == " 60 months", 60, 36)
@@ -98,7 +98,7 @@ def draw_repayment(rng: np.random.Generator, loans: Loans, issued: Array) -> Loa
     growth = (1 + monthly) ** regular
     balance = np.clip(amount * growth - instalment * (growth - 1) / monthly, 0.0, amount)
     payoff = balance * (1 + monthly)
-    # A tenth of the loans repaid early were so in several parts.
+    # A tenth of the loans that were repaid early were repaid in several parts.
     last_part = np.where(rng.random(CHUNK_ROWS) < 0.1, rng.random(CHUNK_ROWS), 1.0)
     usual = np.where(fully_paid, payoff * last_part, instalment) * (paid > 0)
 
@@ -129,7 +129,7 @@ def draw_repayment(rng: np.random.Generator, loans: Loans, issued: Array) -> Loa
 
 
 def _months_paid(rng: np.random.Generator, status: Array, age: Array, months: Array) -> Array:
-    """Number of monthly payments made by the snapshot."""
+    """Draw the number of monthly payments up to the snapshot."""
     arrears = (rng.random(CHUNK_ROWS) < 0.2).astype(int)
     for late, (fewest, most) in {
         "In Grace Period": (1, 1),
@@ -149,14 +149,14 @@ def _months_paid(rng: np.random.Generator, status: Array, age: Array, months: Ar
 
 
 def _extra_payments(rng: np.random.Generator, paid: Array, instalment: Array, balance: Array, strained: Array) -> Array:
-    """Principal paid beside the instalments: few borrowers pay any, but most who stop paying first paid a part."""
+    """Draw extra principal: few borrowers pay any, but most who stop paying first paid a part of an instalment."""
     chance = np.where(strained, *EXTRA_PAYMENT_CHANCES)
     extra = instalment * rng.uniform(0.05, 0.95, CHUNK_ROWS)
     return np.where((rng.random(CHUNK_ROWS) < chance) & (paid > 0), np.minimum(extra, 0.9 * balance), 0.0)
 
 
 def _last_payments(rng: np.random.Generator, usual: Array, extra: Array, strained: Array) -> Array:
-    """The usual payment, or beside it the extra one, or the extra one alone: mostly so where a borrower struggles."""
+    """Draw the last payment: usual and extra one together, or, mostly if strained, only the extra one."""
     partial = rng.random(CHUNK_ROWS) < np.where(strained, *EXTRA_PAYMENT_LAST_CHANCES)
     return to_cents(np.where(extra > 0, np.where(partial, extra, usual + extra), usual))
 

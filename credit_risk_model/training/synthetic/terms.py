@@ -1,4 +1,4 @@
-"""When a loan was issued, and on what terms: grade, rate, term, amount and the instalment that follows from them."""
+"""Draws a loan's issue month and terms: grade, rate, term, amount and the resulting instalment."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from credit_risk_model.training.synthetic.draws import CHUNK_ROWS, SNAPSHOT, Arr
 FIRST_ISSUE = number_month(2007, 6)
 
 LARGE_LOANS_SINCE = number_month(2012, 1)
-"""Before this month 25,000 was the most that was lent; since then 35,000."""
+"""Before this month the maximum amount was 25,000; since then it is 35,000."""
 
 LOANS_BY_YEAR = {
     2007: 603,
@@ -44,7 +44,7 @@ RATE_BOUNDS = (5.32, 28.99)
 
 
 def draw_issue_months(rng: np.random.Generator) -> Array:
-    """Months in which the loans were issued, more of them towards the end of a year, since the lender grew."""
+    """Draw issue months; later months of a year have more loans, since the lender grew."""
     months = np.arange(FIRST_ISSUE, SNAPSHOT)
     growth = 1 + 0.04 * (months % 12)
     years = months // 12
@@ -55,7 +55,7 @@ def draw_issue_months(rng: np.random.Generator) -> Array:
 
 
 def draw_terms(rng: np.random.Generator, loans: Loans, issued: Array) -> Loans:
-    """Grade, rate, term, amount and the instalment that follows from them."""
+    """Draw grade, rate, term and amount, and compute the instalment."""
     sub_grade = _sub_grade_numbers(rng, loans)
     grade = sub_grade // 5
     long = (rng.random(CHUNK_ROWS) < LONG_TERM_SHARES[grade]) & (issued >= LONG_TERM_SINCE)
@@ -76,7 +76,7 @@ def draw_terms(rng: np.random.Generator, loans: Loans, issued: Array) -> Loans:
 
 
 def _sub_grade_numbers(rng: np.random.Generator, loans: Loans) -> Array:
-    """0 for A1 to 34 for G5: the worse the borrower's figures, the later the sub-grade; the grades' shares hold."""
+    """Draw sub-grades, 0 for A1 to 34 for G5: worse figures give later ones, and the grades keep their shares."""
     weakness = (
         0.02 * (loans["dti"] - 18)
         + 0.012 * (loans["revol_util"] - 55)
@@ -92,13 +92,13 @@ def _sub_grade_numbers(rng: np.random.Generator, loans: Loans) -> Array:
 
 def _amounts(rng: np.random.Generator, income: Array, long: Array, grade: Array, issued: Array) -> Array:
     wanted = 11_500 * (income / 65_000) ** 0.4 * np.where(long, 1.5, 1.0) * rng.lognormal(0.0, 0.55, CHUNK_ROWS)
-    # Weak grades (E to G) and old loans are held to less, as the lender did.
-    most = np.where(issued < LARGE_LOANS_SINCE, 25_000, np.where(grade >= 4, 30_000, 35_000))
+    # Weak grades (E to G) and old loans have lower maxima, as the lender's had.
+    maximum = np.where(issued < LARGE_LOANS_SINCE, 25_000, np.where(grade >= 4, 30_000, 35_000))
     step = np.where(rng.random(CHUNK_ROWS) < 0.6, 1000, 25)
-    return np.asarray(np.clip(np.round(wanted / step) * step, 500, most), dtype=float)
+    return np.asarray(np.clip(np.round(wanted / step) * step, 500, maximum), dtype=float)
 
 
 def _instalment(amount: Array, rate: Array, months: Array) -> Array:
-    """The annuity: the equal monthly payment that repays an amount at a rate (percent a year) in so many months."""
+    """Compute the annuity: the monthly payment that repays an amount at a rate (percent a year) over the months."""
     monthly = rate / 1200
     return np.asarray(amount * monthly / (1 - (1 + monthly) ** -months))
