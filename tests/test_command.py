@@ -64,8 +64,8 @@ def test_commands_have_the_options_of_their_modules(name: str, capsys: pytest.Ca
     assert shown == re.sub(r"python -m credit_risk_model[\w.]*", own_name, by_module)
 
 
-def test_unknown_command_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that there is not, or none, is a wrong option: exit code 2."""
+def test_unknown_command_is_reported_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown or missing command exits with 2."""
     for arguments in (["guess"], []):
         with pytest.raises(SystemExit) as ended:
             main(arguments)

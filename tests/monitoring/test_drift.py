@@ -40,7 +40,7 @@ def write_log(tmp_path: Path, archive_path: Path) -> Callable[[str, Answered], P
         chain, path = Chain(b"k" * 64), tmp_path / name
         lines = [chain.add("begin", b'"follows":"%b"' % chain.mac.encode())]
         for loan, probability in answers:
-            told = {
+            record = {
                 "time": "2026-01-09T00:00:00.000+00:00",
                 "model_version": "test",
                 "archive_sha256": digest,
@@ -49,7 +49,7 @@ def write_log(tmp_path: Path, archive_path: Path) -> Callable[[str, Answered], P
                 "credit_risk": "risky" if probability >= 0.3 else "safe",
             }
             personal = decisions.make_personal("one", loan.model_dump_json().encode(), None)
-            lines.append(chain.add("decision", to_json(told)[1:-1], personal))
+            lines.append(chain.add("decision", to_json(record)[1:-1], personal))
         path.write_bytes(b"".join(lines))
         return path
 
@@ -98,10 +98,10 @@ def test_drifted_field_is_named(
     assert drifted(run(write_log("log.jsonl", doubled), status=FOUND_WRONG)) == {"loan_amount"}
 
 
-def test_log_is_compared_with_another(
+def test_log_is_compared_with_a_second_log(
     run: Callable[..., Any], write_log: Callable[[str, Answered], Path], answered: Answered
 ) -> None:
-    """With another log to compare with, the archive's own shares don't count: the same drifted loans are the same."""
+    """Compared with a second log, the archive's shares don't count: a log has no drift against itself."""
     dearer = [(loan.model_copy(update={"loan_amount": 35000}), probability) for loan, probability in answered]
     first, second = write_log("first.jsonl", dearer[:500]), write_log("second.jsonl", dearer[500:])
     usual = write_log("usual.jsonl", answered)
@@ -169,8 +169,8 @@ def test_loans_are_compared_field_by_field(
     assert drifted(run(tmp_path / "loans" / name, "--against", tmp_path / "loans", status=0)) == set()
 
 
-def test_what_can_not_be_compared_is_told(run: Callable[..., Any], write_log: Any, tmp_path: Path) -> None:
-    """A file with neither loans nor scores, one without any, and one that isn't there end in a line that says so."""
+def test_what_can_not_be_compared_is_reported(run: Callable[..., Any], write_log: Any, tmp_path: Path) -> None:
+    """An invalid, an empty and a missing file are reported in one line each."""
     (tmp_path / "loans.csv").write_text("loan_amnt\n1000\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     (tmp_path / "scores.csv").write_text("risk_probability\n0.5\n")
@@ -184,10 +184,10 @@ def test_what_can_not_be_compared_is_told(run: Callable[..., Any], write_log: An
     assert "no such decision log" in run(tmp_path / "none.jsonl", status=FAILED)
 
 
-def test_archive_without_reference_is_told(
+def test_archive_without_reference_is_reported(
     capsys: pytest.CaptureFixture[str], archive_contents: Any, write_log: Any, tmp_path: Path
 ) -> None:
-    """An archive of before has nothing to compare with, and says what to do."""
+    """An archive without references is reported with the cure."""
     metadata, files = archive_contents
     archive.write(tmp_path / "1.zip", {**metadata, "reference": []}, files)
     log = write_log("log.jsonl", [])

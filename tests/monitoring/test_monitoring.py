@@ -31,7 +31,7 @@ def log(tmp_path: Path, shipped: archive.Archive) -> Path:
     (tmp_path / "key").write_text(KEY)
     lines = [chain.add("begin", b'"follows":"%b"' % chain.mac.encode())]
     for number, golden in enumerate(shipped.golden):
-        told = {
+        record = {
             "time": "2026-01-09T00:00:00.000+00:00",
             "model_version": shipped.metadata.model_version,
             "archive_sha256": shipped.sha256,
@@ -41,7 +41,7 @@ def log(tmp_path: Path, shipped: archive.Archive) -> Path:
         }
         reference = "one" if number == 0 else str(number)
         personal = decisions.make_personal(reference, golden.loan.model_dump_json().encode(), None)
-        lines.append(chain.add("decision", to_json(told)[1:-1], personal))
+        lines.append(chain.add("decision", to_json(record)[1:-1], personal))
     aside = decisions.sealed_name(path, 1)
     aside.write_bytes(b"".join([*lines, chain.add("seal", b'"time":""')]))
     path.write_bytes(chain.add("begin", b'"follows":"%b"' % chain.mac.encode()))
@@ -58,7 +58,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path, status: int 
 def test_log_is_replayed_to_the_last_bit(
     capsys: pytest.CaptureFixture[str], log: Path, shipped: archive.Archive
 ) -> None:
-    """Every probability is had again from the archive that the log names; a changed one is told with its line."""
+    """Every probability is reproduced from the archive that the log names; a changed one is reported with its line."""
     number = len(shipped.golden)
     found = run(capsys, "replay", log)
     assert (found["decisions"], found["equal"], found["different"], found["of_unknown_archives"]) == (
@@ -71,8 +71,8 @@ def test_log_is_replayed_to_the_last_bit(
     assert [(row["line"], row["logged"]) for row in found["differing"]] == [(4, 0.123)]
 
 
-def test_archive_that_is_not_at_hand_is_told(capsys: pytest.CaptureFixture[str], log: Path) -> None:
-    """Decisions of an archive that nobody has are no proof, and not passed over."""
+def test_archive_that_is_not_at_hand_is_reported(capsys: pytest.CaptureFixture[str], log: Path) -> None:
+    """Decisions of an unavailable archive are counted as unproven."""
     aside = decisions.find_files(log)[0]
     digest = json.loads(aside.read_text().splitlines()[1])["archive_sha256"]
     aside.write_text(aside.read_text().replace(digest, "0" * 64))
@@ -118,7 +118,7 @@ def test_erased_decisions_leave_a_log_that_holds(capsys: pytest.CaptureFixture[s
 
 
 def test_nothing_is_erased_of_a_file_that_is_being_written(capsys: pytest.CaptureFixture[str], log: Path) -> None:
-    """The service goes on writing to its file: who asks to erase in it is told when it can be done."""
+    """Erasing in a file that the service still writes to is refused with the time when it will be possible."""
     aside = decisions.find_files(log)[0]
     lines = aside.read_bytes().splitlines(keepends=True)
     aside.unlink()
@@ -132,7 +132,7 @@ def test_nothing_is_erased_of_a_file_that_is_being_written(capsys: pytest.Captur
 
 
 def test_changed_log_ends_with_its_own_exit_code(capsys: pytest.CaptureFixture[str], log: Path) -> None:
-    """A pipeline can tell a log that does not hold from a command that could not run."""
+    """The exit codes of a broken log and of a failed command differ."""
     aside, key = decisions.find_files(log)[0], log.with_name("key")
     aside.write_bytes(aside.read_bytes().replace(b'"safe"', b'"risky"', 1))
     assert len(run(capsys, "verify", log, "--key-file", key, status=FOUND_WRONG)["faults"]) == 1

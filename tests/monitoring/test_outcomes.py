@@ -88,7 +88,7 @@ def test_outcomes_are_read_by_name(tmp_path: Path) -> None:
         (b"reference,outcome\n\xff,risky\n", "can't be read"),
     ],
 )
-def test_unfit_outcomes_are_told(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_unfit_outcomes_are_reported(tmp_path: Path, content: bytes | None, words: str) -> None:
     """A file that can't be used is refused with the place where it is wrong."""
     path = tmp_path / "outcomes.csv"
     if content is not None:

@@ -110,7 +110,7 @@ def test_age_is_at_most_the_terms_and_never_negative(row: Row, due: int | None, 
 
 
 def test_loan_without_a_month_of_its_own_has_no_age(write_rows: WriteRows) -> None:
-    """Where loans have months of their own, no other month stands in for one that is missing."""
+    """If each loan has its own month, a missing one is not replaced."""
     rows = [{ISSUED: "Dec-2011", SNAPSHOT: month, LAST_PAYMENT: "Mar-2012"} for month in ("", "Feb-2012")]
     assert read_ages(write_rows(rows))[0] == [None, 2]
 
@@ -158,7 +158,7 @@ def test_column_without_months_is_refused(column: str, write_rows: WriteRows) ->
 
 
 def test_column_of_months_twice_is_refused(write_rows: WriteRows) -> None:
-    """Where a column of months is there twice, nobody knows which is meant; unless the file says the age."""
+    """A repeated column of months is ambiguous, unless the file has the age."""
     path = write_rows([{ISSUED: "Mar-2014", "x": "Mar-2014"}])
     path.write_text(path.read_text().replace(",x", f",{ISSUED}"))
     with pytest.raises(DataError, match=r"^loans.csv: more than one column for issue_d. Keep one of each.$"):
@@ -170,7 +170,7 @@ def test_column_of_months_twice_is_refused(write_rows: WriteRows) -> None:
 
 @pytest.mark.parametrize("name", ["loans.csv", "loans.parquet"])
 def test_column_of_months_may_be_an_id(name: str, write_rows: WriteRows) -> None:
-    """A month of issue is passed through where it is asked for, and gives the age all the same."""
+    """The issue month can be passed through as an id, and still gives the age."""
     path = write_rows([{ISSUED: "Mar-2014"}, {ISSUED: "NA"}], name)
     source = open_source(path, (ISSUED,), None, "2015-01")
     (task,) = source.tasks()
@@ -197,7 +197,7 @@ MONTHS = st.sampled_from(["Dec-2011", "Jan-2012", "Feb-2012", "Jan-2016", "Dec-2
 @settings(max_examples=60)
 @given(data=st.data())
 def test_training_and_scoring_find_the_same_ages(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever months a file has, its loans are as old when they are scored as when they are trained on."""
+    """A file's loans have the same age in scoring and in training."""
     columns = data.draw(st.lists(st.sampled_from([ISSUED, SNAPSHOT, *DATES_OF_FILE]), unique=True))
     as_of = data.draw(st.sampled_from([None, "2012-01", "2016-01"]))
     loan = {feature.column: "1" for feature in CONTRACT_FEATURES if feature.column}

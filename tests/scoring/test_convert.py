@@ -139,7 +139,7 @@ def test_parquet_keeps_its_types_and_its_folders_keys(tmp_path: Path, loan: dict
 
 
 def test_parts_with_other_columns_are_refused(tmp_path: Path, loan: dict[str, Any]) -> None:
-    """Nothing is written where a part lacks a column of the first one's, also one that is not scored."""
+    """Nothing is written if a part lacks any column of the first part, even an unscored one."""
     (tmp_path / "loans").mkdir()
     pq.write_table(pa.Table.from_pylist([loan | {"note": "x"}]), tmp_path / "loans" / "1.parquet")
     pq.write_table(pa.Table.from_pylist([loan]), tmp_path / "loans" / "2.parquet")
@@ -148,10 +148,10 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path, loan: dict[str, An
     assert not (tmp_path / "loans.parquet").exists()
 
 
-def test_rows_that_are_left_out_are_told(
+def test_rows_that_are_left_out_are_reported(
     rows: list[dict[str, str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows with another number of fields are told by their number, and the exit code tells as well."""
+    """Rows with a wrong number of fields are reported by row number and by the exit code."""
     caplog.set_level("INFO")
     lines = to_csv([row | {"note": "caf\xe9"} for row in rows]).splitlines(keepends=True)
     lines[7] = f"x,{lines[7]}"
@@ -175,7 +175,7 @@ def test_rows_that_are_left_out_are_told(
         ("cut.csv.gz", "loans.parquet", DataError, r"^cut\.csv\.gz: damaged, truncated"),
     ],
 )
-def test_what_cannot_be_converted_is_told(
+def test_what_cannot_be_converted_is_reported(
     source: str, output: str, error: type[Exception], words: str, *, rows: list[dict[str, str]], tmp_path: Path
 ) -> None:
     """It is one line, and no part of the output is left."""

@@ -129,7 +129,7 @@ def test_shards_of_lendingclubs_download_are_the_whole(
 
 
 def test_other_short_lines_are_rejected(rows: list[dict[str, Any]], score_text: Score) -> None:
-    """A line that is no loan is skipped only where it is known what it is."""
+    """Only known kinds of lines that are not loans are skipped."""
     text = to_csv(rows) + "Total: 10\n"
     summary, _, rejects = score_text(text)
     assert (summary.skipped, rejects) == (0, "row,id,reasons\n11,,1 fields where 18 are needed\n")
@@ -164,7 +164,7 @@ def test_case_and_spaces_of_a_header_make_no_difference(rows: list[dict[str, Any
     ],
 )
 def test_near_names_are_offered(written: str, field: str, rows: list[dict[str, Any]], score_text: Score) -> None:
-    """Where a column is missing and one has nearly its name, the error asks whether it is meant."""
+    """The error for a missing column suggests a column with a similar name."""
     name = field.partition(" (")[2].rstrip(")") or field
     text = to_csv(rows).replace(name, written, 1)
     with pytest.raises(DataError) as refused:
@@ -214,7 +214,7 @@ def test_files_are_read_however_they_are_written(
 def test_bad_cell_beside_decimal_commas_spoils_only_its_row(
     rows: list[dict[str, Any]], score_text: Score, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where decimals have commas, a number with a point is none, and a percent sign may follow."""
+    """With decimal commas, a number with a point is invalid, and a percent sign may follow."""
     monkeypatch.setattr(csv_file, "_SAMPLE_BYTES", 600)
     _, expected, _ = score_text(to_csv(rows))
     lines = to_csv(with_commas(rows), delimiter=";").splitlines()
@@ -230,7 +230,7 @@ def test_bad_cell_beside_decimal_commas_spoils_only_its_row(
 def test_shards_see_the_same_way_of_writing(
     write: Callable[[str], str], count: int, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How a file is written is found in its beginning, whatever the shard."""
+    """The dialect is detected from the file's beginning for every shard."""
     monkeypatch.setattr(csv_file, "BLOCK_BYTES", 350)
     path = tmp_path / "loans.csv"
     path.write_text(write(to_csv(rows)), newline="")
@@ -266,7 +266,7 @@ def test_uncertain_files_are_refused_with_the_cure(
 
 
 def test_row_with_a_comma_too_many_is_rejected_in_any_encoding(rows: list[dict[str, Any]], score_text: Score) -> None:
-    """In a file that is not in UTF-8, a row of another length is rejected, and the others are scored."""
+    """In a file that is not in UTF-8, a row of a wrong length is rejected, and the others are scored."""
     rows = [{"emp_title": "caf\xe9", **row} for row in rows]
     lines = to_csv(rows).splitlines()
     lines[3] += ",9"

@@ -48,7 +48,7 @@ def read_all(reader: int) -> str:
 def test_interrupted_run_leaves_nothing(
     number: signal.Signals, book: Path, scoring_command: list[str], tmp_path: Path
 ) -> None:
-    """Ctrl-C, or an orchestrator's wish, ends a run without a file, says how to go on, and is told by the exit code."""
+    """SIGINT or SIGTERM ends a run without a file, with a hint how to go on and its own exit code."""
     line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
     with on_a_terminal(line) as (process, reader):
         os.read(reader, 1)  # the bar is drawn: the run has begun

@@ -110,8 +110,8 @@ def test_store_holds_the_bytes_that_a_folder_would(
     assert done.returncode == 3, done.stderr
     assert store.read(f"out/{local.name}") == local.read_bytes()
     assert store.read("out/scores.rejects.csv") == (tmp_path / "scores.rejects.csv").read_bytes()
-    told, expected = json.loads(store.read("out/summary.json")), json.loads(summary.read_bytes())
-    assert told | {"seconds": 0} == expected | {"seconds": 0}
+    reported, expected = json.loads(store.read("out/summary.json")), json.loads(summary.read_bytes())
+    assert reported | {"seconds": 0} == expected | {"seconds": 0}
 
 
 def test_folder_in_a_store_is_read_in_shards_and_joined(
@@ -147,7 +147,9 @@ def test_drift_of_a_buckets_loans_and_scores_is_that_of_local_ones(
 ) -> None:
     """Loans, scores, what they are compared with and the archive may all be objects."""
 
-    def told(*arguments: str | Path, archive: str | Path = archive_path, status: int = FOUND_WRONG) -> dict[str, Any]:
+    def find_drift(
+        *arguments: str | Path, archive: str | Path = archive_path, status: int = FOUND_WRONG
+    ) -> dict[str, Any]:
         assert monitor(["drift", *map(str, arguments), "--archive", str(archive)]) == status
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
@@ -156,18 +158,18 @@ def test_drift_of_a_buckets_loans_and_scores_is_that_of_local_ones(
     score(Settings(loans, scores, archive=str(archive_path)))
     uri, archive = store.put(loans, loans.name), store.put(archive_path, "models/1.zip")
     uri_of_scores = store.put(scores, scores.name)
-    assert told(uri, archive=archive) == told(loans)
-    assert told(uri_of_scores) == told(scores)
-    assert told(scores, "--against", uri_of_scores, status=0) == told(scores, "--against", scores, status=0)
+    assert find_drift(uri, archive=archive) == find_drift(loans)
+    assert find_drift(uri_of_scores) == find_drift(scores)
+    assert find_drift(scores, "--against", uri_of_scores, status=0) == find_drift(scores, "--against", scores, status=0)
     (tmp_path / "parts").mkdir()
     shutil.move(loans, tmp_path / "parts" / loans.name)
-    assert told(store.put(tmp_path / "parts", "parts"), archive=archive) == told(tmp_path / "parts")
+    assert find_drift(store.put(tmp_path / "parts", "parts"), archive=archive) == find_drift(tmp_path / "parts")
 
 
-def test_what_drift_can_not_take_from_a_bucket_is_told(
+def test_what_drift_can_not_take_from_a_bucket_is_reported(
     store: Store, archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A decision log is read on this machine; what is missing is named without what else its URI says."""
+    """A decision log must be local; an error names a missing file without the rest of its URI."""
     (tmp_path / "log.jsonl").write_text("{}")
     for uri, words in {
         store.put(tmp_path / "log.jsonl", "log.jsonl"): "log.jsonl: a decision log must be on this machine.",
@@ -194,7 +196,7 @@ def test_loans_of_a_bucket_are_converted_into_it(store: Store, write_loans: Writ
 
 
 def test_failed_run_leaves_the_store_as_it_was(store: Store, write_loans: WriteLoans, archive_path: Path) -> None:
-    """Where too many rows are rejected, no object is written, and an earlier run's stays."""
+    """With too many rejects, no object is written, and an earlier run's object stays."""
     source = write_loans("loans.csv", 100, term={99: "soon"})
     former = store.put(write_loans("former.csv", 1), "scores.csv")
     before = store.read("scores.csv")
@@ -235,7 +237,7 @@ upload(Path({str(path)!r}), {store.uri(name)!r})
         ({"archive": "s3://bank/9.zip"}, ModelArchiveError, r"9\.zip: can't be fetched"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_what_is_not_there_is_reported(
     changes: dict[str, str],
     error: type[Exception],
     words: str,
@@ -254,8 +256,8 @@ def test_what_is_not_there_is_told(
     assert store.sizes() == {}
 
 
-def test_store_that_does_not_answer_is_told(store: Store, tmp_path: Path) -> None:
-    """Where nobody listens, the loans can't be read and the scores can't be written, in one line each."""
+def test_store_that_does_not_answer_is_reported(store: Store, tmp_path: Path) -> None:
+    """An unreachable store gives a one-line error, for reading and for writing."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         endpoint = f"127.0.0.1:{closed.getsockname()[1]}"
     uri = store.uri("scores.csv").replace(store.endpoint, endpoint)
@@ -274,7 +276,7 @@ def test_scores_among_the_loans_are_refused(store: Store) -> None:
 
 
 def test_elsewhere_a_file_gets_its_name_last(tmp_path: Path) -> None:
-    """Where files are seen while they are written, another name is used until they are whole."""
+    """In stores that show unfinished files, a temporary name is used until the file is whole."""
     (tmp_path / "scores.csv").write_text("new")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scores.csv").write_text("former")

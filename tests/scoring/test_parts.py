@@ -154,7 +154,7 @@ def test_scores_do_not_lie_among_the_loans(write_parts: WriteParts, archive_path
     ],
 )
 def test_ids_that_no_csv_can_hold_are_refused(ids: list[Any], kind: str, tmp_path: Path) -> None:
-    """A list, a struct or bytes can't be an id, and that is said when the file is opened."""
+    """A list, a struct or bytes can't be an id, and opening the file reports that."""
     write_as("parquet", made_up_loans(2).set_column(0, "id", [ids]), tmp_path / "loans.parquet")
     with pytest.raises(DataError) as refused:
         open_source(tmp_path / "loans.parquet", ("id",))
@@ -177,7 +177,7 @@ def test_ids_that_no_csv_can_hold_are_refused(ids: list[Any], kind: str, tmp_pat
 def test_ids_of_other_types_go_into_scores_and_rejects(
     ids: pa.Array, texts: list[str], output: str, *, archive_path: Path, tmp_path: Path
 ) -> None:
-    """Ids of any simple type stand before the scores, and in the rejects file, where the row has no score."""
+    """Ids of any simple type are written before the scores and in the rejects file."""
     loans = spoilt(made_up_loans(3), "term", {1: "soon"}).set_column(0, "id", ids)
     write_as("parquet", loans, tmp_path / "loans.parquet")
     settings = Settings(tmp_path / "loans.parquet", tmp_path / output, ids=("id",), archive=str(archive_path))

@@ -130,8 +130,8 @@ def test_parquet_shards_are_whole_row_groups(count: int, loan: dict[str, Any], t
     assert found == list(range(40))
 
 
-def test_record_of_another_length_is_broken(loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
-    """A record with too few or too many fields is no row, and its place is told; an empty line is nothing."""
+def test_record_of_a_wrong_length_is_broken(loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
+    """A record with too few or too many fields is reported by its position; an empty line is ignored."""
     header, row, _ = to_csv([loan]).split("\n")
     path = write_csv(f"{header}\n{row}\n\nTotal: 2\n{row}\n{row},9\n")
     (chunk,) = read(path)
@@ -140,7 +140,7 @@ def test_record_of_another_length_is_broken(loan: dict[str, Any], write_csv: Cal
 
 
 def test_text_that_is_no_number_is_not_finite(loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
-    """A cell that does not parse spoils only itself: NaN where it is no number, null where it is missing."""
+    """An invalid cell affects only itself: an invalid number is NaN, a missing one null."""
     rows = [loan, loan | {"annual_income": "65k"}, loan | {"annual_income": ""}, loan | {"interest_rate": " 7.5 "}]
     found = read_rows(write_csv(to_csv(rows)))
     assert math.isnan(found[1]["annual_income"])
@@ -156,7 +156,7 @@ def test_text_that_is_no_number_is_not_finite(loan: dict[str, Any], write_csv: C
     )
 )
 def test_one_bad_cell_changes_no_other(text: str) -> None:
-    """A number is read alike whether or not another cell of the block is one."""
+    """A number is parsed alike, whether or not other cells of the block are valid."""
     plain = pa.chunked_array([[text.encode()]])
     try:
         fast = pa.csv.read_csv(
@@ -175,7 +175,7 @@ def test_one_bad_cell_changes_no_other(text: str) -> None:
 @settings(max_examples=200)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_decimals_are_read_as_python_reads_them(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A number's text gives the very bits that it gives in a request."""
+    """A number's text gives the same bits as in a request."""
     path = tmp_path_factory.mktemp("decimals") / "loans.csv"
     row = dict.fromkeys(KAGGLE, "1")
     path.write_text(to_csv([row | {"interest_rate": repr(value)} for value in values]))
@@ -191,7 +191,7 @@ def test_id_may_have_any_text(loan: dict[str, Any], write_csv: Callable[[str], P
 
 
 def test_other_columns_may_be_there_twice(loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
-    """Columns that nobody asks for may have the same name, or none."""
+    """Unneeded columns may have equal names, or none."""
     header, row, _ = to_csv([loan]).split("\n")
     assert read_rows(write_csv(f"x,{header},,x\n1,{row},2,3\n")) == [loan]
 

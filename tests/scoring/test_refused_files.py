@@ -20,7 +20,7 @@ KAGGLE = {feature.name: feature.column or feature.name for feature in CONTRACT_F
 
 
 def test_locked_zip_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
-    """A zip with a password is told as such, not as damaged."""
+    """A zip with a password is reported as encrypted, not as damaged."""
     path = tmp_path / "loans.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("loans.csv", to_csv([loan]))
@@ -55,14 +55,14 @@ def test_missing_columns_are_named(loan: dict[str, Any], write_csv: Callable[[st
 
 @pytest.mark.parametrize("extra", ["annual_inc", "annual_income"])
 def test_column_twice_is_refused(extra: str, loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
-    """Where a field is there twice, by one name or by both, nobody knows which is meant."""
+    """A field with two columns, under one name or both, is ambiguous."""
     header, row, _ = to_csv([loan]).split("\n")
     with pytest.raises(DataError, match=r"^loans.csv: more than one column for annual_income. Keep one of each.$"):
         open_source(write_csv(f"{header},{extra}\n{row},1\n"))
 
 
 @pytest.mark.parametrize("name", ["annual_income", "annual_inc", "risk_probability", "row"])
-def test_id_of_another_meaning_is_refused(name: str, loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
+def test_id_with_a_known_name_is_refused(name: str, loan: dict[str, Any], write_csv: Callable[[str], Path]) -> None:
     """A field of the contract, or a column of the output, is no id."""
     with pytest.raises(ConfigurationError, match=f"{name} can't be an id column"):
         open_source(write_csv(to_csv([loan])), (name,))
@@ -79,7 +79,7 @@ def test_id_of_another_meaning_is_refused(name: str, loan: dict[str, Any], write
     ],
 )
 def test_unreadable_file_is_refused(content: bytes, match: str, tmp_path: Path) -> None:
-    """A file that can't be read is an error that says so and what to do."""
+    """An unreadable file is an error with a cure."""
     path = tmp_path / "loans"
     path.write_bytes(content)
     with pytest.raises(DataError, match=match):
@@ -106,7 +106,7 @@ def test_damaged_page_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_pipe_is_refused(tmp_path: Path) -> None:
-    """The first bytes are read to tell the kind, which a pipe would then lack."""
+    """Detecting the format reads the first bytes, which a pipe can't give again."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"^pipe: a pipe or terminal can't"):
         open_source(tmp_path / "pipe")
@@ -133,7 +133,7 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
         ("home_ownership", 1, r"wrong type of column home_ownership \(int64 instead of text\). Convert them.$"),
     ],
 )
-def test_column_of_another_type_is_refused(
+def test_column_of_a_wrong_type_is_refused(
     field: str, value: Any, message: str, loan: dict[str, Any], tmp_path: Path
 ) -> None:
     """Lists and truth values are no numbers, as in a request; numbers are no levels."""
@@ -144,7 +144,7 @@ def test_column_of_another_type_is_refused(
 
 
 def test_all_that_is_wrong_with_columns_is_named(loan: dict[str, Any], tmp_path: Path) -> None:
-    """Columns that are missing and those of other types are told at once, not one a run."""
+    """All missing columns and wrong types are reported at once."""
     del loan["term"]
     path = tmp_path / "loans.parquet"
     pq.write_table(pa.Table.from_pylist([loan | {"annual_income": True, "home_ownership": 1}]), path)
@@ -179,7 +179,7 @@ def test_line_without_end_is_refused(
 
 
 def test_id_that_is_no_text_is_refused(loan: dict[str, Any], tmp_path: Path) -> None:
-    """An id column in another encoding than UTF-8 can't be passed through."""
+    """An id column that is not in UTF-8 can't be passed through."""
     path = tmp_path / "loans.csv"
     path.write_bytes(to_csv([loan | {"id": "é"}]).encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):

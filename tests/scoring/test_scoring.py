@@ -97,8 +97,8 @@ def test_values_written_otherwise_are_scored_and_counted(
     ) in done.stderr
 
 
-def test_column_in_another_unit_stops_the_run(loan: dict[str, Any], run_scoring: RunScoring, tmp_path: Path) -> None:
-    """Fractions for percents are told before anything is written, with what goes on all the same."""
+def test_column_in_a_wrong_unit_stops_the_run(loan: dict[str, Any], run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Fractions instead of percents stop the run before it writes anything, and the error names the option to accept them."""
     rows = [loan | {"debt_to_income_ratio": 0.172, "loan_amount": 10_000 + 500 * number} for number in range(9)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "loans.parquet")
     command = [tmp_path / "loans.parquet", "--output", tmp_path / "scores" / "scores.csv"]
@@ -204,8 +204,8 @@ def test_command_scores_a_file(output: str, write_loans: WriteLoans, run_scoring
     assert done.stdout == ""
 
 
-def test_exit_code_tells_of_rejects(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
-    """0 if all is scored or as many rejects are tolerated; 3 if nobody said; 1, and no file, if there are more."""
+def test_exit_code_shows_rejects(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Exit code: 0 without rejects or within --max-rejects, 3 without that option, 1 and no file beyond it."""
     good = write_loans("good.csv", 5)
     bad = write_loans("bad.csv", 5, term={1: "soon", 2: "late"})
     output = tmp_path / "scores.csv"
@@ -254,8 +254,8 @@ def test_threads_change_nothing(threads: int, write_loans: WriteLoans, archive_p
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "more.csv").read_bytes()
 
 
-def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
-    """Where the output can't grow any more, the run ends with an error and without a file."""
+def test_full_disk_is_reported(book: Path, scoring_command: list[str], tmp_path: Path) -> None:
+    """If the output can't grow, the run ends with an error and without a file."""
     line = [*scoring_command, str(book / "loans.csv"), "--output", str(tmp_path / "scores.csv")]
     done = subprocess.run(
         ["/bin/sh", "-c", f"ulimit -f 64; exec {shlex.join(line)}"],
@@ -295,24 +295,24 @@ def test_full_disk_is_told(book: Path, scoring_command: list[str], tmp_path: Pat
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--max-rejects", "-1"], 2, "--max-rejects"),
     ],
 )
-def test_wrong_command_is_told(
+def test_wrong_command_is_reported(
     arguments: list[str], code: int, message: str, *, book: Path, run_scoring: RunScoring, tmp_path: Path
 ) -> None:
-    """Whatever can't be done is one clear line and a non-zero exit code, and no file."""
+    """An impossible command gives one clear line, a non-zero exit code and no file."""
     done = run_scoring(*(argument.format(book=book, out=tmp_path) for argument in arguments))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_value_of_a_borrower_is_told(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
-    """Neither what is said nor the rejects file holds a rejected value."""
+def test_no_value_of_a_borrower_is_reported(write_loans: WriteLoans, run_scoring: RunScoring, tmp_path: Path) -> None:
+    """Neither the messages nor the rejects file contain a rejected value."""
     source = write_loans(
         "loans.csv", 3, employment_length={0: "since the war", 1: "31337"}, annual_income={0: 1337.25, 2: 1.5e9}
     )
     done = run_scoring(source, "--output", tmp_path / "scores.csv")
-    told = done.stderr + (tmp_path / "scores.rejects.csv").read_text()
-    assert not [value for value in ("war", "31337", "1337.25", "1500000000", "1.5e") if value in told]
+    reported = done.stderr + (tmp_path / "scores.rejects.csv").read_text()
+    assert not [value for value in ("war", "31337", "1337.25", "1500000000", "1.5e") if value in reported]
 
 
 def test_too_many_rejects_stop_the_run(write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def serve(configuration: Path, **settings: object) -> None:
 
 
 def test_archive_is_the_one_that_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where a newer archive lies ready, the one that the configuration names and pins still answers."""
+    """The archive that the configuration pins is used even if a newer one exists."""
     monkeypatch.delenv("REST_CONFIG", raising=False)
     monkeypatch.setattr(archive, "newest", lambda: tmp_path / "9.zip")
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_archive_is_the_one_that_is_served(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_named_archive_comes_first(configuration: Path) -> None:
-    """An archive that is named answers, with its own cut-off, whatever is served."""
+    """A named archive is used with its own cut-off, not the served one."""
     serve(configuration, archive="a.zip", cut_off=0.7)
     choice = choose_archive("b.zip")
     assert (choice.path, choice.sha256, choice.cut_off) == (Path("b.zip"), None, None)
@@ -50,7 +50,7 @@ def test_named_archive_comes_first(configuration: Path) -> None:
 def test_newest_archive_answers_where_nothing_is_served(
     configuration: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without a configuration, or where it names no archive, the package's newest answers, as in the service."""
+    """Without a configured archive, the package's newest is used, as in the service."""
     serve(configuration)
     assert choose_archive(None).path == archive.newest()
     monkeypatch.delenv("REST_CONFIG")
@@ -61,7 +61,7 @@ def test_newest_archive_answers_where_nothing_is_served(
 def test_cut_off_is_the_served_one(
     configuration: Path, archive_path: Path, write_loans: object, tmp_path: Path
 ) -> None:
-    """The configuration's cut-off decides where none is given; its digest is held to."""
+    """The configuration's cut-off applies if none is given, and its digest is checked."""
     source = write_loans("loans.parquet", 100)  # type: ignore[operator]
     decided = {}
     for cut_off in (0.01, 0.99):

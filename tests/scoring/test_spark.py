@@ -147,7 +147,7 @@ def test_worker_loads_the_archive_once_and_uses_one_thread(
 
 
 def test_error_reaches_the_driver(spark: Any, model: LoanModel, books: dict[str, Path]) -> None:
-    """What a worker can't score is told where the loans were asked for, in the words of the command."""
+    """A worker's error reaches the caller in the command's words."""
     from pyspark.errors import PySparkException  # noqa: PLC0415  # as in the fixture
 
     loans = spark.read.parquet(str(books["months"]))

@@ -27,9 +27,9 @@ def test_summary_says_what_the_run_did(
     source = write_loans("loans.csv", 50, annual_income={10: 1.0, 31: 2.0, 7: 65000.4}, term={30: "soon", 8: "36"})
     done = run_scoring(source, "--output", tmp_path / "s.csv", "--summary", tmp_path / "s.json", "--cut-off", 0.5)
     assert done.returncode == 3
-    told = json.loads((tmp_path / "s.json").read_bytes())
-    cautions, drift, seconds = told.pop("cautions"), told.pop("drift"), told.pop("seconds")
-    assert told == {
+    reported = json.loads((tmp_path / "s.json").read_bytes())
+    cautions, drift, seconds = reported.pop("cautions"), reported.pop("drift"), reported.pop("seconds")
+    assert reported == {
         "source": "loans.csv",
         "output": "s.csv",
         "shard": "1/1",
@@ -61,7 +61,7 @@ def test_summary_says_what_the_run_did(
 def test_summary_has_the_drift_that_the_monitoring_finds(
     book: Path, archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the summary says of drift is what `monitoring drift` says of the same loans, for any number of threads."""
+    """The summary's drift equals that of `monitoring drift` for the same loans, for any number of threads."""
     assert monitor(["drift", str(book / "loans.csv"), "--archive", str(archive_path)]) == FOUND_WRONG
     expected = json.loads(capsys.readouterr().out)["features"]
     assert {row["feature"] for row in expected if row["drifted"] is True} >= {"loan_amount", "risk_probability"}
@@ -74,8 +74,8 @@ def test_summary_has_the_drift_that_the_monitoring_finds(
             threads=threads,
         )
         summary = score(settings)
-        told = json.loads((tmp_path / "summary.json").read_bytes())
-        assert told["drift"] == {"drifted": True, "features": expected}
+        reported = json.loads((tmp_path / "summary.json").read_bytes())
+        assert reported["drift"] == {"drifted": True, "features": expected}
         loans = {row["age"]: row["loans"] for row in expected}
         assert sum(loans.values()) == summary.scored
         assert loans["unknown"] == summary.cautions["instalments_due_missing"]
@@ -98,7 +98,7 @@ def test_no_summary_is_left_where_nothing_is_written(
 
 
 def test_summary_has_a_file_of_its_own(write_loans: WriteLoans, archive_path: Path, tmp_path: Path) -> None:
-    """A summary that would replace another of the run's files, or lie among the loans, is refused."""
+    """A summary that would overwrite one of the run's files, or lie in the loans' folder, is refused."""
     source, output = write_loans("loans.csv", 3), tmp_path / "scores.csv"
     for path in (source, output, tmp_path / "scores.rejects.csv"):
         with pytest.raises(ConfigurationError, match="are the same file"):
@@ -111,7 +111,7 @@ def test_summary_has_a_file_of_its_own(write_loans: WriteLoans, archive_path: Pa
 
 
 def test_archive_without_reference_has_no_drift(archive_contents: Any, write_loans: WriteLoans, tmp_path: Path) -> None:
-    """With an archive that does not say what its training's loans looked like, drift is null: not known, not none."""
+    """With an archive without references, drift is null: unknown, not absent."""
     metadata, files = archive_contents
     archive.write(tmp_path / "1.zip", {**metadata, "reference": []}, files)
     summary = tmp_path / "summary.json"
@@ -120,18 +120,18 @@ def test_archive_without_reference_has_no_drift(archive_contents: Any, write_loa
     assert json.loads(summary.read_bytes())["drift"] is None
 
 
-def test_progress_is_told_in_lines_where_there_is_no_terminal(
+def test_progress_is_reported_in_lines_where_there_is_no_terminal(
     book: Path, archive_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log has lines with rows, share, speed and time left, none nearer to the one before than the interval."""
+    """A log gets lines with rows, share, speed and remaining time, at most one per interval."""
     line = [str(book / "loans.parquet"), "--output", str(tmp_path / "s.csv"), "--archive", str(archive_path)]
     caplog.set_level(logging.INFO)
-    told = []
+    reported = []
     for seconds in (0, 3600):
         monkeypatch.setattr(attended, "_SECONDS_BETWEEN_LINES", seconds)
         caplog.clear()
         assert main(line) == 3
-        told.append([text for text in caplog.messages if text.endswith(" s left.")])
-    assert len(told[0]) > 2
-    assert all(re.fullmatch(r"[\d,]+ rows \(\d+ %\), [\d,]+ rows/s, \d+ s left\.", text) for text in told[0])
-    assert told[1] == []
+        reported.append([text for text in caplog.messages if text.endswith(" s left.")])
+    assert len(reported[0]) > 2
+    assert all(re.fullmatch(r"[\d,]+ rows \(\d+ %\), [\d,]+ rows/s, \d+ s left\.", text) for text in reported[0])
+    assert reported[1] == []

@@ -17,7 +17,7 @@ SCORES = pa.table({"id": ["a", "b"], "risk_probability": [0.1 + 0.2, 5e-324], "c
 
 @pytest.fixture(params=["unnamed", "named"])
 def either_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unfinished files without a name, and with one, as where the file system knows no others."""
+    """Unfinished files without a name, and with one, as on file systems that require it."""
     if request.param == "named":
         monkeypatch.delattr("os.O_TMPFILE")
 
@@ -52,7 +52,7 @@ def test_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
-    """Where the disk is full, the error names the file, the reason and the cure."""
+    """On a full disk, the error names the file, the reason and the cure."""
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DataError) as refused:
         OutputFile(full, tmp_path / "scores.csv").write(b"x")
     assert str(refused.value) == (
@@ -62,7 +62,7 @@ def test_full_disk_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_folder_that_can_not_be_is_a_clear_error(tmp_path: Path) -> None:
-    """Where a file stands in the folder's place, nothing can be written."""
+    """If the folder's path is a file, nothing can be written."""
     (tmp_path / "file").write_bytes(b"")
 
     def write() -> None:
@@ -74,7 +74,7 @@ def test_folder_that_can_not_be_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_folder_of_the_files_name_is_a_clear_error(tmp_path: Path) -> None:
-    """Where a folder has the name, it is said before anything is done, and nothing of the other files is left."""
+    """If the output's path is a folder, the run stops at once and leaves no other file."""
     (tmp_path / "scores.csv").mkdir()
 
     def write() -> None:
@@ -88,7 +88,7 @@ def test_folder_of_the_files_name_is_a_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("either_kind")
 def test_no_right_to_write_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing may be written, the error says so."""
+    """A read-only folder is reported."""
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
@@ -106,7 +106,7 @@ def test_no_right_to_write_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.usefixtures("either_kind")
 @pytest.mark.parametrize("failing", [0, 1])
 def test_what_can_not_be_finished_leaves_no_file(failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the disk is full only when a file is brought to it, neither file gets its name."""
+    """If the disk becomes full on flushing, neither file gets its name."""
     paths = [tmp_path / "rejects.csv", tmp_path / "scores.csv"]
     paths[0].write_bytes(b"former")
     calls: list[int] = []
@@ -180,7 +180,7 @@ def write_part(path: Path, run: Run | None, scores: pa.Table = SCORES) -> Path:
 
 
 def test_parts_are_joined_in_the_shards_order(tmp_path: Path) -> None:
-    """In whatever order the parts are named, the whole has the shards' order."""
+    """The joined file has the shards' order for any order of the parts."""
     parts = [
         write_part(tmp_path / f"{shard}.parquet", RUN.model_copy(update={"shard": shard}), SCORES.slice(0, shard))
         for shard in (2, 3, 1)
@@ -206,7 +206,7 @@ def test_parts_are_joined_in_the_shards_order(tmp_path: Path) -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_not_joined(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
-    """A part of another cut-off, archive or source, one that is there twice and one that is missing are named."""
+    """A part with a different cut-off, archive or source, a repeated part and a missing part are refused by name."""
     parts = [
         write_part(tmp_path / "1.parquet", RUN),
         write_part(tmp_path / "2.parquet", RUN.model_copy(update={"shard": 2} | changed)),
@@ -229,7 +229,7 @@ def test_parts_of_other_columns_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_part_is_not_joined(tmp_path: Path) -> None:
-    """A file of scores that does not say of which run it is, is refused, and so are rejects under another name."""
+    """A file of scores without its run is refused, and so is an output of rejects that is not CSV."""
     with pytest.raises(DataError, match=r"^1.parquet: does not say which run wrote it. Score its shard again.$"):
         join([write_part(tmp_path / "1.parquet", None)], tmp_path / "whole.parquet")
     with pytest.raises(
@@ -238,8 +238,8 @@ def test_file_that_is_no_part_is_not_joined(tmp_path: Path) -> None:
         join([tmp_path / "1.rejects.csv"], tmp_path / "whole.parquet")
 
 
-def test_file_of_the_same_name_has_another_fingerprint(tmp_path: Path) -> None:
-    """Yesterday's file of the same name and size is another one, wherever it differs at its ends; a copy is not."""
+def test_file_of_the_same_name_has_a_different_fingerprint(tmp_path: Path) -> None:
+    """A file of the same name and size has a different fingerprint if it differs at its ends; a copy has the same."""
     path = tmp_path / "loans"
     found = []
     for content in (b"a" * 200_000, b"a" * 200_000, b"a" * 199_999 + b"b", b"b" + b"a" * 199_999, b"a" * 199_999):
@@ -251,7 +251,7 @@ def test_file_of_the_same_name_has_another_fingerprint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_missing_part_is_not_joined(suffix: str, tmp_path: Path) -> None:
-    """A part that is not there leaves no file, and the error says what to do."""
+    """A missing part leaves no file, and the error says what to do."""
     with pytest.raises(DataError, match="Score its shard again"):
         join([tmp_path / f"1{suffix}"], tmp_path / f"whole{suffix}")
     assert list(tmp_path.iterdir()) == []

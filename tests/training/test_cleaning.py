@@ -123,7 +123,7 @@ def test_level_that_the_contract_does_not_know_is_refused(read: pd.DataFrame) ->
 
 
 def test_nothing_left_is_an_error(read: pd.DataFrame) -> None:
-    """If no loan passes the filters, that is said."""
+    """If no loan passes the filters, that is an error."""
     with pytest.raises(DataError, match="The cleaning steps leave no loan"):
         clean(read.assign(revolving_line_utilization_rate=101.0))
 
@@ -147,7 +147,7 @@ def test_bounds_are_widened_to_what_the_loans_have(read: pd.DataFrame) -> None:
 
 
 def test_loan_that_cannot_be_is_dropped_where_bounds_are_widened(read: pd.DataFrame) -> None:
-    """A rate of 0 can't be divided by: its loan goes by a step of its own, the last."""
+    """A rate of 0 would be a divisor, so a separate last step drops its loan."""
     steps = clean(later(read), widen_bounds=True).steps
     assert steps["step"].iloc[-1] == cleaning.STEP_OF_WIDENING[0]
     assert steps["removed"].iloc[-1] == 1
@@ -168,8 +168,8 @@ def test_income_of_millions_widens_nothing(read: pd.DataFrame) -> None:
     assert "annual_income" not in clean(read, widen_bounds=True).contract.widened
 
 
-def test_loans_beyond_the_bounds_are_told(read: pd.DataFrame) -> None:
-    """A training that widens nothing says what its archive will refuse; one that widens says to what."""
+def test_loans_beyond_the_bounds_are_reported(read: pd.DataFrame) -> None:
+    """A training describes the loans that its archive will refuse, or the bounds that it widened."""
     amount = "loan_amount: the archive accepts 500 to 35000, which some of these loans exceed."
     assert f"{amount} Set widen_bounds to accept 500 to 40000." in cleaning.describe_bounds(clean(later(read)))
     assert "interest_rate: bounds 5.31 to 30.99, widened from 5.32 to 28.99." in cleaning.describe_bounds(

@@ -153,7 +153,7 @@ def test_loans_are_not_fetched_twice(download: Any, kaggle: StandIn, tmp_path: P
 def test_credentials_are_sent_to_kaggle_only(
     download: Any, kaggle: StandIn, tmp_path: Path, environment: dict[str, str], header: str
 ) -> None:
-    """Kaggle gets token, key or kaggle.json, in this order, and the storage that it redirects to none of them."""
+    """Kaggle gets token, key or kaggle.json, in this order; the storage that it redirects to gets no credentials."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/kaggle.json").write_text(json.dumps({"username": "file", "key": "key"}))
     assert download(environment).returncode == 0
@@ -169,7 +169,7 @@ def test_unusable_kaggle_json_is_named(download: Any, tmp_path: Path, content: s
 
 
 def test_missing_credentials_are_refused_without_a_request(download: Any, kaggle: StandIn) -> None:
-    """Without credentials the line says how to get them."""
+    """Without credentials, the error says how to get them."""
     assert "No Kaggle credentials. Create a token at" in refusal(download({}))
     assert kaggle.requests == []
 
@@ -188,7 +188,7 @@ def test_missing_credentials_are_refused_without_a_request(download: Any, kaggle
 def test_refusal_by_kaggle_is_one_line(
     download: Any, kaggle: StandIn, status: int, environment: dict[str, str], line: str
 ) -> None:
-    """What Kaggle refuses is said in one line with its cure, never with the secret."""
+    """A refusal by Kaggle gives one line with the cure and without the secret."""
     kaggle.status = status
     said = refusal(download(environment))
     assert line in said
@@ -197,7 +197,7 @@ def test_refusal_by_kaggle_is_one_line(
 
 
 def test_refusal_by_the_storage_is_not_taken_for_kaggles(download: Any, kaggle: StandIn) -> None:
-    """A storage that refuses says nothing about the account, and its signed address is not shown."""
+    """A refusal by the storage is not blamed on the account, and the signed URL is not shown."""
     kaggle.storage_status = 403
     said = refusal(download())
     assert f"{kaggle.address}/storage/dataset.zip answered 403 Forbidden. Run it again later." in said
@@ -240,7 +240,7 @@ def test_broken_off_download_keeps_nothing(download: Any, kaggle: StandIn, tmp_p
 def test_wrong_download_keeps_nothing(
     download: Any, kaggle: StandIn, tmp_path: Path, content: bytes, line: str
 ) -> None:
-    """What is not the whole data set is refused, and says where to get it by hand."""
+    """An incomplete download is refused with the address for a manual download."""
     kaggle.content = content
     said = refusal(download())
     assert line in said

@@ -33,7 +33,7 @@ def drawn(loans: pd.DataFrame) -> fitting.Split:
 
 
 def test_split_is_a_stratified_fifth_by_seed(loans: pd.DataFrame, drawn: fitting.Split) -> None:
-    """The test set holds a fifth of the loans with the same share of risky ones; another seed draws others."""
+    """The test set holds a fifth of the loans with the same risky share; a different seed draws different loans."""
     assert len(drawn.test) == pytest.approx(len(loans) / 5, abs=1)
     shares = [fitting.label(part).mean() for part in (drawn.test, drawn.training)]
     assert shares[0] == pytest.approx(shares[1], abs=0.002)
@@ -70,7 +70,7 @@ def test_too_few_loans_of_a_class_are_refused(loans: pd.DataFrame) -> None:
 
 
 def test_fit_is_deterministic(drawn: fitting.Split) -> None:
-    """The same seed, data and hyper-parameters give the same trees; another seed gives others."""
+    """The same seed, data and hyper-parameters give the same trees; a different seed gives different ones."""
     models = [fitting.fit(drawn.training, HYPERPARAMETERS, seed) for seed in (1, 1, 2)]
     texts = [model.with_age.booster_.model_to_string() for model in models]  # type: ignore[union-attr]
     assert texts[0] == texts[1]
@@ -102,7 +102,7 @@ def test_loans_are_answered_by_what_is_known_of_them(fitted: fitting.Fitted, loa
 
 
 def test_answers_with_and_without_age_are_those_of_two_predictions(fitted: fitting.Fitted, loans: pd.DataFrame) -> None:
-    """Both answers at once are bit for bit what predicting twice gives, also where only some ages are known."""
+    """`answer` gives the same bits as two calls of `predict`, even if only some ages are known."""
     mixed = loans.head(40).copy()
     mixed.loc[mixed.index[::3], AGE] = np.nan
     for some in (mixed, loans.head(40), loans.head(40).assign(**{AGE: np.nan})):
@@ -138,7 +138,7 @@ def test_each_model_says_what_it_saw(fitted: fitting.Fitted, loans: pd.DataFrame
 
 
 def test_columns_for_the_reports_are_of_the_loans_that_the_model_answers(loans: pd.DataFrame) -> None:
-    """The reports' table has the model's columns and the label, of loans with an age where the model needs one."""
+    """The reports' table has the model's columns and label; for the model of known ages, only loans with an age."""
     mixed = loans.head(40).copy()
     mixed.loc[mixed.index[::4], AGE] = np.nan
     with_age, without = (fitting.make_labelled_frame(mixed, wanted) for wanted in (AGE_KNOWN, AGE_UNKNOWN))
@@ -154,7 +154,7 @@ def test_threads_are_the_cores_of_the_container(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_loans_without_any_age_train_the_one_model(loans: pd.DataFrame) -> None:
-    """Where no age is known there is no model that needs it."""
+    """Without known ages, there is no model for them."""
     fitted = fitting.fit(loans.assign(**{AGE: np.nan}), HYPERPARAMETERS, seed=1)
     assert fitted.with_age is None
     assert len(fitted.predict(loans)) == len(loans)

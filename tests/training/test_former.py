@@ -25,7 +25,7 @@ def test_model_of_other_data_is_compared_on_the_same_loans(loans: pd.DataFrame, 
 
 
 def test_model_of_the_same_data_is_compared_by_its_record(loans: pd.DataFrame, archive_path: Path) -> None:
-    """Of the same file a former model has recorded its figures out of fold; without a record there are none."""
+    """On the same file, a former model's recorded out-of-fold figures are used, if there are any."""
     found = archive.read(archive_path)
     recorded = {"out_of_fold": {"age_withheld": {"all": {"auc": 0.75, "brier": 0.1}}}}
     for metrics, expected in ((recorded, 0.75), ({}, None), ({"out_of_fold": {"age_withheld": "high"}}, None)):

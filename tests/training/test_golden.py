@@ -17,13 +17,13 @@ def test_golden_loans_are_made_from_the_contract() -> None:
 
 
 def test_golden_loans_follow_the_seed() -> None:
-    """The same seed makes the same loans, another seed others."""
+    """The same seed makes the same loans, a different seed different ones."""
     assert make_golden_loans(seed=1) == make_golden_loans(seed=1)
     assert make_golden_loans(seed=1)[3:] != make_golden_loans(seed=2)[3:]
 
 
 def test_golden_loans_reach_the_bounds_of_their_contract() -> None:
-    """Where bounds are widened, the loans lie within them and reach both; the shipped contract's are as before."""
+    """With widened bounds, the loans reach both of them; those of the shipped contract are unchanged."""
     wider = widen({"loan_amount": (100, 40_000), "interest_rate": (5.31, 30.99)})
     amounts = [loan.loan_amount for loan in make_golden_loans(seed=1, contract=wider)]
     assert (min(amounts), max(amounts)) == (100, 40_000)

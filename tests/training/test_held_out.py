@@ -48,7 +48,7 @@ def test_source_of_most_months_is_left_out(loans: pd.DataFrame, fit: Fit) -> Non
 
 
 def test_without_issue_months_nothing_can_be_held_out(loans: pd.DataFrame, fit: Fit) -> None:
-    """Where the file has no issue dates, neither test is possible."""
+    """Without issue dates, neither test is possible."""
     dateless = loans.drop(columns=ISSUE_MONTH)
     assert held_out.measure_out_of_time(dateless, fit) is None
     assert held_out.measure_source_left_out(dateless, fit) is None

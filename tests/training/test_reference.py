@@ -28,7 +28,7 @@ def shares_of(bins: Bins | None) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_bin_of_numbers_is_too_small(seed: int) -> None:
-    """Whatever the distribution, there are at most ten bins, and none holds less than a twentieth."""
+    """For any distribution, there are at most ten bins, and each holds at least a twentieth."""
     rng = np.random.default_rng(seed)
     values = np.concatenate(
         [
@@ -51,7 +51,7 @@ def test_frequent_value_has_a_bin_of_its_own() -> None:
 
 
 def test_nulls_have_a_bin_of_their_own_where_they_are_many() -> None:
-    """Nulls count to the lowest bin, or make the last one where they are a twentieth or more."""
+    """Nulls belong to the lowest bin, or form the last one if they are a twentieth or more."""
     values = np.arange(100.0)
     few, many = (np.concatenate([values, np.full(number, np.nan)]) for number in (3, 20))
     lowest, last = (cut_numbers("debt_to_income_ratio", one, nullable=True) for one in (few, many))
@@ -62,7 +62,7 @@ def test_nulls_have_a_bin_of_their_own_where_they_are_many() -> None:
 
 
 def test_constant_has_no_bins() -> None:
-    """Where all values fall into one bin, nothing can be compared."""
+    """If all values fall into one bin, nothing can be compared."""
     assert cut_numbers("loan_amount", np.array([1.0] * 99 + [2.0])) is None
 
 

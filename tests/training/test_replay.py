@@ -34,7 +34,7 @@ def test_only_ended_loans_of_known_age_are_replayed(loans: pd.DataFrame) -> None
 
 
 def test_replay_follows_the_seed(loans: pd.DataFrame) -> None:
-    """The same seed draws the same months, another seed others."""
+    """The same seed draws the same months, a different seed different ones."""
     assert replay(loans, seed=1).equals(replay(loans, seed=1))
     assert not replay(loans, seed=1)[AGE].equals(replay(loans, seed=2)[AGE])
 
@@ -92,14 +92,14 @@ def test_charged_off_loan_goes_through_all_states(loans: pd.DataFrame) -> None:
 
 
 def test_loan_whose_payments_do_not_cover_it_is_not_replayed(loans: pd.DataFrame) -> None:
-    """Of a repaid loan with payments far below its amount nobody knows how many instalments were paid."""
+    """A repaid loan with payments far below its amount is not replayed, since its paid instalments are unknown."""
     changes = {"loan_status": "Fully Paid", "loan_risk": "safe"}
     assert replay(one(loans, total_payments_to_date=6000.0, **changes), seed=1).empty
     assert len(replay(one(loans, total_payments_to_date=12500.0, **changes), seed=1)) == 2
 
 
 def test_replayed_loans_have_the_columns_of_the_others(loans: pd.DataFrame, again: pd.DataFrame) -> None:
-    """They can be put beside the loans of the file, and none has paid more instalments than its term has."""
+    """Replayed loans have the file's columns, and none has paid more instalments than its term has."""
     assert again.columns.tolist() == loans.columns.tolist()
     months = again["term"].map(TERM_MONTHS).astype(float)
     assert (again[AGE] <= months).all()

@@ -1,5 +1,3 @@
-"""Reports of the data and the model: what they check, what they tell, and that no borrower's row is in them."""
-
 import copy
 import dataclasses
 import json
@@ -7,12 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from lightgbm import LGBMClassifier
 from sklearn.model_selection import train_test_split
 
@@ -28,8 +26,7 @@ from credit_risk_model.training.reports import (
     check_split,
 )
 
-MOST_POINTS = 500
-ROOT = Path(__file__).parents[2]
+MAX_POINTS = 500
 CATEGORICAL = ["term", "home_ownership"]
 DESCRIPTIONS = {
     "total_payments_to_date": "Payments received to date for the portion of the total amount funded by investors.",
@@ -41,7 +38,7 @@ REPEATED, CONFLICTING, OUTLYING, LEAKED = 13579, 24683, 86420, 17931
 
 
 def loan_book(seed: int, rows: int = 1500) -> pd.DataFrame:
-    """A sound book: each row another, the label an overlapping function of rate and payments."""
+    """A sound book: all rows differ, and the label is a noisy function of rate and payments."""
     rng = np.random.default_rng(seed)
     rate = rng.uniform(5, 29, rows)
     payments = rng.gamma(4, 2500, rows).clip(max=40000)
@@ -246,11 +243,11 @@ def test_a_model_without_skill_fails(unskilled: Any) -> None:
 def test_no_curve_has_a_point_for_each_loan(unskilled: Any) -> None:
     """Curves are thinned: the ROC curve would hold nearly as many points as there are scores."""
     lists = re.findall(r'"[xy]":\[([^\]]*)\]', unskilled.html)
-    assert max(points.count(",") + 1 for points in lists) == MOST_POINTS
+    assert max(points.count(",") + 1 for points in lists) == MAX_POINTS
 
 
 def test_a_check_that_breaks_is_an_error_without_its_text(halves: Any, model: Any) -> None:
-    """The text of an exception may quote a loan, so only its kind is told."""
+    """An exception's text may quote a loan, so only its type is reported."""
 
     class Broken(LGBMClassifier):
         def predict_proba(self, *_: Any, **__: Any) -> Any:

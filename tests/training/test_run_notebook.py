@@ -47,7 +47,7 @@ def shown(folder: Path, name: str = "run") -> list[str]:
 
 
 def test_steps_and_logs_are_written(tmp_path: Path) -> None:
-    """Where there is no terminal, each step is a line, and so is what its cells log."""
+    """Without a terminal, each step and each log message of a cell is a line."""
     log = "import logging\nlogging.warning('Few loans.')"
     write_notebook(tmp_path, ("Data", log), ("Fit", "print('fitted')"))
     done = run(tmp_path)
@@ -76,7 +76,7 @@ def test_bar_on_a_terminal_names_the_step(tmp_path: Path) -> None:
 
 
 def test_hostile_kernels_are_not_run(tmp_path: Path) -> None:
-    """The kernel is this Python, whatever kernels and IPython settings the environment names."""
+    """The kernel is always this Python, regardless of the environment's kernels and IPython settings."""
     kernel = {"argv": ["/bin/false", "{connection_file}"], "display_name": "Python 3", "language": "python"}
     for name in ("python3", "julia-1.9"):
         for data in ("jupyter", "home/.local/share/jupyter", "data"):
@@ -98,7 +98,7 @@ def test_hostile_kernels_are_not_run(tmp_path: Path) -> None:
 
 
 def test_parameters_are_injected(tmp_path: Path) -> None:
-    """A parameter is set in a cell of its own, which replaces an earlier run's, as number or text as it reads."""
+    """Parameters are set in a separate cell, which replaces an earlier run's, and are parsed as numbers or texts."""
     write_notebook(tmp_path, ("Look", "(number, text)"))
     assert run(tmp_path, "-p", "number", "2.5").returncode == 0
     (tmp_path / "out/run.ipynb").replace(tmp_path / "in.ipynb")
@@ -136,7 +136,7 @@ def test_packages_errors_are_one_line(tmp_path: Path, source: str, message: str,
 
 
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
-    """An error that nobody foresaw shows where it came from, and the notebook up to there is kept."""
+    """An unexpected error shows its traceback, and the notebook up to that cell is kept."""
     write_notebook(tmp_path, ("Fit", "1 / 0"))
     done = run(tmp_path)
     assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
 
 
 def test_dead_kernel_is_one_line(tmp_path: Path) -> None:
-    """A kernel that the system kills is one line that says what that means."""
+    """A killed kernel is reported in one line with the probable cause."""
     write_notebook(tmp_path, ("Fit", "import os\nos.write(2, b'its last words')\nos.kill(os.getpid(), 9)"))
     done = run(tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -155,7 +155,7 @@ def test_dead_kernel_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_is_one_line(tmp_path: Path, number: int) -> None:
-    """A run that is told to end kills its kernel, keeps the notebook, says so in one line and exits with 130."""
+    """An interrupted run stops its kernel, keeps the notebook, logs one line and exits with 130."""
     source = "import os, time\nprint('kernel', os.getpid(), flush=True)\ntime.sleep(60)"
     write_notebook(tmp_path, ("Fit", source))
     with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

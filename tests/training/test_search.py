@@ -44,7 +44,7 @@ def test_search_by_a_number_of_models_can_be_repeated(training: pd.DataFrame, tm
 
 
 def test_loans_without_any_age_are_searched_for_the_one_model(training: pd.DataFrame, tmp_path: Path) -> None:
-    """Where no age is known, nothing is searched for the model that needs it."""
+    """Without known ages, nothing is searched for the model that needs them."""
     ageless = training.assign(instalments_due=float("nan"))
     assert set(search(ageless, bounds(max_iter=1), 1, tmp_path / "log")) == {"age_unknown"}
 
@@ -54,7 +54,7 @@ def test_loans_without_any_age_are_searched_for_the_one_model(training: pd.DataF
     [{"time_budget": 0}, {"time_budget": "abc"}, {"max_trees": 4}, {"max_leaves": 1.5}, {"max_iter": 0}],
 )
 def test_impossible_search_is_refused(wrong: dict[str, Any], training: pd.DataFrame, tmp_path: Path) -> None:
-    """A search needs time and room, and says so."""
+    """A search without time or room is refused."""
     with pytest.raises(ConfigurationError, match=r"above 0 seconds, max_iter None or .* at least 5"):
         search(training, bounds(**wrong), 1, tmp_path / "log")
 

@@ -67,7 +67,7 @@ def test_small_segments_come_with_intervals(found: Figures) -> None:
 
 
 def test_segment_of_one_class_has_no_ranking(found: Figures) -> None:
-    """Where all loans are safe an AUC or an F1 says nothing; the Brier score does."""
+    """If all loans are safe, AUC and F1 are None, and the Brier score is not."""
     current = found["status Current"]
     assert (current.auc, current.f1, current.rule_auc) == (None, None, None)
     assert current.brier < 0.1

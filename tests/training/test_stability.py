@@ -24,19 +24,19 @@ def test_model_that_a_dollar_flips_is_found(fitted: Fitted, loans: pd.DataFrame)
 
 
 def test_payments_in_twentieths_of_an_instalment_hold_a_dollar(fitted: Fitted, loans: pd.DataFrame) -> None:
-    """A dollar hardly changes what the model of known ages says."""
+    """A dollar hardly changes the predictions of the model for known ages."""
     found = stability.measure_dollar(fitted, loans, 0.3)
     assert found.flipped_share <= 0.01
     assert found.largest_change_quantile <= found.largest_change
 
 
 def test_loans_without_running_ones_have_no_dollar_to_measure(fitted: Fitted, loans: pd.DataFrame) -> None:
-    """Where no loan is running there is nothing to flip."""
+    """Without running loans, there is nothing to flip."""
     assert stability.measure_dollar(fitted, loans[~is_running(loans)], 0.3).loans == 0
 
 
 def test_perfect_payers_reach_the_bounds_of_the_contract() -> None:
-    """Where a training widened the bounds, perfect payers of the largest amounts and rates are asked for, too."""
+    """With widened bounds, perfect payers include the largest amounts and rates."""
     payers = stability.make_perfect_payers(widen({"loan_amount": (500, 40_000), "interest_rate": (5.31, 30.99)}))
     assert (payers["loan_amount"].max(), payers["interest_rate"].max()) == (40_000, 30.99)
 
@@ -60,7 +60,7 @@ def test_model_that_calls_payers_risky_is_found(fitted: Fitted) -> None:
 
 
 def test_without_an_age_nothing_must_hold(fitted: Fitted, loans: pd.DataFrame) -> None:
-    """Where no age is known there is nothing to measure, and the table is empty."""
+    """Without known ages, there is nothing to measure, and the table is empty."""
     found = stability.measure_stability(Fitted(None, fitted.without_age), loans, 0.3)
     assert (found.dollar, found.perfect_payers) == (None, None)
     assert found.table().empty
