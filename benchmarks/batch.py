@@ -5,17 +5,14 @@ and on one core. A batch uses all cores, a single loan can't. The loans are synt
 book: repeated loans are faster, since the processor predicts their branches.
 """
 
-import argparse
 import json
-import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.processes import BATCH, SERVICE, serving
+from benchmarks.processes import BATCH, SERVICE, parse_quick, serving
 from benchmarks.scoring import synthetic_loans
 from benchmarks.serving import SERVER_CPU, load
 from credit_risk_model.schemas import LOANS_OF_A_BATCH, CreditRiskModelInput
@@ -25,11 +22,7 @@ BATCHES = 5
 
 def main() -> None:
     """Measure, and write the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
-    quick = parser.parse_args().quick
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    quick = parse_quick("benchmarks.batch", __doc__)
     rounds, seconds = (1, 1) if quick else (7, 3)
     report.write(
         "batch_quick" if quick else "batch",

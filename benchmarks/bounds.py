@@ -1,4 +1,4 @@
-"""How good a model of so many trees and leaves is, and how long it takes."""
+"""Compares models by their trees and leaves: test AUC and cost."""
 
 import io
 import itertools

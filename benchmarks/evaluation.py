@@ -66,7 +66,7 @@ class CCall:
         self._call(self._config, prepared, *self._outputs)
 
     def answers(self) -> list[float]:
-        """Give the probabilities of the prepared rows."""
+        """Return the probabilities of the prepared rows."""
         found = []
         for row in self.prepared:
             self(row)
@@ -180,7 +180,7 @@ def _notes(name: str, described: str, bounds: Sequence[Row], rounds: int) -> lis
         f"On {described}; {LOANS:,} of them in rotation, all contenders' answers equal to the last bit. "
         f"Medians of {rounds} rounds that alternate the contenders; processor time of the calling thread, "
         "the interpreter's share included.",
-        "Each bound's model has the shipped model's hyper-parameters, but a learning rate of its own, the best on a "
+        "Each bound's model has the shipped model's hyper-parameters, but its own learning rate, the best one on a "
         "fifth of the training set; its test AUC is the mean over the split seeds.",
     ]
 

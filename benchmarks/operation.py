@@ -3,11 +3,9 @@
 Run it with `make bench` or `python -m benchmarks.operation [--quick]`.
 """
 
-import argparse
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -21,7 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.processes import BARE_FASTAPI, PREDICTION, SERVICE, Contender, Server, serving, usual_wrapper
+from benchmarks.processes import (
+    BARE_FASTAPI,
+    PREDICTION,
+    SERVICE,
+    Contender,
+    Server,
+    parse_quick,
+    serving,
+    usual_wrapper,
+)
 from benchmarks.serving import SERVER_CPU, known_loans, load, write_bodies
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -97,7 +104,7 @@ def health_under_load(bodies: Path, seconds: float) -> list[dict[str, str]]:
 
 def terminate_under_load(contender: Contender, rounds: int) -> dict[str, int]:
     """Terminate a contender while 16 keep-alive connections are busy; return how the connections ended."""
-    ends = {"told to close": 0, "request lost": 0}
+    ends = {"asked to close": 0, "request lost": 0}
     loan = json.dumps(known_loans()[0][0]).encode()
     request = f"POST {PREDICTION} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
     request += f"Content-Length: {len(loan)}\r\n\r\n".encode() + loan
@@ -126,17 +133,13 @@ def _converse(server: Server, request: bytes, ends: dict[str, int]) -> None:
                 ends["request lost"] += 1
                 return
             if response.getheader("connection") == "close":
-                ends["told to close"] += 1
+                ends["asked to close"] += 1
                 return
 
 
 def main() -> None:
     """Measure everything and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operation", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
-    quick = parser.parse_args().quick
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    quick = parse_quick("benchmarks.operation", __doc__)
     rounds, seconds = (1, 1) if quick else (5, 3)
     tables: dict[str, list[dict[str, str]]] = {}
     with tempfile.TemporaryDirectory() as folder:

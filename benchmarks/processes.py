@@ -1,7 +1,9 @@
 """Starts, pins, limits, watches and stops servers as separate processes."""
 
+import argparse
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +44,16 @@ class Contender:
     plain: bool = False
     logs_decisions: bool = False
     environment: str = "service"
+
+
+def parse_quick(module: str, description: str | None) -> bool:
+    """Parse the option `--quick` of a benchmark that uses wrk; exit if wrk is missing."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; not to quote")
+    quick: bool = parser.parse_args().quick
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed. Run `apt-get install wrk`, or install your system's package of that name.")
+    return quick
 
 
 def _on_uvicorn(application: str) -> tuple[str, ...]:

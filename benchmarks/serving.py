@@ -5,12 +5,10 @@ machine's speed affects all of them. The server has one core, the load generator
 contender that predicts is also checked with loans of known probability.
 """
 
-import argparse
 import http.client
 import itertools
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -34,6 +32,7 @@ from benchmarks.processes import (
     SERVICE,
     Contender,
     Server,
+    parse_quick,
     serving,
     usual_wrapper,
 )
@@ -200,11 +199,7 @@ def measure_explanations(bodies: Path, number: int, seconds: float) -> dict[str,
 
 def main() -> None:
     """Measure all contenders and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: to see that it runs, not to quote")
-    quick = parser.parse_args().quick
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: `apt-get install wrk`, or your system's package of that name.")
+    quick = parse_quick("benchmarks.serving", __doc__)
     number, seconds = (1, 1) if quick else (7, 5)
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders()}
     with tempfile.TemporaryDirectory() as folder:

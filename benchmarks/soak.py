@@ -152,8 +152,7 @@ def judge(before: Sample, warm: list[Sample], after: Sample, *, short: bool) -> 
     growth = _MAX_GROWTH_MB_IF_SHORT if short else _MAX_GROWTH_MB
     more_files = _MAX_MORE_FILES_IF_SHORT if short else _MAX_MORE_FILES
     tenth = max(1, len(warm) // 10)
-    first, last = warm[:tenth], warm[-tenth:]
-    memory = [min(found.memory_mb for found in part) for part in (first, last)]
+    memory = [min(found.memory_mb for found in part) for part in (warm[:tenth], warm[-tenth:])]
     maximum = max(found.memory_mb for found in warm)
     half = len(warm) // 2
     threads = [max(found.threads for found in part) for part in (warm[:half], warm[half:])]

@@ -211,7 +211,7 @@ def _growth(costs: Sequence[Row]) -> str:
     ]
     return (
         f"CPU seconds grow as this power of the rows: {', '.join(powers)}. 1 is linear; below it, what a fit of 100 "
-        "trees costs whatever the rows still counts."
+        "trees costs for any number of rows still counts."
     )
 
 
