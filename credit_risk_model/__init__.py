@@ -1,6 +1,6 @@
 """Credit risk of running loans: train, package and serve a LightGBM model.
 
-Importing this package imports nothing else: what a model needs is imported by `load`.
+Importing this package imports nothing else: `load` imports what a model needs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def load(path: str | Path | None = None, sha256: str | None = None) -> LoanModel
 
     Raises:
         ModelArchiveError: The archive can't be trusted.
-        ConfigurationError: The digest is none.
+        ConfigurationError: The digest is malformed.
 
     Examples:
         >>> import credit_risk_model

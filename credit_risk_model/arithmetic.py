@@ -1,7 +1,7 @@
-"""The arithmetic of a loan: what its terms, its payments and its age say of each other.
+"""Arithmetic of a loan: how its terms, its payments and its age relate.
 
-It uses only +, -, *, /, % and floor, which give the same bits for Python floats and for NumPy arrays on every machine
-(powers and logarithms do not). So training, files and the service all go through it.
+It uses only +, -, *, /, % and floor. These give the same bits for Python floats and NumPy arrays on every machine
+(powers and logarithms do not). Training, files and the service all use these functions.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from math import floor, nan
 from typing import Any
 
 TWENTIETHS = 20.0
-"""Steps of an instalment: payments are counted in twentieths where the age is known, so that a dollar decides nothing.
+"""Steps per instalment: if the age is known, payments are rounded to twentieths, so a dollar can't flip a decision.
 
-A payment in time is a whole number of instalments, which lies in the middle of a step.
+A payment on time is a whole number of instalments, which lies in the middle of a step.
 """
 HUNDREDTHS = 100.0
 UNPAID = 0.1
-"""Of an instalment: a loan of which less is missing once all instalments are due has paid them."""
+"""Fraction of an instalment: once all are due, a loan counts as paid if less than this is missing."""
 
 
 def compute_instalment(amount: Any, rate: Any, sixty_months: Any) -> Any:
@@ -26,13 +26,13 @@ def compute_instalment(amount: Any, rate: Any, sixty_months: Any) -> Any:
     growth_4 = growth * growth * growth * growth
     growth_12 = growth_4 * growth_4 * growth_4
     growth_24 = growth_12 * growth_12
-    # Over 36 months, and 24 more where the term is 60.
+    # Over 36 months, plus 24 if the term is 60.
     growth_over_term = growth_24 * growth_12 * (1.0 + sixty_months * (growth_24 - 1.0))
     return amount * monthly_rate * growth_over_term / (growth_over_term - 1.0)
 
 
 def derive_without_age(amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any) -> tuple[Any, ...]:
-    """Derive what the loan's terms and payments say of each other.
+    """Derive the features that relate the loan's terms and payments.
 
     Args:
         amount: Loan amount in US dollars, above 0.
@@ -42,8 +42,7 @@ def derive_without_age(amount: Any, rate: Any, sixty_months: Any, last_payment: 
         payments: Payments to date in US dollars.
 
     Returns:
-        The derived features of `AGE_UNKNOWN` in their order: floats for floats, arrays for arrays, the same to the last
-        bit.
+        The derived features of `AGE_UNKNOWN` in their order: floats for floats, arrays for arrays, with the same bits.
     """
     instalment = compute_instalment(amount, rate, sixty_months)
     payments_in_instalments = payments / instalment
@@ -59,21 +58,21 @@ def derive_without_age(amount: Any, rate: Any, sixty_months: Any, last_payment: 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What floats and arrays do each in their own way.
+    """Operations that differ between floats and arrays.
 
     Attributes:
         floor: Rounds down to a whole number.
-        keep_where: Keeps six numbers where a condition holds, and makes them NaN elsewhere.
+        keep_where: Keeps six numbers if a condition holds, and otherwise makes them NaN.
     """
 
     floor: Callable[[Any], Any]
     keep_where: Callable[..., tuple[Any, ...]]
 
 
-def derive_with_age(  # noqa: PLR0917  # a call by position, since it is made for each prediction
+def derive_with_age(  # noqa: PLR0917  # positional arguments are faster, and each prediction calls this
     amount: Any, rate: Any, sixty_months: Any, last_payment: Any, payments: Any, due: Any, numbers: Numbers
 ) -> tuple[Any, ...]:
-    """Derive what the loan's terms, its payments and its age say of each other.
+    """Derive the features that relate the loan's terms, its payments and its age.
 
     Args:
         amount: Loan amount in US dollars, above 0.
@@ -81,7 +80,7 @@ def derive_with_age(  # noqa: PLR0917  # a call by position, since it is made fo
         sixty_months: 1.0 for a term of 60 months, 0.0 for 36.
         last_payment: Last payment in US dollars.
         payments: Payments to date in US dollars.
-        due: Number of instalments due, 0 to the term's.
+        due: Number of instalments due, from 0 to the term's.
         numbers: `FLOATS` for floats, `numbers_of_arrays()` for arrays.
 
     Returns:
@@ -113,11 +112,11 @@ def derive_with_age(  # noqa: PLR0917  # a call by position, since it is made fo
 
 _NONE_OF_SIX = (nan,) * 6
 FLOATS = Numbers(floor, lambda condition, *six: six if condition else _NONE_OF_SIX)
-"""Of one loan."""
+"""Operations for a single loan."""
 
 
 def numbers_of_arrays() -> Numbers:
-    """Give what arrays need; whoever has a table has NumPy, the service has neither."""
+    """Return the operations for arrays. NumPy is imported here, since the service does not have it."""
     import numpy as np  # noqa: PLC0415
 
     return Numbers(np.floor, lambda condition, *six: tuple(np.where(condition, each, nan) for each in six))

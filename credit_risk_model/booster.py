@@ -1,9 +1,8 @@
-"""A trained LightGBM model behind LightGBM's documented C interface (`c_api.h`), and nothing more.
+"""A trained LightGBM model, called through LightGBM's documented C interface (`c_api.h`).
 
-The Python package of the same library imports NumPy and SciPy (and pandas and scikit-learn where they are installed)
-and builds an array for each call: 0.8 s and 64 MB at start and some 50 microseconds a loan that the service need not
-spend. The compiled library ships inside that package; only its place in there is not documented, so where it is not
-found the package is imported and asked for it.
+LightGBM's Python package imports NumPy and SciPy (and pandas and scikit-learn if installed) and builds an array for
+each call. That costs 0.8 s and 64 MB at start and some 50 microseconds a loan. The compiled library is a file of that
+package. Its path in there is not documented, so if it is not found, the package is imported and asked for it.
 """
 
 import ctypes
@@ -24,11 +23,11 @@ _ROW_MAJOR = 1
 _NORMAL = 0  # C_API_PREDICT_NORMAL: probabilities, for a binary objective
 _CONTRIBUTIONS = 3  # C_API_PREDICT_CONTRIB: TreeSHAP values of the raw score, which is the log-odds
 _ALL_ITERATIONS = -1
-# One thread: starting OpenMP's others costs more than a row, and far more under a CPU limit. The same for every call:
-# LightGBM keeps the number for the whole process, and calls that set it differently while others run crash it.
+# One thread: starting OpenMP's other threads costs more than a row, and far more under a CPU limit. Every call passes
+# the same number: LightGBM keeps it for the whole process, and concurrent calls with different numbers crash it.
 _PARAMETERS = b"num_threads=1"
 
-_Double, _reference = ctypes.c_double, ctypes.byref  # bound, since they are used for each prediction
+_Double, _reference = ctypes.c_double, ctypes.byref  # bound once, since every prediction uses them
 
 CURE = "Train and package it again, or restore it from where it was released."
 
@@ -47,12 +46,12 @@ def _library_path() -> str:
 
 
 class _Library:
-    """The compiled library, loaded once, by the two ways to call it.
+    """The compiled library, loaded once, with two ways to call it.
 
     Attributes:
-        with_gil: Keeps the interpreter lock, for calls of some microseconds. That also makes them take turns, which the
-            single-row interface needs: its handle holds the row's scratch space.
-        without_gil: Releases the interpreter lock.
+        with_gil: Holds the GIL, for calls of some microseconds. That also serializes the calls, which the single-row
+            interface needs: its handle holds the row's scratch space.
+        without_gil: Releases the GIL.
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class _Library:
         self.without_gil.LGBM_GetLastError.restype = ctypes.c_char_p
 
     def check(self, status: int) -> None:
-        """Raise what LightGBM says went wrong in the call that returned this status."""
+        """Raise LightGBM's last error if a call returned a non-zero status."""
         if status != 0:
             words = " ".join(self.without_gil.LGBM_GetLastError().decode(errors="replace").split())
             raise ModelArchiveError(f"LightGBM refuses the model: {words}. {CURE}")
@@ -72,32 +71,32 @@ _library: _Library | None = None
 
 
 def _load_library() -> _Library:
-    global _library  # noqa: PLW0603  # loading it at import would make the schema's users pay for it
+    global _library  # noqa: PLW0603  # loading it at import would slow down users of the schemas alone
     if _library is None:
         _library = _Library()
     return _library
 
 
 def _refuse(answer: float) -> NoReturn:
-    raise ModelArchiveError(f"The model's answer is {answer}, no finite number. {CURE}")
+    raise ModelArchiveError(f"The model's output is {answer}, not a finite number. {CURE}")
 
 
 class Booster:
-    """A binary classifier of LightGBM, read from its text format.
+    """A binary LightGBM classifier, read from its text format.
 
     Attributes:
-        feature_count: How many numbers a row has.
-        pack: Turns a row's numbers into its bytes.
+        feature_count: Number of values in a row.
+        pack: Packs a row's numbers into bytes.
     """
 
     def __init__(self, text: str) -> None:
         """Parse a model.
 
         Args:
-            text: The whole of what LightGBM's `save_model` writes.
+            text: The complete output of LightGBM's `save_model`.
 
         Raises:
-            ModelArchiveError: LightGBM can't read it, or it is no binary classifier.
+            ModelArchiveError: LightGBM can't read it, or it is not a binary classifier.
         """
         self._library = library = _load_library()
         self._handle = ctypes.c_void_p()
@@ -114,13 +113,13 @@ class Booster:
             raise ModelArchiveError(f"The model has {outputs.value} outputs: a binary classifier has one. {CURE}")
         self.feature_count = features.value
         self._probability = self._bind_row(_NORMAL)
-        # Also bound once: each call by the other interface would measure the trees' depths anew, and two calls at once
-        # would read what the other is writing.
+        # Also bound once: each call of the other interface would compute the trees' depths again, and two calls at once
+        # would race on them.
         self._contributions = self._bind_row(_CONTRIBUTIONS)
         self._predict_row = library.with_gil.LGBM_BoosterPredictForMatSingleRowFast
         self._row = Struct(f"{self.feature_count}d")
-        self.pack = self._row.pack  # a sixth of the time that filling a ctypes array takes
-        self._always_one = ctypes.byref(ctypes.c_int64())  # where the call tells how many probabilities there are
+        self.pack = self._row.pack  # takes a sixth of the time that filling a ctypes array takes
+        self._always_one = ctypes.byref(ctypes.c_int64())  # out parameter: the number of probabilities
 
     def _bind_row(self, kind: int) -> ctypes.c_void_p:
         handle = ctypes.c_void_p()
@@ -140,17 +139,17 @@ class Booster:
         return handle
 
     def __del__(self) -> None:
-        """Free what the C side holds."""
+        """Free the C handles."""
         for handle in getattr(self, "_bound", []):
             self._library.without_gil.LGBM_FastConfigFree(handle)
         if getattr(self, "_handle", None):
             self._library.without_gil.LGBM_BoosterFree(self._handle)
 
     def predict_row(self, row: Sequence[float]) -> float:
-        """Return the positive class's probability for one row of `feature_count` numbers; safe from any thread.
+        """Return the positive class's probability for one row of `feature_count` numbers; thread-safe.
 
         Raises:
-            ModelArchiveError: The model gives no finite number.
+            ModelArchiveError: The output is not finite.
         """
         probability = _Double()
         status = self._predict_row(self._probability, self.pack(*row), self._always_one, _reference(probability))
@@ -160,18 +159,18 @@ class Booster:
         return value if isfinite(value) else _refuse(value)
 
     def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
-        """Return the positive class's probability for each of many rows, the same to the last bit as one by one.
+        """Return the positive class's probability for each of many rows, bit for bit as `predict_row` does.
 
-        It lets go of the interpreter lock and runs on the calling thread alone: several may each predict a part.
+        The call releases the GIL and uses only the calling thread, so several threads may each predict a part.
 
         Args:
-            rows: Float64 numbers, row after row, in writable and contiguous memory.
+            rows: Float64 numbers, row by row, in writable and contiguous memory.
 
         Returns:
-            As many numbers as there are rows.
+            One probability for each row.
 
         Raises:
-            ModelArchiveError: The model gives a row no finite number.
+            ModelArchiveError: An output is not finite.
         """
         count = memoryview(rows).nbytes // self._row.size
         if count == 0:
@@ -195,19 +194,19 @@ class Booster:
                 (ctypes.c_double * count).from_buffer(probabilities),
             )
         )
-        total = sum(probabilities)  # not finite where one of them is not; a hundredth of the prediction's time
+        total = sum(probabilities)  # not finite if one of them is not; takes a hundredth of the prediction's time
         return probabilities if isfinite(total) else _refuse(total)
 
     def contributions(self, row: Sequence[float]) -> list[float]:
-        """Return what each number of a row adds to its log-odds, exact TreeSHAP values; safe from any thread.
+        """Return what each number of a row adds to its log-odds, as exact TreeSHAP values; thread-safe.
 
-        It lets go of the interpreter lock: it takes milliseconds.
+        The call releases the GIL: it takes milliseconds.
 
         Returns:
-            One more than the row has: the last is the log-odds from which the others lead to the row's own.
+            One value more than the row has. The last is the base value, to which the others add up to the log-odds.
 
         Raises:
-            ModelArchiveError: One of them is no finite number.
+            ModelArchiveError: A value is not finite.
         """
         length, values = ctypes.c_int64(), (ctypes.c_double * (self.feature_count + 1))()
         self._library.check(

@@ -50,13 +50,13 @@ _PROGRAM = "credit-risk"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code."""
+    """Run a command and return its exit code."""
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="Train a credit risk model, serve it, score files of loans, and monitor it.\n\ncommands:\n"
         + "\n".join(f"  {name:{width}}{command.words}" for name, command in COMMANDS.items()),
-        epilog=f"`{_PROGRAM} COMMAND --help` explains a command. To begin: {_PROGRAM} score loans.csv --output s.csv",
+        epilog=f"`{_PROGRAM} COMMAND --help` explains a command. Example: {_PROGRAM} score loans.csv --output s.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s COMMAND ...",
     )

@@ -1,7 +1,7 @@
-"""The contract that an archive is served by: the shipped one, or the same with wider bounds.
+"""The contract that an archive is served with: the shipped one, or one with wider bounds.
 
-`schemas` states the shipped bounds, which fit Kaggle's loans of 2007 to 2015. A training on later loans may widen them.
-Its archive records the wider bounds, and requests, files and frames are then checked by those.
+`schemas` has the shipped bounds, which fit Kaggle's loans of 2007 to 2015. A training on later loans may widen them.
+The archive records the wider bounds. Requests, files and frames are then checked against these.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,12 +26,12 @@ _WIDEST_OF_OTHERS: Bounds = (0.0, 1e9)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contract:
-    """A loan's fields with the bounds that hold for them, and what a request is validated by.
+    """The fields of a loan with their bounds, and the classes that validate a request.
 
     Attributes:
         fields: The 17 fields, in the contract's order.
         widened: The bounds that are wider than the shipped ones, by field.
-        loan, explanation, batch: The requests, by the shipped classes' names.
+        loan, explanation, batch: The request classes, named as the shipped ones.
     """
 
     fields: tuple[Feature, ...]
@@ -42,11 +42,11 @@ class Contract:
 
     @property
     def bounds(self) -> dict[str, Bounds]:
-        """The bounds of each field that is a number."""
+        """The bounds of each numeric field."""
         return {field.name: field.bounds for field in self.fields if field.bounds is not None}
 
     def request_for(self, shipped: type[BaseModel]) -> type[BaseModel]:
-        """Return what stands for a shipped request; itself where this contract has no other."""
+        """Return this contract's version of a shipped request class, or the class itself if there is none."""
         own: dict[type[BaseModel], type[BaseModel]] = {
             CreditRiskModelInput: self.loan,
             CreditRiskExplanationInput: self.explanation,
@@ -56,31 +56,31 @@ class Contract:
 
 
 SHIPPED = Contract(CONTRACT_FEATURES, {}, CreditRiskModelInput, CreditRiskExplanationInput, CreditRiskBatchInput)
-"""The contract of `schemas`."""
+"""The contract in `schemas`."""
 
 
 def widest_bounds(name: str) -> Bounds:
-    """Return how far a field's bounds may be widened.
+    """Return the widest bounds that a field may get.
 
-    Nothing is below 0. Instalments are divided by, so amount and rate are above 0; what is beyond 10**9 would overflow
-    their arithmetic.
+    Nothing may be below 0. Amount and rate must be above 0, since the instalment divides by them. Values above 10**9
+    would overflow the arithmetic.
     """
     return _WIDEST.get(name, _WIDEST_OF_OTHERS)
 
 
 def may_be_widened(field: Feature) -> bool:
-    """Return whether a field's bounds are what some loans had. The instalments due are bounded by the term itself."""
+    """Return whether training may widen a field's bounds. The term itself bounds the instalments due."""
     return field.bounds is not None and field.name != AGE
 
 
 def widen(bounds: Mapping[str, Bounds]) -> Contract:
-    """Return the contract with wider bounds; the same one for the same bounds.
+    """Return the contract with wider bounds; equal bounds give the same object.
 
     Args:
-        bounds: By field, each within `widest_bounds` and around the shipped ones.
+        bounds: Bounds by field, each within `widest_bounds` and around the shipped bounds.
 
     Raises:
-        ValueError: A field has no bounds that may be widened, or its bounds can't be; the first is named.
+        ValueError: A field's bounds can't be widened, or the new ones are invalid; the message names the first field.
     """
     if not bounds:
         return SHIPPED
@@ -99,13 +99,13 @@ def _widen(bounds: tuple[tuple[str, Bounds], ...]) -> Contract:
     loan = _rebuild(CreditRiskModelInput, wider)
     explanation = _rebuild(CreditRiskExplanationInput, wider)
     of_loans = CreditRiskBatchInput.model_fields["loans"].metadata
-    loans = tuple[loan, ...]  # type: ignore[valid-type]  # mypy knows classes only that stand in the code
+    loans = tuple[loan, ...]  # type: ignore[valid-type]  # mypy knows only classes that are defined in the code
     batch = _derive(CreditRiskBatchInput, {"loans": (Annotated[loans, *of_loans], ...)})
     return Contract(fields, wider, loan, explanation, batch)
 
 
 def _check(field: Feature, low: float, high: float) -> Bounds:
-    """Return a field's bounds in its own type, if they may be its."""
+    """Validate a field's wider bounds and return them in the field's own type."""
     assert field.bounds is not None
     (least, most), (lowest, highest) = field.bounds, widest_bounds(field.name)
     if not (low <= least and most <= high):
@@ -113,8 +113,8 @@ def _check(field: Feature, low: float, high: float) -> Bounds:
     if not (lowest <= low and high <= highest):
         raise ValueError(f"{field.name}: {low:.10g} to {high:.10g} is beyond {lowest:.10g} to {highest:.10g}")
     if field.whole and (low % 1 or high % 1):
-        raise ValueError(f"{field.name}: {low:.10g} to {high:.10g} are no whole numbers")
-    # The shipped bound itself, where it is as wide: 0 is not written as 0.0.
+        raise ValueError(f"{field.name}: {low:.10g} to {high:.10g} are not whole numbers")
+    # Keep the shipped bound itself if it is as wide, so 0 is not written as 0.0.
     low, high = min(least, low), max(most, high)
     return (int(low), int(high)) if field.whole else (low, high)
 
@@ -128,15 +128,15 @@ def _rebuild(shipped: type[Any], bounds: Mapping[str, Bounds]) -> type[Any]:
 
 
 def _derive(shipped: type[Any], changed: Mapping[str, Any]) -> type[Any]:
-    """Make a request with some fields changed, which its JSON Schema calls and describes as the shipped one.
+    """Create a request class with some fields changed, under the name and description of the shipped class.
 
-    Where both are in one document, their modules tell them apart there.
+    If one OpenAPI document has both, their modules tell them apart.
     """
     return create_model(shipped.__name__, __base__=shipped, __doc__=shipped.__doc__, __module__=__name__, **changed)
 
 
 def _bounded(annotation: Any, metadata: Iterable[Any], bounds: Bounds) -> Any:
-    """Make a field's type anew, with other bounds wherever it has some."""
+    """Rebuild a field's type with other bounds, also inside a union."""
     parts = [each for part in metadata for each in (part.metadata if isinstance(part, FieldInfo) else [part])]
     ends = {Ge: Ge(bounds[0]), Le: Le(bounds[1])}
     if get_origin(annotation) is Annotated:

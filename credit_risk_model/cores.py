@@ -1,4 +1,4 @@
-"""How many threads a process should use: one per core that it may use, and no more than its container's CPU limit."""
+"""Number of threads for a process: one per core that it may use, at most its container's CPU limit."""
 
 import os
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 def count_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
     """Count the cores that this process may use.
 
-    A container's CPU limit comes from cgroup v2 (`cpu.max`) or v1 (`cpu.cfs_quota_us`), and is rounded up to whole
-    cores. Without a limit, or outside Linux, the process's CPU affinity decides.
+    A container's CPU limit comes from cgroup v2 (`cpu.max`) or v1 (`cpu.cfs_quota_us`), rounded up to whole cores.
+    Without a limit, or outside Linux, the process's CPU affinity decides.
 
     Args:
         cgroups: Where the control groups are mounted.
@@ -28,12 +28,12 @@ def count_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
 
 
 def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
-    """Find the folders of this process's groups and of the groups around them: the smallest limit holds."""
+    """Find the folders of this process's control groups and their parents: the smallest limit applies."""
     for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # Within a container the mount may begin at the container's own group, so that the path leads nowhere.
+        # In a container the mount may start at the container's own group. The path then does not exist.
         mounts = (cgroups / "cpu", cgroups / controllers) if controllers else (cgroups,)
         group = Path(path.lstrip("/"))
         for mount in mounts:
@@ -42,7 +42,7 @@ def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
 
 
 def _limits_of(folder: Path) -> Iterator[float]:
-    """Read a group's limit in cores; nothing where it has none."""
+    """Yield a group's limit in cores, or nothing if it has none."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     if not quota:
         quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
@@ -50,7 +50,7 @@ def _limits_of(folder: Path) -> Iterator[float]:
         limit = float(quota) / float(period)
     except (ValueError, ZeroDivisionError):  # "max", or no such file
         return
-    if limit > 0:  # version 1 writes -1 where there is no limit
+    if limit > 0:  # version 1 writes -1 for no limit
         yield limit
 
 

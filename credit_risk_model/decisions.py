@@ -1,10 +1,10 @@
-"""The log of decisions: what was asked and answered, a JSON line each, chained so that no change goes unseen.
+"""The decision log: each request and its response as one JSON line, chained so that every change is detected.
 
-A line is `{"mac":...,<what is told of the decision>,"personal_sha256":...,"personal":{<what tells of a person>}}`. Its
-`mac` is an HMAC-SHA256 over the former line's and everything up to `personal`, of which it holds the digest. So the
-personal part can be erased, with a seal that only the key's holder can make, and the chain still holds. Its salt, which
-goes with it, keeps the digest from telling anything. A file begins with a line that names the former file's last `mac`;
-one that is complete ends with a seal.
+A line is `{"mac":...,<facts of the decision>,"personal_sha256":...,"personal":{<facts about a person>}}`. Its `mac` is
+an HMAC-SHA256 over the previous line's `mac` and everything up to `personal`, including the digest of `personal`. So
+the personal part can be erased, with a seal that only the key's holder can make, and the chain still holds. A salt,
+erased with it, keeps the digest from revealing anything. A file begins with a line that names the previous file's last
+`mac`. A complete file ends with a seal.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from credit_risk_model.errors import CreditRiskError
 
 START = "0" * 64
-"""Stands for the `mac` before the first line of all."""
+"""Stands for the `mac` before the very first line."""
 _MIN_KEY_BYTES = 32
 _BLOCK_BYTES = 64
 _SALT_BYTES = 16
@@ -34,10 +34,10 @@ class DecisionLogError(CreditRiskError):
 
 
 def read_key(path: Path) -> bytes:
-    """Read the key of a chain; white space around it does not count.
+    """Read the key of a chain, without the white space around it.
 
     Raises:
-        DecisionLogError: The file can't be read, or holds too little.
+        DecisionLogError: The file can't be read, or the key is too short.
     """
     try:
         key = path.read_bytes().strip()
@@ -47,40 +47,40 @@ def read_key(path: Path) -> bytes:
         ) from None
     if len(key) < _MIN_KEY_BYTES:
         raise DecisionLogError(
-            f"{path}: the key of the decision log has {len(key)} bytes, of which it needs {_MIN_KEY_BYTES}; "
-            "`openssl rand -hex 32` makes one."
+            f"{path}: the key of the decision log has {len(key)} bytes, but needs at least {_MIN_KEY_BYTES}. "
+            "Create one with `openssl rand -hex 32`."
         )
     return key
 
 
 def head_number(mac: str) -> int:
-    """Return a `mac`'s first 52 bits, which a metric's number holds exactly."""
+    """Return a `mac`'s first 52 bits, which a metric's float holds exactly."""
     return int(mac[:_HEAD_DIGITS], 16)
 
 
 class Chain:
-    """Makes lines, each bound to all before it."""
+    """Writer of chained lines: each is bound to all lines before it."""
 
     def __init__(self, key: bytes, mac: str = START, number: int = 0) -> None:
-        """Begin after a line.
+        """Continue a chain after a line.
 
         Args:
-            key: The chain's.
-            mac: That line's.
-            number: That line's; lines are counted from 1, over all files.
+            key: The chain's key.
+            mac: The `mac` of that line.
+            number: The number of that line; lines are counted from 1, over all files.
         """
-        # HMAC by its definition (RFC 2104), the key's part computed once: hmac's own functions take twice as long.
+        # HMAC by its definition (RFC 2104), with the key's part computed once: the hmac module takes twice as long.
         padded = (key if len(key) <= _BLOCK_BYTES else sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
         self._inner, self._outer = (sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
         self.mac, self.number = mac, number
 
     def add(self, kind: str, members: bytes, personal: bytes = b"{}") -> bytes:
-        """Make the next line.
+        """Return the next line.
 
         Args:
             kind: `begin`, `decision` or `seal`.
-            members: What stays: members of a JSON object, without its braces.
-            personal: JSON of what may have to be erased.
+            members: Members of a JSON object, without its braces, that are never erased.
+            personal: JSON of the part that may have to be erased.
         """
         self.number += 1
         digest = sha256(personal).hexdigest().encode()
@@ -96,7 +96,7 @@ _salts: list[bytes] = []
 
 
 def _make_salt() -> bytes:
-    """Return a new salt; one system call makes many, since it takes as long as half a line."""
+    """Return a new salt. One system call makes many: a call takes half as long as a line."""
     try:
         return _salts.pop()
     except IndexError:
@@ -106,12 +106,12 @@ def _make_salt() -> bytes:
 
 
 def make_personal(reference: str | None, loan: bytes, reasons: bytes | None = None) -> bytes:
-    """Make the personal part of a decision: with salt, so that nobody can find out by trying what was erased.
+    """Return the personal part of a decision, with a salt, so that erased values can't be guessed from the digest.
 
     Args:
-        reference: The caller's own name of it, in which nothing needs to be escaped.
-        loan: JSON of the fields as they were validated.
-        reasons: JSON of the reasons, where they were asked for.
+        reference: The client's own name for the decision, without characters that need escaping.
+        loan: JSON of the validated fields.
+        reasons: JSON of the reasons, if the request asked for them.
     """
     named = b"null" if reference is None else b'"%b"' % reference.encode()
     if reasons is not None:
@@ -129,12 +129,12 @@ def _seal_of_erasure(key: bytes, meta: bytes) -> str:
 
 @dataclass
 class Verified:
-    """What a log was found to hold.
+    """Result of verifying a log.
 
     Attributes:
-        lines, decisions, erased: How many there are of each.
-        mac: The last line's.
-        number: The last line's.
+        lines, decisions, erased: The number of each.
+        mac: The last line's `mac`.
+        number: The last line's number.
         faults: What is wrong, with file and line.
     """
 
@@ -147,23 +147,23 @@ class Verified:
 
 
 def find_files(log: Path) -> list[Path]:
-    """Find a log's files, the oldest first: those that were put aside, and the one that is written."""
+    """Find a log's files, the oldest first: the rotated ones, then the current one."""
     return [*sorted(log.parent.glob(f"{log.stem}.{'[0-9]' * 12}{log.suffix}")), *([log] if log.exists() else [])]
 
 
 def sealed_name(log: Path, number: int) -> Path:
-    """Return the name of a file that is put aside, by the number of its first line."""
+    """Return the name of a rotated file, from the number of its first line."""
     return log.with_name(f"{log.stem}.{number:012d}{log.suffix}")
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Return a file's lines, the last one also where it is cut."""
+    """Yield a file's lines, including a last one that is cut."""
     with path.open("rb") as file:
         yield from file
 
 
 def records(files: Iterable[Path], kind: str = "decision") -> Iterator[dict[str, Any]]:
-    """Return the records of a kind, unverified; what is no line of a log is left out."""
+    """Yield the records of a kind, unverified; skip lines that are not a decision log's."""
     for path in files:
         for line in lines_of(path):
             if _LINE.fullmatch(line.rstrip(b"\n")):
@@ -175,12 +175,12 @@ def records(files: Iterable[Path], kind: str = "decision") -> Iterator[dict[str,
 def verify(files: Iterable[Path], key: bytes, head: tuple[int, int] | None = None) -> Verified:
     """Follow the chain through a log's files.
 
-    The first line may be any: files before it may have been deleted when their time was over.
+    The first line may have any number, since older files may have been deleted.
 
     Args:
-        files: All of them, the oldest first.
-        key: The chain's.
-        head: Number of a line and its `head_number`, as the metrics told them: a log that ends before it was cut.
+        files: All files of the log, the oldest first.
+        key: The chain's key.
+        head: Number of a line and its `head_number`, from the metrics. A log that ends before that line was cut.
     """
     found, number = Verified(), None
     for path in files:
@@ -189,14 +189,14 @@ def verify(files: Iterable[Path], key: bytes, head: tuple[int, int] | None = Non
             if head is not None and found.number == head[0]:
                 number = head_number(found.mac)
     if head is not None and number != head[1]:
-        found.faults.append(f"line {head[0]}: is not the one that the metrics told of; the log ends at {found.number}")
+        found.faults.append(f"line {head[0]}: differs from the one in the metrics; the log ends at {found.number}")
     return found
 
 
 def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
     parts = _LINE.fullmatch(line.rstrip(b"\n"))
     if parts is None:
-        found.faults.append(f"{place}: is no line of a decision log, or was cut")
+        found.faults.append(f"{place}: is not a line of a decision log, or was cut")
         return
     mac, meta, personal = parts[1].decode(), parts[2], parts[3]
     members: dict[str, Any] = from_json(b"{%b}" % meta)
@@ -206,16 +206,16 @@ def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
     elif members.get("n") != found.number + 1:
         found.faults.append(f"{place}: follows line {found.number} as line {members.get('n')}: lines are lost or moved")
     elif members.get("kind") == "begin" and members["follows"] != former:
-        found.faults.append(f"{place}: follows another line than the last one")
+        found.faults.append(f"{place}: follows a line other than the last one")
     if not hmac.compare_digest(_mac(key, former.encode() + meta).decode(), mac):
         found.faults.append(f"{place}: does not follow from the line before it: one of them was changed, lost or added")
     erased = _erasure(personal)
     if erased is not None:
         found.erased += 1
         if not hmac.compare_digest(_seal_of_erasure(key, meta), erased):
-            found.faults.append(f"{place}: was erased by somebody without the key")
+            found.faults.append(f"{place}: was erased without the key")
     elif sha256(personal).hexdigest() != members["personal_sha256"]:
-        found.faults.append(f"{place}: what was asked was changed")
+        found.faults.append(f"{place}: the logged loan was changed")
     found.lines += 1
     found.decisions += members.get("kind") == "decision"
     found.mac, found.number = mac, members["n"]
@@ -229,15 +229,15 @@ def _erasure(personal: bytes) -> str | None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Return whether a file is complete: nobody writes to it any more."""
+    """Return whether a file is complete: it ends with a seal and is never written again."""
     return next(records([path], "seal"), None) is not None
 
 
 def erase(path: Path, key: bytes, reference: str) -> int:
-    """Take a person's fields out of a file that nobody writes to; it is written anew, whole or not at all.
+    """Erase a person's fields in a file that is no longer written; the file is replaced atomically.
 
     Returns:
-        The number of decisions that were erased.
+        The number of erased decisions.
     """
     number, kept = 0, []
     for line in lines_of(path):
@@ -259,7 +259,7 @@ def erase(path: Path, key: bytes, reference: str) -> int:
 
 
 def last_line(path: Path) -> tuple[str, int]:
-    """Return `mac` and number of a file's last whole line, those of the start where there is none."""
+    """Return `mac` and number of a file's last complete line, or the start values if there is none."""
     mac, number = START, 0
     for line in lines_of(path):
         if line.endswith(b"\n") and (parts := _LINE.fullmatch(line[:-1])):

@@ -1,10 +1,10 @@
-"""The package's exceptions: each message says what was wrong and what to do, and holds no borrower's value."""
+"""The package's exceptions. Each message says what was wrong and what to do, and never holds a borrower's value."""
 
 from typing import Self
 
 
 class CreditRiskError(Exception):
-    """Root of the errors that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
 
 class DataError(CreditRiskError):
@@ -12,28 +12,28 @@ class DataError(CreditRiskError):
 
 
 class ModelArchiveError(CreditRiskError):
-    """A model archive is missing, damaged, of an unknown format, or at odds with the contract."""
+    """A model archive is missing, damaged, of an unknown format, or inconsistent with the contract."""
 
 
 class ConfigurationError(CreditRiskError):
-    """A setting is out of its range or unknown."""
+    """A setting is unknown or out of range."""
 
 
 class ModelRefusedError(CreditRiskError):
-    """A freshly trained model is worse than what it would replace, so it is not packaged."""
+    """A new model is worse than the one it would replace, so it is not packaged."""
 
 
 class MissingPackageError(CreditRiskError, ImportError):
-    """A package is not installed that one way to use this one needs."""
+    """An optional package is not installed."""
 
     @classmethod
     def of(cls, needs: str, error: ModuleNotFoundError, extra: str | None) -> Self:
-        """Make the error of an import that failed.
+        """Create the error for a failed import.
 
         Args:
             needs: What needs the package, with its verb: `Serving needs`.
-            error: What the import raised.
-            extra: What of this package's extras brings the other one; None for none.
+            error: The exception that the import raised.
+            extra: The extra of this package that installs it; None if no extra does.
         """
         missing = (error.name or str(error)).partition(".")[0]
         cure = f"credit-risk-model[{extra}]" if extra else "credit-risk-model"
@@ -41,4 +41,4 @@ class MissingPackageError(CreditRiskError, ImportError):
 
 
 class StepLeftOutError(CreditRiskError):
-    """A step of a training needs another one, which was not taken."""
+    """A training step was called before a step that it depends on."""

@@ -1,7 +1,7 @@
-"""What the contract means to the models: their features in order, the loan's arithmetic, a loan as a row of numbers.
+"""The models' features in order, the loan's arithmetic, and the encoding of a loan as a row of numbers.
 
-There are two sets of features. `AGE_KNOWN` is for loans whose `instalments_due` is known: what was paid is compared
-with what was due. `AGE_UNKNOWN` is for all others.
+There are two feature sets. `AGE_KNOWN` is for loans whose `instalments_due` is known: it compares what was paid with
+what was due. `AGE_UNKNOWN` is for all others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,15 +30,15 @@ class Feature:
 
     Attributes:
         name: The contract field's name, or the derived feature's.
-        description: What it tells, in a sentence.
-        fields: The contract fields it is computed from; its own name alone where it is a field.
+        description: One sentence on what it means.
+        fields: The contract fields it is computed from; only its own name if it is a field.
         levels: Category levels in the order of their codes; empty for a number.
         bounds: The smallest and largest value that the contract allows, or that a derived feature can have; None for
-            categories and where there is no bound.
+            categories and unbounded values.
         column: Column in Kaggle's `loan.csv`; None for a derived feature and for `instalments_due`.
         whole: Whether the contract takes whole numbers only.
-        nullable: Whether the value may be not known.
-        direction: 1: more of it never lowers the risk, all other features equal. -1: never raises it. 0: either.
+        nullable: Whether the value may be null.
+        direction: 1 if more of it never lowers the risk, all else equal; -1 if it never raises it; 0 if either.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Feature:
 
     @property
     def fact(self) -> str:
-        """The payment that a derived feature restates, or the field: of one fact a decision needs one reason."""
+        """The payment field that a derived feature restates, or its name: a decision gives one reason per fact."""
         for payments in ("total_payments_to_date", "last_payment_amount", "instalments_due"):
             if payments in self.fields:
                 return payments
@@ -61,7 +61,7 @@ class Feature:
 
 
 def _parts(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
-    """Find the types and annotations of a field, also of one that may be null."""
+    """Yield the types and annotations of a field, including those inside a union."""
     yield annotation
     for item in metadata:
         yield from item.metadata if isinstance(item, FieldInfo) else (item,)
@@ -179,14 +179,14 @@ _DERIVED_WITH_AGE = (
         bounds=_NOT_NEGATIVE,
     ),
 )
-"""The arithmetic of a loan whose age is known, in the order of `derive_with_age`.
+"""The derived features of a loan whose age is known, in the order of `derive_with_age`.
 
-Payments count only against what was due, and amounts in dollars not at all: otherwise a young loan looks like one that
-stopped paying. Only what compares payments with what was due keeps to a direction, so that more instalments due never
-lower the risk, all else equal; further directions (of rate, income, debts, last payment) made no figure better. The
-last six tell ended loans apart, whose recorded payments are those of the investors alone and may be far below the
-amount although it was repaid. They are not a number before the last instalment is due, nor where all are paid, so that
-this does not blur the arrears of running loans.
+Payments count only relative to what was due, and dollar amounts do not count at all: otherwise a young loan looks like
+one that stopped paying. Only features that compare payments with what was due are monotonic: more instalments due never
+lower the risk, all else equal. Further constraints (on rate, income, debts, last payment) improved no figure. The last
+six features tell ended loans apart: their recorded payments are those of the investors alone, and may be far below the
+amount although the loan was repaid. They are NaN before the last instalment is due, and if all are paid, so that they
+do not blur the arrears of running loans.
 """
 
 _DERIVED_WITHOUT_AGE = (
@@ -216,7 +216,7 @@ _DERIVED_WITHOUT_AGE = (
         bounds=(0.0, 1.0),
     ),
 )
-"""The arithmetic of a loan whose age is not known, in the order of `derive_without_age`."""
+"""The derived features of a loan whose age is not known, in the order of `derive_without_age`."""
 
 
 TERM_MONTHS = {term.value: term.months for term in Term}
@@ -224,7 +224,7 @@ TERM_MONTHS = {term.value: term.months for term in Term}
 
 
 def compute_instalments(loans: Any) -> Any:
-    """Compute each loan's monthly instalment in US dollars, from a table with amount, rate and term."""
+    """Compute each loan's monthly instalment in US dollars from a table with amount, rate and term."""
     return compute_instalment(
         loans["loan_amount"], loans["interest_rate"], 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value)
     )
@@ -235,11 +235,11 @@ class FeatureSet:
     """The inputs of one model.
 
     Attributes:
-        name: What it is called in the archive.
-        contract: The contract's fields among them, which come first.
-        derived: The features that are computed.
-        encode_loan: Turns a loan into the model's row, in the order of `features`; categories become their codes, what
-            is not known becomes NaN.
+        name: Name in the archive.
+        contract: The contract fields of the set, which come first.
+        derived: The computed features.
+        encode_loan: Encodes a loan as the model's row, in the order of `features`: categories become their codes, null
+            becomes NaN.
     """
 
     name: str
@@ -249,17 +249,17 @@ class FeatureSet:
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """All of them, in the order of the model's columns."""
+        """All features, in the order of the model's columns."""
         return self.contract + self.derived
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names in that order."""
+        """The names of `features`."""
         return tuple(feature.name for feature in self.features)
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The names of those that are categories."""
+        """The names of the categorical features."""
         return tuple(feature.name for feature in self.features if feature.levels)
 
 
@@ -267,7 +267,7 @@ _Values = Callable[[CreditRiskModelInput], tuple[Any, ...]]
 
 
 def _make_getter(fields: tuple[Feature, ...]) -> _Values:
-    """Make the fastest way to a loan's fields as numbers: levels as their codes, NaN for null."""
+    """Make a fast getter of a loan's fields as numbers: levels as their codes, null as NaN."""
     get = attrgetter(*(f"{field.name}.code" if field.levels else field.name for field in fields))
     # A null has no code.
     get_nullable = attrgetter(
@@ -324,14 +324,14 @@ FEATURE_SETS = (AGE_KNOWN, AGE_UNKNOWN)
 
 
 def derive_columns(loans: Mapping[str, Any] | Any, wanted: FeatureSet) -> dict[str, Any]:
-    """Derive the arithmetic of a table of loans.
+    """Compute the derived features of a table of loans.
 
     Args:
-        loans: A frame, or a mapping of field names to arrays; the fields that the arithmetic needs suffice.
-        wanted: The set whose derived features are computed.
+        loans: A frame, or a mapping of field names to arrays, with the fields that the arithmetic needs.
+        wanted: The feature set whose derived features are computed.
 
     Returns:
-        A column for each of its derived features.
+        A column for each derived feature.
     """
     sixty_months = 1.0 * (loans["term"] == Term.SIXTY_MONTHS.value)
     operands = (

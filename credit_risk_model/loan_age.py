@@ -1,4 +1,4 @@
-"""How old a loan is: the instalments that were due when its state was recorded, for training and for files to score.
+"""Age of a loan: the instalments that were due when its state was recorded, for training and for files to score.
 
 Months are counted from year 0: January 2016 is 24192.
 """
@@ -13,7 +13,7 @@ from credit_risk_model.features import AGE
 ISSUED = "issue_d"
 SNAPSHOT = "snapshot_d"
 DATES_OF_FILE = ("last_credit_pull_d", "last_pymnt_d")
-"""Columns whose latest month is that of the snapshot, in the order in which they are asked."""
+"""Columns whose latest month is the month of the snapshot, in order of preference."""
 
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CURE = f"Add a column {AGE}, or {ISSUED} and {SNAPSHOT}"
@@ -24,9 +24,9 @@ class AgeSource:
     """Where the instalments due of a file come from.
 
     Attributes:
-        words: The same in words, for people.
-        computed: Whether they are computed from the month of issue; else they stand in a column, or are not known.
-        snapshot: Month in which all loans were recorded; None where each has its own in `SNAPSHOT`.
+        words: Human-readable description of the source.
+        computed: Whether the age is computed from the month of issue; otherwise it is a column, or not known.
+        snapshot: Month in which all loans were recorded; None if each loan has its own in `SNAPSHOT`.
     """
 
     words: str
@@ -35,12 +35,12 @@ class AgeSource:
 
 
 def choose_age_source(columns: Container[str], latest: Callable[[str], int | None], as_of: int | None) -> AgeSource:
-    """Choose where the instalments due come from: the first of the known sources that the file has.
+    """Choose the source of the instalments due: the first known source that the file has.
 
     Args:
         columns: Names of the file's columns.
-        latest: Finds the latest month of a column; None where no value is a month.
-        as_of: Month that was given for files that do not say it.
+        latest: Returns the latest month of a column, or None if no value is a month.
+        as_of: Month that the user named for files without dates of their own.
     """
     if AGE in columns:
         return AgeSource(f"column {AGE}")
@@ -62,7 +62,7 @@ def _computed(until: str, snapshot: int | None) -> AgeSource:
 
 
 def parse_month(text: str) -> int | None:
-    """Read a month such as Dec-2011; None for anything else."""
+    """Parse a month such as Dec-2011; return None for anything else."""
     name, _, year = text.strip().partition("-")
     if name not in _NAMES or not re.fullmatch(r"\d{4}", year):
         return None
@@ -70,10 +70,10 @@ def parse_month(text: str) -> int | None:
 
 
 def parse_as_of(as_of: str | None) -> int | None:
-    """Read a month such as 2016-01.
+    """Parse a month such as 2016-01.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The text is not a month.
     """
     if as_of is None:
         return None
@@ -84,5 +84,5 @@ def parse_as_of(as_of: str | None) -> int | None:
 
 
 def format_month(month: int | None) -> str:
-    """Write a month as 2016-01."""
+    """Format a month as 2016-01."""
     return "" if month is None else f"{month // 12:04}-{month % 12 + 1:02}"

@@ -1,7 +1,7 @@
-"""What each feature's part in a decision is called, in words that a borrower understands.
+"""Reasons: one sentence for each feature's part in a decision, in words that a borrower understands.
 
-Every sentence states a fact of the loan and which way it moved the score. It never says that a value is high or low:
-the models' trees are not all monotonous, so that it may be the other way round for this loan.
+Each sentence states a fact of the loan and which way it moved the score. It never calls a value high or low: the models
+are not monotonic, so the opposite may hold for this loan.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ def _instalments(value: float) -> str:
 
 
 def _schedule(verb: str, value: Value) -> str:
-    """Say how payments stand against what was due; `value` is the number of instalments that are missing."""
+    """Say how far payments are behind or ahead of schedule; `value` is the number of missing instalments."""
     missing = _number(value)
     text = _instalments(abs(missing))
     if text.startswith("0.0"):
@@ -47,7 +47,7 @@ def _schedule(verb: str, value: Value) -> str:
 
 
 def _part(start: str, value: Value) -> str:
-    """Say what payments exceed a whole number of instalments by; a hair below the next one is a whole number, too."""
+    """Say how far payments exceed a whole number of instalments; just below the next one counts as whole."""
     percent = round(_number(value) * 100)
     return f"{start} {f'{percent} % of one above' if 0 < percent < 100 else 'equal to'} a whole number of instalments"
 
@@ -121,7 +121,7 @@ _STATEMENTS: dict[str, _Statement] = {
     ),
     "part_of_an_instalment": lambda value: _part("Payments so far are", value),
 }
-"""For each feature the fact that its value states."""
+"""The statement of fact for each feature's value."""
 
 _WITHOUT_VALUE = {
     "debt_to_income_ratio": "The share of income that other debts take is not known",
@@ -134,21 +134,21 @@ _WITHOUT_VALUE = {
     "last_payment_amount_after_term": _NOT_ALL_DUE,
     "total_payments_after_term": _NOT_ALL_DUE,
 }
-"""What is the fact where there is no value."""
+"""The statement of fact for each feature that has no value."""
 
 _EFFECTS = {CreditRisk.RISKY: "which raises the risk", CreditRisk.SAFE: "which lowers the risk"}
 
 
 def text(feature: str, direction: CreditRisk, values: Mapping[str, Value | None]) -> str:
-    """Say in one sentence what a feature did to a loan's score.
+    """Return one sentence on how a feature moved a loan's score.
 
     Args:
         feature: The feature's name.
-        direction: What it speaks for.
-        values: The loan's features by name, categories by their level; None for what is not known or does not apply.
+        direction: Whether the feature raises or lowers the risk.
+        values: The loan's features by name, categories as their level; None if not known or not applicable.
 
     Raises:
-        KeyError: The feature has no words, or its level.
+        KeyError: There is no sentence for the feature or its level.
     """
     value = values[feature]
     fact = _WITHOUT_VALUE[feature] if value is None else _STATEMENTS[feature](value)

@@ -83,9 +83,9 @@ class Counted:
         return {**handler(schema), "minItems": self.minimum, "maxItems": self.maximum}
 
     def _check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        told: dict[str, Any] = {"field_type": "List", "actual_length": len(items)}
+        details: dict[str, Any] = {"field_type": "List", "actual_length": len(items)}
         if len(items) < self.minimum:
-            raise PydanticKnownError("too_short", {**told, "min_length": self.minimum})
+            raise PydanticKnownError("too_short", {**details, "min_length": self.minimum})
         if len(items) > self.maximum:
-            raise PydanticKnownError("too_long", {**told, "max_length": self.maximum})
+            raise PydanticKnownError("too_long", {**details, "max_length": self.maximum})
         return items

@@ -1,7 +1,7 @@
-"""A trial of models in a process of its own, which may crash or hang where this one must not.
+"""Trial of models in a child process, which may crash or hang without harm to this one.
 
-LightGBM trusts the text of a model: with a wrong number in it, it reads and writes beside its memory, follows a circle
-of nodes without end, or aborts. No error of Python's tells of that.
+LightGBM trusts the text of a model. With a wrong number in it, LightGBM accesses memory out of bounds, loops forever or
+aborts. Python gets no exception for any of these.
 """
 
 import hashlib
@@ -17,33 +17,33 @@ from credit_risk_model.booster import CURE, Booster
 from credit_risk_model.errors import ModelArchiveError
 
 LIMIT = 60.0
-"""Seconds that a trial may take; models of a full training take one."""
-_MEMORY = 4_000_000_000  # bytes of the child's address space: a stated size that is a lie must not fill the machine
+"""Timeout of a trial in seconds. Models of a full training take one."""
+_MEMORY = 4_000_000_000  # bytes of the child's address space: a false size in a model must not exhaust the machine
 _FAR = (float("nan"), -1e9, 0.0, 1e9)
-# The child finds the package where this process found it, wherever that is.
+# The child imports the package from the same place as this process.
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from credit_risk_model import trial; trial.main()"
 
 Rows = Sequence[Sequence[float]]
 
 _passed: set[bytes] = set()
-"""Digests of what passed: the same models need no second trial in this process."""
+"""Digests of the inputs that passed: this process tries the same models only once."""
 
 
 def try_models(models: Sequence[tuple[str, Rows]]) -> None:
-    """Load models and predict with them in a child process, once; safe from any thread.
+    """Load models and predict with them in a child process, once; thread-safe.
 
     Args:
-        models: Each model's text, and rows to predict.
+        models: Each model's text, and the rows to predict.
 
     Raises:
-        ModelArchiveError: The child was refused the models, crashed on them, or took too long.
+        ModelArchiveError: The models were refused, crashed the child, or took too long.
     """
     question = json.dumps(models).encode()
     digest = hashlib.sha256(question).digest()
     if digest in _passed:
         return
     try:
-        done = subprocess.run(  # noqa: S603  # this interpreter, and a program that is written here
+        done = subprocess.run(  # noqa: S603  # this interpreter runs a program that is written here
             [sys.executable, "-c", _CHILD, *sys.path],
             input=question,
             stdout=subprocess.DEVNULL,
@@ -52,9 +52,9 @@ def try_models(models: Sequence[tuple[str, Rows]]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ModelArchiveError(f"LightGBM is not done with its models after {LIMIT:g} seconds. {CURE}") from None
+        raise ModelArchiveError(f"LightGBM takes more than {LIMIT:g} seconds for its models. {CURE}") from None
     except OSError as error:
-        raise ModelArchiveError(f"No process could be started to try its models ({error.strerror}).") from None
+        raise ModelArchiveError(f"The process that tries its models can't be started ({error.strerror}).") from None
     if done.returncode < 0:
         raise ModelArchiveError(f"LightGBM crashes on its models ({signal.Signals(-done.returncode).name}). {CURE}")
     if done.returncode:
@@ -64,7 +64,7 @@ def try_models(models: Sequence[tuple[str, Rows]]) -> None:
 
 
 def main() -> None:
-    """Be the child: read the models from standard input, try them, and say on standard error why they are refused."""
+    """Run in the child: read models from standard input, try them, and write the reason of a refusal to stderr."""
     _limit_resources()
     try:
         for text, rows in json.load(sys.stdin.buffer):
@@ -77,8 +77,8 @@ def main() -> None:
 
 def _try_model(text: str, rows: Rows) -> None:
     booster = Booster(text)
-    # The rows of real loans go some ways through the trees. Contributions go through every node, and there read what
-    # these far values lead to.
+    # Rows of real loans reach only some of the nodes. Contributions visit every node, and read what these extreme
+    # values lead to.
     far = [[value] * booster.feature_count for value in _FAR]
     for row in (*rows, *far):
         booster.predict_row(row)
@@ -87,9 +87,9 @@ def _try_model(text: str, rows: Rows) -> None:
 
 
 def _limit_resources() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # each thread would take address space of its own
-    with suppress(ImportError, ValueError, OSError):  # where there are no such limits
-        import resource  # noqa: PLC0415  # Windows lacks it
+    os.environ["OMP_NUM_THREADS"] = "1"  # each thread would reserve address space
+    with suppress(ImportError, ValueError, OSError):  # not every system has these limits
+        import resource  # noqa: PLC0415  # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

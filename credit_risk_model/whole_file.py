@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: no reader, crash or power cut ever finds half of one."""
+"""Atomic file writes: no reader, crash or power failure ever sees a partial file."""
 
 import os
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from typing import IO
 
 
 class UnfinishedFile:
-    """A file that is being written beside what it is to replace.
+    """A temporary file that replaces `path` when it is published.
 
     Attributes:
-        stream: Takes the content.
+        stream: Binary stream for the content.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it in the folder of `path`, which is made if it is missing.
+        """Open the file in the folder of `path`, which is created if it is missing.
 
         Raises:
-            OSError: The folder can't be written to.
+            OSError: The folder is not writable.
         """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,32 +26,32 @@ class UnfinishedFile:
         self.stream: IO[bytes] = os.fdopen(descriptor, "wb")
 
     def finish(self) -> None:
-        """See that all of the content is on the disk.
+        """Flush the content to disk.
 
         Raises:
-            OSError: The content can't be written, for one because the disk is full.
+            OSError: The content can't be written, for example because the disk is full.
         """
         self.stream.flush()
         descriptor = self.stream.fileno()
         os.fsync(descriptor)
         if not self._temporary:
             self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.{descriptor}.unfinished")
-            # The folder's descriptor only makes Python call linkat(), which follows /proc's link to the file.
+            # With a directory descriptor Python calls linkat(), which follows /proc's link to the file.
             os.link(f"/proc/self/fd/{descriptor}", self._temporary, src_dir_fd=0, follow_symlinks=True)
         self.stream.close()
 
     def publish(self) -> None:
-        """Give the finished file its name.
+        """Rename the finished file to its final name.
 
         Raises:
-            OSError: A folder has it, for one.
+            OSError: The name can't be used, for example because it is a folder.
         """
         assert self._temporary is not None
         os.replace(self._temporary, self._path)
         self._temporary = None
 
     def discard(self) -> None:
-        """Leave nothing behind; after `publish` there is nothing to discard."""
+        """Delete the temporary file; a no-op after `publish`."""
         try:
             self.stream.close()
         finally:
@@ -60,7 +60,7 @@ class UnfinishedFile:
 
 
 def _open_unfinished(path: Path) -> tuple[int, Path | None]:
-    """Open a file without a name, which is gone even if the process is killed; with one where that can't be had."""
+    """Open an anonymous file, which vanishes even if the process is killed; a named one if that is not supported."""
     try:
         return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o644), None
     except (AttributeError, OSError):
@@ -70,13 +70,13 @@ def _open_unfinished(path: Path) -> tuple[int, Path | None]:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when the block ends, and is gone if the block fails.
+    """Open a file that gets its name when the block ends and is deleted if the block fails.
 
     Args:
-        path: The file to write or replace, readable for all. Its folder is made if it is missing.
+        path: The file to write or replace, readable for all. Its folder is created if it is missing.
 
     Raises:
-        OSError: It can't be written.
+        OSError: The file can't be written.
     """
     unfinished = UnfinishedFile(path)
     try:
@@ -89,20 +89,20 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write or replace a file, as `open_whole` does.
+    """Write or replace a file atomically, as `open_whole` does.
 
     Raises:
-        OSError: It can't be written.
+        OSError: The file can't be written.
     """
     with open_whole(path) as stream:
         stream.write(content)
 
 
 def name_whole(finished: Path, path: Path) -> None:
-    """Give a finished file its name, once its content is on the disk; both are on the same one.
+    """Sync a finished file to disk and rename it; both paths must be on the same filesystem.
 
     Raises:
-        OSError: The content can't be synced, or the name can't be had.
+        OSError: The content can't be synced, or the file can't be renamed.
     """
     with finished.open("rb") as file:
         os.fsync(file.fileno())

@@ -235,7 +235,7 @@ METHODS_AND_PATHS = {
 }
 
 HTTP = {
-    "HTTP/0.9": (b"GET /api/models\r\n\r\n", 400, "not in HTTP/1.1"),
+    "HTTP/0.9": (b"GET /api/models\r\n\r\n", 400, "not HTTP/1.1"),
     "HTTP/1.0": (request(f"POST {PREDICTION} HTTP/1.0", LENGTH, body=LOAN), 200, ""),
     "bytes beyond ASCII in a header": (predict_with(LENGTH, "X-A: \xff\xfe"), 200, ""),
     "no host": (request(f"POST {PREDICTION} HTTP/1.1", LENGTH, body=LOAN), 400, "one Host header"),

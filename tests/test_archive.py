@@ -117,7 +117,7 @@ def test_failed_write_leaves_what_was_there(archive_contents: Contents, archive_
 def test_incomplete_content_is_not_written(archive_contents: Contents, tmp_path: Path) -> None:
     """A missing file or field stops the writing before anything is there."""
     metadata, files = archive_contents
-    with pytest.raises(ModelArchiveError, match="names files that are not there"):
+    with pytest.raises(ModelArchiveError, match="lists other files than the archive has"):
         archive.write(tmp_path / "1.zip", metadata, {name: files[name] for name in files if name != archive.CARD})
     with pytest.raises(ModelArchiveError, match="metadata is not valid: cut_off"):
         archive.write(tmp_path / "1.zip", {**metadata, "cut_off": 1.0}, files)
@@ -303,7 +303,7 @@ def test_unknown_format_is_named(archive_path: Path, tmp_path: Path) -> None:
     """An archive of another format number, as of a former release, is refused with both numbers and the cure."""
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: change_metadata(contents, format=1))
     with pytest.raises(
-        ModelArchiveError, match=r"its format is '1', this release reads 2 and 3\. Train again \(`make train`\)"
+        ModelArchiveError, match=r"has format '1', but this release reads 2 and 3\. Train again \(`make train`\)"
     ):
         archive.read(path)
 
@@ -315,7 +315,7 @@ def test_archive_of_a_former_release_is_refused_by_its_format(archive_path: Path
         del contents[archive.MODEL_WITHOUT_AGE]
         change_metadata(contents, format=1)
 
-    with pytest.raises(ModelArchiveError, match=r"its format is '1', this release reads 2 and 3\. Train again"):
+    with pytest.raises(ModelArchiveError, match=r"has format '1', but this release reads 2 and 3\. Train again"):
         archive.read(rewrite(archive_path, tmp_path / "1.zip", make_old))
 
 

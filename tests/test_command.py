@@ -48,7 +48,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command stands in the help with what it does, and there is a line to begin with."""
     shown = help_of(capsys=capsys)
     assert all(f"{name} {command.words}" in shown for name, command in COMMANDS.items())
-    assert "To begin: credit-risk score loans.csv --output s.csv" in shown
+    assert "Example: credit-risk score loans.csv --output s.csv" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -148,7 +148,7 @@ def test_no_crafted_model_takes_the_process_along(
     messages = {kind: message for kind, (message, _) in outcomes.items()}
     assert messages["no trees"].startswith("model.txt has no trees. ")
     assert messages["leaf_value: nan"].startswith("model.txt has wrong leaf_value in tree 0. ")
-    assert messages["wrong size"].startswith("model.txt has trees of other sizes than it states. ")
+    assert messages["wrong size"].startswith("model.txt has trees whose sizes differ from tree_sizes. ")
     assert messages["a circle of nodes"].startswith("model.txt has wrong left_child or right_child in tree 0. ")
     assert messages["linear without coefficients"].startswith("model.txt has wrong is_linear in tree 0. ")
     assert messages["max_feature_idx: short"].startswith("LightGBM refuses the model: Wrong size of feature_names. ")
@@ -197,7 +197,7 @@ def test_tree_of_one_leaf_is_a_tree() -> None:
 def test_model_that_gives_no_probabilities_is_refused(contents: Contents, tmp_path: Path) -> None:
     """Another objective's answers may be any number."""
     changed = with_model(contents, lambda text: text.replace("objective=binary sigmoid:1", "objective=regression"))
-    with pytest.raises(ModelArchiveError, match=r"model\.txt is no binary classifier"):
+    with pytest.raises(ModelArchiveError, match=r"model\.txt is not a binary classifier"):
         archive.read(pack(tmp_path / "1.zip", changed))
 
 
@@ -205,7 +205,7 @@ def test_trial_has_an_end(contents: Contents, tmp_path: Path, monkeypatch: pytes
     """Models that LightGBM does not get done with are refused in one line."""
     monkeypatch.setattr(trial, "LIMIT", 0.01)
     other = with_model(contents, lambda text: text.replace("learning_rate: ", "learning_rate: 0"))
-    with pytest.raises(ModelArchiveError, match=r"^1\.zip: LightGBM is not done with its models after 0\.01 seconds\."):
+    with pytest.raises(ModelArchiveError, match=r"^1\.zip: LightGBM takes more than 0\.01 seconds for its models\."):
         archive.read(pack(tmp_path / "1.zip", other))
 
 
@@ -214,7 +214,7 @@ def test_trial_needs_a_process(contents: Contents, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     other = with_model(contents, lambda text: text.replace("learning_rate: ", "learning_rate: 00"))
     path = pack(tmp_path / "1.zip", other)
-    with pytest.raises(ModelArchiveError, match=r"^1\.zip: No process could be started to try its models \(No such"):
+    with pytest.raises(ModelArchiveError, match=r"^1\.zip: The process that tries its models can't be started \(No"):
         archive.read(path)
     assert archive.read(path, archive.sha256(path.read_bytes())).golden
 
@@ -247,7 +247,7 @@ def test_crash_stays_in_the_child(line: str, change: Callable[[list[str]], list[
 def test_child_tries_what_golden_loans_do_not_reach(contents: Contents) -> None:
     """A leaf that gives no number is found by the contributions, which go through every node."""
     text = change_line(contents[archive.MODEL].decode(), "leaf_count", lambda counts: ["0"] * len(counts))
-    with pytest.raises(ModelArchiveError, match=r"^The model's answer is nan, no finite number\. Train and package"):
+    with pytest.raises(ModelArchiveError, match=r"^The model's output is nan, not a finite number\. Train and package"):
         trial.try_models([(text, [])])
 
 
@@ -297,7 +297,7 @@ def test_no_answer_is_given_that_is_no_number(answerless: Path) -> None:
     )
     for model, question in questions:
         with pytest.raises(
-            ModelArchiveError, match=r"^The model's answer is nan, no finite number\. Train and package"
+            ModelArchiveError, match=r"^The model's output is nan, not a finite number\. Train and package"
         ):
             model.predict(question)
 
@@ -311,7 +311,7 @@ def test_no_file_is_written_of_what_is_no_number(
     output = tmp_path / "scores.csv"
     assert main([str(source), "--output", str(output), "--archive", str(answerless)]) == FAILED
     assert [record.getMessage() for record in caplog.records] == [
-        "The model's answer is nan, no finite number. "
+        "The model's output is nan, not a finite number. "
         "Train and package it again, or restore it from where it was released."
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.zip", "loans.csv"]
@@ -323,7 +323,7 @@ def test_contributions_are_numbers(contents: Contents) -> None:
     booster = Booster(text)
     row = [0.0] * booster.feature_count
     assert 0 < booster.predict_row(row) < 1
-    with pytest.raises(ModelArchiveError, match="The model's answer is nan, no finite number"):
+    with pytest.raises(ModelArchiveError, match="The model's output is nan, not a finite number"):
         booster.contributions(row)
 
 

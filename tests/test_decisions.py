@@ -88,7 +88,7 @@ def test_end_that_was_cut_is_found_by_the_head_that_was_scraped(log: Path) -> No
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
     assert verify(log).faults == []
     (fault,) = verify(log, head=head).faults
-    assert fault == "line 11: is not the one that the metrics told of; the log ends at 10"
+    assert fault == "line 11: differs from the one in the metrics; the log ends at 10"
 
 
 @pytest.mark.parametrize("length", [32, 64, 65, 200])
@@ -144,7 +144,7 @@ def test_equal_loans_have_unequal_macs() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file"), (b" \n", "has 0 bytes"), (b"k" * 31, "31 bytes, of which it needs 32")],
+    [(None, "No such file"), (b" \n", "has 0 bytes"), (b"k" * 31, "31 bytes, but needs at least 32")],
 )
 def test_unfit_key_is_told(tmp_path: Path, content: bytes | None, words: str) -> None:
     """A key that is missing, empty or short is refused in a line that says how to make one."""

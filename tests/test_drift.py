@@ -293,12 +293,12 @@ def test_undrifted_draws_alarm_as_rarely_as_is_said() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"feature": "nickname"}, "no field of the contract"),
-        ({"shares": [0.5, 0.5]}, "shares of loan_amount are not those of its bins"),
-        ({"shares": [0.0, 0.5, 0.5]}, "not above 0"),
+        ({"feature": "nickname"}, "not a field of the contract"),
+        ({"shares": [0.5, 0.5]}, "loan_amount has shares for a different number of bins"),
+        ({"shares": [0.0, 0.5, 0.5]}, "not all above 0"),
         ({"shares": [0.5, 0.5, 0.5]}, "add up to 1"),
-        ({"edges": [12000.0, 5000.0]}, "do not rise"),
-        ({"missing": 0}, "no bin for null, or one that can't be"),
+        ({"edges": [12000.0, 5000.0]}, "do not increase"),
+        ({"missing": 0}, "no bin for null, or an invalid one"),
         ({"levels": [["36"], ["60"], ["9"]]}, "not the contract's"),
         ({"loans": 0}, "greater than or equal to 1"),
     ],
@@ -312,7 +312,7 @@ def test_bins_that_can_not_be_are_refused(changes: dict[str, Any], words: str) -
 def test_reference_without_fields_is_refused() -> None:
     """A reference is of two fields or more, with the probability after them, none of them twice."""
     for bins in ([AMOUNTS, SCORES], [SCORES, AMOUNTS, LENGTHS], [AMOUNTS, AMOUNTS, SCORES]):
-        with pytest.raises(ValidationError, match="two fields or more"):
+        with pytest.raises(ValidationError, match="at least two fields"):
             make_reference(bins=bins)
 
 
@@ -321,5 +321,5 @@ def test_each_age_has_one_reference(archive_contents: Any, tmp_path: Any) -> Non
     metadata, files = archive_contents
     ages = Counter(one["age"] for one in metadata["reference"])
     assert ages == {"known": 1, "unknown": 1}
-    with pytest.raises(ModelArchiveError, match="two references are of the same age"):
+    with pytest.raises(ModelArchiveError, match="two references have the same age"):
         archive.write(tmp_path / "1.zip", {**metadata, "reference": metadata["reference"][:1] * 2}, files)

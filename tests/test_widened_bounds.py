@@ -309,7 +309,7 @@ def test_log_of_later_loans_is_replayed(wide: Path) -> None:
         ({"interest_rate": [0, 28.99]}, "interest_rate: 0 to 28.99 is beyond 0.01 to 1000"),
         ({"annual_income": [-1, 273000]}, "annual_income: -1 to 273000 is beyond 0 to 1000000000"),
         ({"annual_income": [0, 1e300]}, "annual_income: 0 to 1e+300 is beyond 0 to 1000000000"),
-        ({"annual_income": [0, 300000.5]}, "annual_income: 0 to 300000.5 are no whole numbers"),
+        ({"annual_income": [0, 300000.5]}, "annual_income: 0 to 300000.5 are not whole numbers"),
         ({"instalments_due": [0, 72]}, "instalments_due has no bounds that may be widened"),
         ({"term": [0, 72]}, "term has no bounds that may be widened"),
         ({"zip_code": [0, 99999]}, "zip_code has no bounds that may be widened"),

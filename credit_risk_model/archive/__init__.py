@@ -1,4 +1,4 @@
-"""`model_files/<n>.zip`: a trained model with all that is needed to trust it, written whole and verified before use."""
+"""`model_files/<n>.zip`: a trained model and all that is needed to trust it, written whole and verified before use."""
 
 from credit_risk_model.archive.format import (
     CARD,

@@ -1,4 +1,4 @@
-"""What an archive holds: its files, its metadata and its golden loans, by the format's number."""
+"""Format of an archive: its files, its metadata and its golden loans, with a version number."""
 
 import hashlib
 import re
@@ -46,17 +46,17 @@ CONTENTS = (
     SPLIT_REPORT,
     MODEL_REPORT,
 )
-"""Every file of an archive, in the order in which they are written."""
+"""Every file of an archive, in the order of writing."""
 
 MODELS = {features.AGE_KNOWN.name: MODEL, features.AGE_UNKNOWN.name: MODEL_WITHOUT_AGE}
-"""The file of each feature set's model; that of `AGE_KNOWN` is empty where the loans of the training had no age."""
+"""The file of each feature set's model. The file of `AGE_KNOWN` is empty if the training loans had no age."""
 
 MODEL_FILES = Path(__file__).parents[1] / "model_files"
 FORMAT = 3
 FORMATS = (2, FORMAT)
-"""What can be read: an archive of format 2 has no reference for drift."""
+"""Readable formats; an archive of format 2 has no drift reference."""
 GOLDEN_TOLERANCE = 1e-12
-"""Largest difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
+"""Maximum difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
 
 class _Record(BaseModel):
@@ -75,56 +75,56 @@ class FeatureRecord(_Record):
 
 
 class ModelRecord(_Record):
-    """One of the archive's two models."""
+    """Record of one of the archive's two models."""
 
     features: tuple[FeatureRecord, ...]
     hyperparameters: dict[str, int | float | str | bool]
 
 
 class CleaningRecord(_Record):
-    """What a cleaning step left."""
+    """Number of rows after a cleaning step."""
 
     step: str
     rows: int = Field(ge=0)
 
 
 class DataRecord(_Record):
-    """What the model was trained on."""
+    """Record of the training data."""
 
     kind: Literal["loans", "synthetic"]
-    file: str = Field(description="The file's name, without its folder.")
+    file: str = Field(description="Name of the file, without its folder.")
     sha256: str
-    rows: int = Field(ge=1, description="Rows of the file.")
-    age: str = Field(description="What the loans' age was computed from.")
+    rows: int = Field(ge=1, description="Number of rows in the file.")
+    age: str = Field(description="Source of the loans' age.")
 
 
 class Metadata(_Record):
-    """`metadata.json`: what a reader must know of the model, and what its files must look like."""
+    """`metadata.json`: what a reader needs to know about the model and its files."""
 
     format: Literal[2, 3]
     model_version: str = Field(min_length=1)
     created_at: str = Field(description="ISO 8601, UTC.")
     libraries: dict[str, str] = Field(description="Versions of the packages that made the model.")
     seed: int
-    cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
+    cut_off: float = Field(gt=0, lt=1, description="Probability from which a loan is risky.")
     models: dict[str, ModelRecord] = Field(
-        description="By feature set; `age_known` is missing where the loans of the training had no age."
+        description="By feature set; without `age_known` if the training loans had no age."
     )
-    metrics: dict[str, Any] = Field(description="Final figures.")
+    metrics: dict[str, Any] = Field(description="Final metrics.")
     cleaning: tuple[CleaningRecord, ...]
-    checks: dict[str, Any] = Field(description="Outcome of each deepchecks suite, condition by condition.")
+    checks: dict[str, Any] = Field(description="Results of each deepchecks suite, by condition.")
     data: DataRecord
     bounds: dict[str, Bounds] = Field(
-        default={}, description="Bounds of fields that the training widened; left out where it widened none."
+        default={}, description="Bounds that the training widened, by field; left out if there are none."
     )
     reference: tuple[Reference, ...] = Field(
-        default=(), max_length=2, description="What the training's loans looked like, with and without their age."
+        default=(), max_length=2, description="Distribution of the training loans, with and without their age."
     )
     files: dict[str, str] = Field(description="SHA-256 of every other file, by name.")
 
     @property
     def contract(self) -> Contract:
-        """What the archive's loans are checked by."""
+        """The contract that the archive's loans are checked against."""
         return widen(self.bounds)
 
     @field_validator("bounds")
@@ -136,12 +136,12 @@ class Metadata(_Record):
     @model_validator(mode="after")
     def _check_reference(self) -> Self:
         if len({reference.age for reference in self.reference}) < len(self.reference):
-            raise ValueError("two references are of the same age")
+            raise ValueError("two references have the same age")
         return self
 
 
 class GoldenLoan(_Record):
-    """A made-up loan with the probability that the fitted model gave it."""
+    """A made-up loan with the fitted model's probability."""
 
     loan: CreditRiskModelInput
     risk_probability: Annotated[float, Field(ge=0, le=1)]
@@ -152,16 +152,16 @@ _GoldenLoans = TypeAdapter[tuple[GoldenLoan, ...]]
 
 @cache
 def golden_loans(contract: Contract) -> _GoldenLoans:
-    """Return what reads golden loans that keep a contract, and writes any."""
+    """Return the (de)serializer of golden loans that satisfy a contract."""
     within = create_model("GoldenLoan", __base__=GoldenLoan, loan=(contract.loan, ...))
     return TypeAdapter(Annotated[tuple[within, ...], Field(min_length=1)])
 
 
 def newest() -> Path:
-    """Find the package's own archive with the highest number.
+    """Return the package's own archive with the highest number.
 
     Raises:
-        ModelArchiveError: There is none.
+        ModelArchiveError: There is no archive.
     """
     numbers = _numbers(MODEL_FILES)
     if not numbers:
@@ -170,7 +170,7 @@ def newest() -> Path:
 
 
 def next_free(folder: Path = MODEL_FILES) -> Path:
-    """Name the archive that the next training writes: one above the highest number in the folder."""
+    """Return the path for the next training's archive: one above the highest number in the folder."""
     return folder / f"{max(_numbers(folder), default=0) + 1}.zip"
 
 
@@ -179,18 +179,18 @@ def _numbers(folder: Path) -> list[int]:
 
 
 def sha256(content: bytes) -> str:
-    """Give the SHA-256 digest in hexadecimal."""
+    """Return the SHA-256 digest in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def golden_json(loans: list[CreditRiskModelInput], probabilities: list[float]) -> bytes:
-    """Write made-up loans and the fitted model's own probabilities as `golden.json`."""
+    """Return `golden.json`: made-up loans with the fitted model's probabilities."""
     pairs = zip(loans, probabilities, strict=True)
     golden = tuple(GoldenLoan(loan=loan, risk_probability=probability) for loan, probability in pairs)
     return golden_loans(SHIPPED).dump_json(golden, indent=1)
 
 
 def first_error(error: ValidationError) -> str:
-    """Return where the first error is, and what it is."""
+    """Return location and message of the first error."""
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""An archive that was read and verified, ready to predict."""
+"""A verified archive, ready to predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ class LoadedModel:
     """One of the archive's two models, ready to predict.
 
     Attributes:
-        minima, maxima: Ends of the training's range, one for each feature; infinite where there is none.
-        contract: What the loans that it answers keep.
-        may_fall_below, may_exceed: Places in a row and the training's ends, of the features whose bounds allow values
-            beyond them. Those are half of all, and the check is made for each loan.
+        minima, maxima: Range of each feature in training; infinite if there is none.
+        contract: The contract that its loans satisfy.
+        may_fall_below, may_exceed: Index and limit of each feature whose bounds allow values beyond the training
+            range. Those are half of all features, and every loan is checked.
     """
 
     features: features.FeatureSet
@@ -31,7 +31,7 @@ class LoadedModel:
     may_exceed: tuple[tuple[int, float], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the ends that a loan within the contract can be beyond."""
+        """Find the training limits that a valid loan can exceed."""
         fields = self.contract.bounds
         bounds = [fields.get(feature.name, feature.bounds) or (-inf, inf) for feature in self.features.features]
         below = tuple((place, end) for place, end in enumerate(self.minima) if end > bounds[place][0])
@@ -40,7 +40,7 @@ class LoadedModel:
         object.__setattr__(self, "may_exceed", above)
 
     def is_outside_training_range(self, row: Sequence[float]) -> bool:
-        """Say whether a value lies outside all that the model saw in training; NaN, not known, lies nowhere."""
+        """Return whether a value lies outside the training range; NaN (not known) never does."""
         for place, most in self.may_exceed:
             if row[place] > most:
                 return True
@@ -51,11 +51,11 @@ class LoadedModel:
 
     @property
     def names_that_may_lie_outside(self) -> set[str]:
-        """Names of the features whose bounds allow values beyond the training's."""
+        """Names of the features whose bounds allow values outside the training range."""
         return {self.features.names[place] for place, _ in (*self.may_fall_below, *self.may_exceed)}
 
     def places_outside(self, row: Sequence[float]) -> list[int]:
-        """Give the places of the values that lie outside all that the model saw in training."""
+        """Return the indexes of the values outside the training range."""
         ends = zip(row, self.minima, self.maxima, strict=True)
         return [place for place, (value, least, most) in enumerate(ends) if value < least or value > most]
 
@@ -66,8 +66,8 @@ class Archive:
 
     Attributes:
         sha256: Digest of the whole file, in hexadecimal.
-        with_age: Answers loans whose age is known; None where the loans of the training had none.
-        without_age: Answers the others.
+        with_age: The model for loans whose age is known; None if the training loans had no age.
+        without_age: The model for all others.
     """
 
     sha256: str
@@ -77,22 +77,22 @@ class Archive:
     golden: tuple[GoldenLoan, ...]
 
     def model_for(self, loan: CreditRiskModelInput) -> LoadedModel:
-        """Choose the model that answers a loan."""
+        """Return the model for a loan."""
         if loan.instalments_due is None or self.with_age is None:
             return self.without_age
         return self.with_age
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """The models that there are."""
+        """The models of this archive."""
         return (self.without_age,) if self.with_age is None else (self.with_age, self.without_age)
 
     def features_outside(self, loan: CreditRiskModelInput) -> list[str]:
-        """Name the features of a loan that lie outside all that the model which answers it saw in training."""
+        """Return the names of a loan's features outside the training range of its model."""
         model = self.model_for(loan)
         return [model.features.names[place] for place in model.places_outside(model.features.encode_loan(loan))]
 
     def evaluate(self, loan: CreditRiskModelInput) -> float:
-        """Compute a loan's probability of being risky."""
+        """Compute the probability that a loan is risky."""
         model = self.model_for(loan)
         return model.booster.predict_row(model.features.encode_loan(loan))

@@ -1,4 +1,4 @@
-"""Reading an archive: verified, and tried on its golden loans before it is used."""
+"""Reads an archive: verifies it and reproduces its golden loans before it is used."""
 
 import io
 import json
@@ -38,31 +38,31 @@ from credit_risk_model.trees import check_trees
 from credit_risk_model.trial import try_models
 
 _ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
-"""What is read of an archive that is pinned."""
+"""The files that are read from a pinned archive."""
 
-_LARGEST = 100_000_000  # bytes, unpacked: several times what an archive of the full file's training has
+_LARGEST = 100_000_000  # bytes, unpacked: several times the size after training on the full file
 _MAX_METADATA_BYTES = 10_000_000
 
 
 def read(path: Path, pinned: str | None = None) -> Archive:
-    """Read an archive, verify it, and reproduce the trained model's answers.
+    """Read an archive, verify it, and reproduce the trained model's predictions.
 
     Args:
         path: The archive.
-        pinned: SHA-256 of the archive that is meant, in hexadecimal; any other is refused before it is parsed. It
-            vouches for every byte: what no answer comes from, the reports and the estimator, then stays packed, and
-            no child process tries the models first, which are most of the time to read.
+        pinned: SHA-256 of the expected archive, in hexadecimal; any other is refused before it is parsed. The digest
+            covers every byte. So files that predictions do not use (reports, estimator) are not unpacked, and no child
+            process tries the models, which takes most of the time of reading.
 
     Raises:
-        ModelArchiveError: It is missing, not the one that is meant, damaged, of an unknown format or at odds with the
-            contract, LightGBM crashes on it, or this process does not reproduce the golden loans' probabilities.
+        ModelArchiveError: The archive is missing, not the expected one, damaged, of an unknown format or inconsistent
+            with the contract, crashes LightGBM, or does not reproduce its golden loans' probabilities here.
     """
     content = _load(path)
     return verify(path, content, _check_pin(path, content, pinned), trusted=pinned is not None)
 
 
 def read_contract(path: Path) -> Contract:
-    """Read what an archive's loans are checked by, from its metadata alone: nothing else of it is verified.
+    """Read the contract of an archive from its metadata; the other files are not verified.
 
     Raises:
         ModelArchiveError: The metadata can't be read.
@@ -75,9 +75,9 @@ _shared_lock = threading.Lock()
 
 
 def read_shared(path: Path, pinned: str | None = None) -> Archive:
-    """Read an archive as `read` does, or give the one that this process has read already and still uses.
+    """Read an archive as `read` does, or return it if this process has read it and still uses it.
 
-    The file's content decides, not its name: one that was replaced is read anew.
+    The file's content decides, not its name: a replaced file is read again.
 
     Raises:
         ModelArchiveError: As from `read`.
@@ -92,7 +92,7 @@ def read_shared(path: Path, pinned: str | None = None) -> Archive:
 
 
 def _load(path: Path) -> bytes:
-    """Give the file's content; all that follows is about these very bytes, whatever becomes of the file."""
+    """Return the file's content. All checks use these bytes, even if the file changes afterwards."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
@@ -106,24 +106,24 @@ def _load(path: Path) -> bytes:
 
 
 def _check_pin(path: Path, content: bytes, pinned: str | None) -> str:
-    """Give the content's digest, if it is the one that is pinned."""
+    """Return the content's digest, after comparing it with the pinned one."""
     digest = sha256(content)
     if pinned is not None and digest != pinned.lower():
         raise ModelArchiveError(
-            f"{path.name}: its SHA-256 is {digest}, the configuration pins {pinned[:64]}. "
-            "Restore the archive that is meant, or pin this one if you trust it."
+            f"{path.name}: its SHA-256 is {digest}, but the configuration pins {pinned[:64]}. "
+            "Restore the expected archive, or pin this one if you trust it."
         )
     return digest
 
 
 def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive:
-    """Verify an archive's bytes, and reproduce the trained model's answers.
+    """Verify an archive's bytes, and reproduce the trained model's predictions.
 
     Args:
-        path: Names it in errors.
-        content: All of it.
+        path: Its name, for error messages.
+        content: The complete file.
         digest: Its SHA-256, in hexadecimal.
-        trusted: Whether it is pinned: what no answer comes from then stays packed, and no child process tries it.
+        trusted: Whether it is pinned. Then unused files are not unpacked, and no child process tries the models.
 
     Raises:
         ModelArchiveError: As from `read`.
@@ -132,7 +132,7 @@ def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive
     contents = _unpack(path, content, wanted)
     metadata = _parse_metadata(path, contents[METADATA])
     if set(metadata.files) != set(CONTENTS) - {METADATA}:
-        raise ModelArchiveError(f"{path.name}: {METADATA} names files that are not there. {CURE}")
+        raise ModelArchiveError(f"{path.name}: {METADATA} lists other files than the archive has. {CURE}")
     for name in wanted:
         if name != METADATA and metadata.files.get(name) != sha256(contents[name]):
             raise ModelArchiveError(f"{path.name}: {name} is not the file that was packaged. {CURE}")
@@ -156,7 +156,7 @@ def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive
 
 
 def _check_model(path: Path, metadata: Metadata, wanted: features.FeatureSet, contents: Mapping[str, bytes]) -> bool:
-    """Check the text of a feature set's model before LightGBM parses it; False where the archive has none."""
+    """Check the text of a feature set's model before LightGBM parses it; return False if there is no model."""
     record, name = metadata.models.get(wanted.name), MODELS[wanted.name]
     if record is None:
         if contents[name]:
@@ -171,7 +171,7 @@ def _check_model(path: Path, metadata: Metadata, wanted: features.FeatureSet, co
 
 
 def _encode(wanted: features.FeatureSet, golden: Sequence[GoldenLoan]) -> list[tuple[float, ...]]:
-    """Turn the golden loans that a feature set's model can answer into its rows."""
+    """Encode the golden loans for a feature set's model, without those that it can't predict."""
     loans = [example.loan for example in golden]
     return [
         wanted.encode_loan(loan) for loan in loans if wanted is features.AGE_UNKNOWN or loan.instalments_due is not None
@@ -190,7 +190,7 @@ def _load_model(metadata: Metadata, wanted: features.FeatureSet, text: str) -> L
 
 
 def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, bytes]:
-    """Take the wanted files out of the zip, and refuse whatever is not a plain archive of just the expected ones."""
+    """Unpack the wanted files; refuse a zip with anything but the expected plain files."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -217,19 +217,19 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
         NotImplementedError,
         MemoryError,
     ) as error:
-        # What zipfile raises for damage: its own error, the decompressor's, a bad offset, an encryption or
-        # compression flag that is not set by `write`.
+        # What zipfile raises for damage: its own error, the decompressor's, a bad offset, or an encryption or
+        # compression flag that `write` does not set.
         raise ModelArchiveError(f"{path.name}: damaged, or not a zip file ({error}). {CURE}") from None
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Unpack a file; `ZipFile.read` would unpack all of one that states less than it has before it noticed."""
+    """Unpack a file up to its stated size; `ZipFile.read` would unpack all of one that understates it."""
     with archive.open(entry) as file:
         return file.read(entry.file_size + 1)
 
 
 def _check_format_of_foreign(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
-    """Refuse an archive of another format by its number, where it holds other files and its metadata can be read."""
+    """Refuse an archive of another format by its number, if its files differ and its metadata is readable."""
     if names.count(METADATA) == 1:
         entry = archive.getinfo(METADATA)
         if entry.file_size <= _MAX_METADATA_BYTES and entry.compress_type == zipfile.ZIP_DEFLATED:
@@ -243,7 +243,7 @@ def _check_format(path: Path, metadata: bytes) -> None:
         raise ModelArchiveError(f"{path.name}: {METADATA} is damaged. {CURE}") from None
     if version not in FORMATS:
         raise ModelArchiveError(
-            f"{path.name}: its format is {str(version)[:20]!r}, this release reads {' and '.join(map(str, FORMATS))}. "
+            f"{path.name}: has format {str(version)[:20]!r}, but this release reads {' and '.join(map(str, FORMATS))}. "
             "Train again (`make train`), or use the release that packaged it."
         )
 
@@ -264,38 +264,38 @@ def _parse_golden(path: Path, content: bytes, contract: Contract) -> tuple[Golde
 
 
 def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet, file: str, model: bytes) -> None:
-    """Compare a set's features and levels with those in the metadata and in the model itself."""
+    """Compare a feature set's features and levels with those in the metadata and in the model itself."""
     expected = {feature.name: feature.levels for feature in wanted.features}
     recorded = {feature.name: feature.levels for feature in record.features}
     if len(recorded) != len(record.features):
         raise ModelArchiveError(f"{path.name}: {METADATA} names a feature twice. {CURE}")
-    cure = "The archive is of another contract: use the release that packaged it, or train again."
+    cure = "The archive has a different contract: use the release that packaged it, or train again."
     if list(recorded) != list(expected):
         wrong = sorted(set(expected).symmetric_difference(recorded)) or ["the order"]
         raise ModelArchiveError(f"{path.name}: its features differ from the contract's in {', '.join(wrong)}. {cure}")
     for name, levels in expected.items():
         if recorded[name] != levels:
             raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
-    # Lines of LightGBM's text format: the columns' names, what is predicted, and pandas' category levels by column.
+    # Lines of LightGBM's text format: column names, objective, and pandas' category levels by column.
     if _line(model, b"feature_names=").split(" ") != list(expected):
         raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
     if _line(model, b"objective=").split(" ")[0] != "binary":
-        raise ModelArchiveError(f"{path.name}: {file} is no binary classifier. {cure}")
+        raise ModelArchiveError(f"{path.name}: {file} is not a binary classifier. {cure}")
     expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
     if _line(model, b"pandas_categorical:") != expected_levels:
         raise ModelArchiveError(f"{path.name}: the category levels of {file} are not the contract's. {cure}")
 
 
 def _line(model: bytes, start: bytes) -> str:
-    """Give the rest of the line that starts so; empty where none does."""
+    """Return what follows `start` on its line, or an empty string."""
     return model.partition(b"\n" + start)[2].partition(b"\n")[0].decode(errors="replace")
 
 
 def _compare(path: Path, golden: Sequence[GoldenLoan], answers: Sequence[float]) -> None:
-    """Compare this process's answers: one that gets past here answers as the trained model did."""
+    """Compare this process's predictions of the golden loans with the trained model's."""
     for number, (example, probability) in enumerate(zip(golden, answers, strict=True)):
         if not abs(probability - example.risk_probability) <= GOLDEN_TOLERANCE:
             raise ModelArchiveError(
-                f"{path.name}: golden loan {number} gets {probability!r} here, the trained model gave "
+                f"{path.name}: golden loan {number} gets {probability!r} here, but the trained model gave "
                 f"{example.risk_probability!r}. {CURE}"
             )

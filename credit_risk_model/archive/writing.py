@@ -1,4 +1,4 @@
-"""Writing an archive, whole or not at all, and only if it can be read back."""
+"""Writes an archive atomically, and only if it can be read back."""
 
 import io
 import zipfile
@@ -13,31 +13,31 @@ from credit_risk_model.archive.reading import verify
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.whole_file import write_whole
 
-_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever they are written
+_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # a fixed time, so the same content gives the same bytes
 
 
 def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write an archive, whole or not at all, and only if it can be read back.
+    """Write an archive atomically, and only if it can be read back.
 
     Args:
-        path: Where to; an archive that is there is replaced.
-        metadata: Fields of `Metadata` but `format` and `files`, which are filled in.
-        files: Contents of all files of `CONTENTS` but the metadata, by name.
+        path: The file to write; an existing archive is replaced.
+        metadata: Fields of `Metadata` except `format` and `files`, which are added.
+        files: Contents of all files of `CONTENTS` except the metadata, by name.
 
     Raises:
-        ModelArchiveError: The contents don't make a valid archive.
-        OSError: The folder can't be written to.
+        ModelArchiveError: The contents are not a valid archive.
+        OSError: The folder is not writable.
     """
     digests = {name: sha256(content) for name, content in files.items()}
     try:
         record = Metadata.model_validate({**metadata, "format": FORMAT, "files": digests})
     except ValidationError as error:
         raise ModelArchiveError(f"The metadata is not valid: {first_error(error)}.") from None
-    # Former releases refuse a key that they don't know: they read all but archives with bounds of their own.
+    # Earlier releases refuse unknown keys. So the key is left out unless the archive has bounds of its own.
     left_out = None if record.bounds else {"bounds"}
     contents = {**files, METADATA: record.model_dump_json(indent=1, exclude=left_out).encode()}
     packed = _pack(contents)
-    # As any reader would, with a child process: what crashes LightGBM must not take a training of hours with it.
+    # In a child process, as any reader does: a model that crashes LightGBM must not end hours of training.
     verify(path, packed, sha256(packed), trusted=False)
     write_whole(path, packed)
 

@@ -1,6 +1,5 @@
-"""How far the loans that are asked for are from those of the training: the bins, and what follows from their counts.
+"""Drift: how far the requested loans differ from the training loans.
 
-Training puts the bins into the archive, with the share of its own loans in each. The service counts the loans that it
-answers into the same bins. Prometheus' rules and `python -m credit_risk_model.monitoring drift` judge such counts by
-the same statistic.
+Training stores bins in the archive, with the share of its own loans in each. The service counts its loans in the same
+bins. Prometheus rules and `python -m credit_risk_model.monitoring drift` test such counts with the same statistic.
 """

@@ -1,4 +1,4 @@
-"""Loans, counted into the bins of a reference."""
+"""Counts of loans in the bins of a reference."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from credit_risk_model.drift.reference import FIELDS, Reference
 from credit_risk_model.schema_types import Level
 from credit_risk_model.schemas import CreditRiskModelInput
 
-_COUNTED_TOGETHER = 128  # a quarter of a millisecond
+_COUNTED_TOGETHER = 128  # takes a quarter of a millisecond
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Loans by bin.
+    """Loan counts by bin.
 
     Attributes:
-        counts: Number of loans by bin, for each of a reference's `bins`; None where a feature was not counted.
-        total: Sum of their probabilities.
-        loans: Their number.
+        counts: Number of loans by bin, for each of a reference's `bins`; None if a feature was not counted.
+        total: Sum of the loans' probabilities.
+        loans: Number of loans.
     """
 
     counts: Sequence[Sequence[int] | None]
@@ -30,11 +30,11 @@ class Counted:
 
     @property
     def mean(self) -> float:
-        """Their mean probability."""
+        """Mean probability of the loans."""
         return self.total / self.loans
 
     def __add__(self, other: "Counted") -> "Counted":
-        """Count both's loans together; both are in the bins of one reference, and of the same features."""
+        """Add two counts; both must use the bins of one reference, and the same features."""
         counts = [
             None if ours is None or theirs is None else [one + two for one, two in zip(ours, theirs, strict=True)]
             for ours, theirs in zip(self.counts, other.counts, strict=True)
@@ -43,18 +43,18 @@ class Counted:
 
 
 Counts = dict[str, Counted]
-"""By age, `known` or `unknown`."""
+"""Counts by age, `known` or `unknown`."""
 
 
 class LoanCount:
-    """Counts loans into the bins of a reference; safe to add to from any thread.
+    """Counts loans in the bins of a reference; thread-safe.
 
     Attributes:
-        reference: Whose bins they are.
+        reference: The reference with the bins.
     """
 
     def __init__(self, reference: Reference) -> None:
-        """Begin with nothing counted."""
+        """Create empty counts."""
         self.reference = reference
         self._counts = [[0] * len(bins.shares) for bins in reference.bins]
         self._total = 0.0
@@ -64,14 +64,14 @@ class LoanCount:
         self._lock = Lock()
 
     def add(self, loan: CreditRiskModelInput, probability: float) -> None:
-        """Count a loan, together with some others: between the requests of a service one by one costs three times."""
+        """Queue a loan and count it in a batch: counting single loans between requests costs three times as much."""
         with self._lock:
             self._waiting.append((loan, probability))
             if len(self._waiting) >= _COUNTED_TOGETHER:
                 self._count()
 
     def _count(self) -> None:
-        """Count what waits; called with the lock held."""
+        """Count the queued loans; called with the lock held."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -81,7 +81,7 @@ class LoanCount:
         for bins, counts, values in zip(self.reference.bins, self._counts, [*fields, *scores], strict=True):
             try:
                 found = Counter(map(bins.place_known, values))
-            except (KeyError, TypeError):  # a null lies nowhere
+            except (KeyError, TypeError):  # a null is not in `place_known`
                 found = Counter(map(bins.place, values))
             for place, number in found.items():
                 counts[place] += number
@@ -95,7 +95,7 @@ class LoanCount:
         return found
 
     def read(self) -> Counted:
-        """Read what is counted, as it stands together."""
+        """Return a consistent snapshot of the counts."""
         with self._lock:
             self._count()
             return Counted([list(counts) for counts in self._counts], self._total, sum(self._counts[0]))

@@ -1,4 +1,4 @@
-"""Whether counted loans are others than the reference's: by a statistic, and by how large chance makes it."""
+"""Drift tests: whether counted loans differ from the reference by more than chance explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from credit_risk_model.drift.counting import Counted, Counts
 from credit_risk_model.drift.reference import MEAN, SCORE, ZONE, Reference
 
 OF_SCORE = (SCORE, ZONE, MEAN)
-"""What is judged of the probability; all else is a field."""
+"""Tests of the probability; all others are of fields."""
 Z_OF_SCORE, Z_OF_FIELDS = 2.8, 4.0
-"""A test finds drift beyond the normal distribution's quantile; docs/drift.md has the error rates that follow.
+"""Normal quantile beyond which a test finds drift; docs/drift.md has the resulting error rates.
 
-There are 14 or more tests of fields and three of the probability, whose reference has fewer loans: so each field needs
+There are 14 or more tests of fields, and three of the probability, whose reference has fewer loans. So each field needs
 stronger evidence.
 """
 MIN_LOANS_FOR_MEAN = 2000
-"""Few of a book's loans are risky, and the mean of few loans hangs on how many of them are among these."""
+"""Few loans of a book are risky, so the mean of a small sample depends on how many of these it has."""
 MIN_EXPECTED = 20
-"""Loans that the reference expects in the smallest bin; with fewer the statistic has another distribution."""
+"""Loans that the reference expects in the smallest bin; with fewer the statistic has a different distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a test found of one feature.
+    """Result of one feature's test.
 
     Attributes:
-        loans: Number of loans that were counted.
+        loans: Number of counted loans.
         statistic: The chi-square statistic of the bins, or the squared distance of the means in standard errors.
-        threshold: The statistic from which on it is drift.
-        psi: The population stability index, which says how much, not whether; None for the mean.
-        judged: Whether there were loans enough.
+        threshold: The statistic above which there is drift.
+        psi: The population stability index: the size of a shift, not its significance; None for the mean.
+        judged: Whether there were enough loans.
     """
 
     feature: str
@@ -43,11 +43,11 @@ class Finding:
 
     @property
     def drifted(self) -> bool:
-        """Whether the loans are others than the reference's."""
+        """Whether the loans differ from the reference."""
         return self.judged and self.statistic > self.threshold
 
     def describe(self, age: str) -> dict[str, Any]:
-        """Describe it as JSON and pages have it, with the age of the loans: `known` or `unknown`."""
+        """Return the finding for JSON and pages, with the age of the loans: `known` or `unknown`."""
         return {
             "feature": self.feature,
             "age": age,
@@ -62,7 +62,7 @@ class Finding:
 def compare(
     references: Sequence[Reference], counts: Counts, against: Counts | None = None
 ) -> list[tuple[Reference, list[Finding]]]:
-    """Judge counts by the archive's references, or against others; only ages of which there are loans."""
+    """Compare counts with the archive's references, or with other counts; skip ages without loans."""
     compared = []
     for reference in references:
         counted, others = counts.get(reference.age), None if against is None else against.get(reference.age)
@@ -75,9 +75,9 @@ def judge(reference: Reference, counted: Counted, against: Counted | None = None
     """Compare counted loans with a reference, feature by feature.
 
     Args:
-        reference: Whose bins they were counted into.
-        counted: The loans.
-        against: Other loans to compare with; None for those of the reference.
+        reference: The reference with the bins of the counts.
+        counted: The counted loans.
+        against: Other loans to compare with; None for the reference's.
     """
     findings = []
     for place, (bins, counts) in enumerate(zip(reference.bins, counted.counts, strict=True)):
@@ -113,7 +113,7 @@ def judge(reference: Reference, counted: Counted, against: Counted | None = None
 
 
 def chi_square(counts: Sequence[float], others: Sequence[float]) -> float:
-    """Compute Pearson's chi-square statistic of homogeneity of two samples' counts by bin; 0 where one is empty."""
+    """Compute Pearson's chi-square statistic of homogeneity of two samples' counts by bin; 0 if one is empty."""
     loans, of_others = sum(counts), sum(others)
     if not loans or not of_others:
         return 0.0
@@ -126,7 +126,7 @@ def chi_square(counts: Sequence[float], others: Sequence[float]) -> float:
 
 
 def normal_quantile(feature: str) -> float:
-    """Give the normal distribution's quantile beyond which a test of the feature finds drift."""
+    """Return the normal quantile beyond which a test of the feature finds drift."""
     return Z_OF_SCORE if feature in OF_SCORE else Z_OF_FIELDS
 
 
@@ -137,12 +137,12 @@ def chi_square_threshold(bins: int, z: float) -> float:
 
 
 def smoothed_shares(counts: Sequence[int]) -> list[float]:
-    """Compute each bin's share; half a loan is added to each, so that none is empty."""
+    """Compute each bin's share, with half a loan added to each so that none is empty."""
     total = sum(counts) + len(counts) / 2
     return [(count + 0.5) / total for count in counts]
 
 
 def stability_index(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Compute the population stability index of counts, with half a loan added to each bin, against shares above 0."""
+    """Compute the population stability index against shares above 0, with half a loan added to each bin's count."""
     pairs = zip(smoothed_shares(counts), shares, strict=True)
     return sum((share - expected) * log(share / expected) for share, expected in pairs)

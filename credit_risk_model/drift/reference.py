@@ -1,4 +1,4 @@
-"""What the training's loans looked like: the bins of each field and of the probability, with the share of each."""
+"""Distribution of the training loans: bins of each field and of the probability, with the share of loans in each."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from credit_risk_model.features import AGE, CONTRACT_FEATURES
 
 SCORE = "risk_probability"
 ZONE = "cut_off_zone"
-"""Second bins of the probability: below, near and above the archive's cut-off."""
+"""Additional bins of the probability: below, near and above the archive's cut-off."""
 MEAN = "mean_risk_probability"
-"""Judged like a field, though it has no bins."""
+"""Tested like a field, but without bins."""
 FIELDS = {feature.name: feature for feature in CONTRACT_FEATURES}
 
-_MAX_NAMED = 3  # levels in a bin's name
+_MAX_NAMED = 3  # maximum number of levels in a bin's name
 
 
 class _Record(BaseModel):
@@ -25,14 +25,14 @@ class _Record(BaseModel):
 
 
 class Bins(_Record):
-    """The bins of one field or of the probability, with the reference's share of each."""
+    """Bins of one field or of the probability, with the reference's share of each."""
 
     feature: str
     edges: tuple[float, ...] = Field(
-        description="Upper ends of the bins but the last, each within its bin; empty for a category."
+        description="Upper bounds of all bins but the last, inclusive; empty for a category."
     )
     levels: tuple[tuple[str, ...], ...] = Field(description="The levels of each bin; empty for a number.")
-    missing: int | None = Field(description="The bin of loans whose value is null; None where it can't be null.")
+    missing: int | None = Field(description="Index of the bin for null; None if the field can't be null.")
     shares: tuple[float, ...] = Field(description="Share of the reference's loans in each bin.")
     loans: int = Field(ge=1, description="Number of the reference's loans.")
 
@@ -40,25 +40,25 @@ class Bins(_Record):
     def _check(self) -> Self:
         field = FIELDS.get(self.feature)
         if field is None and self.feature not in (SCORE, ZONE):
-            raise ValueError(f"{self.feature[:80]} is no field of the contract")
+            raise ValueError(f"{self.feature[:80]} is not a field of the contract")
         of_values = len(self.levels) if field is not None and field.levels else len(self.edges) + 1
         if len(self.shares) < 2 or len(self.shares) != of_values + (not self.levels and self.missing == of_values):
-            raise ValueError(f"the shares of {self.feature} are not those of its bins")
+            raise ValueError(f"{self.feature} has shares for a different number of bins")
         named = [level for levels in self.levels for level in levels]
         if sorted(named) != sorted(field.levels if field is not None else ()):
             raise ValueError(f"the levels of {self.feature} are not the contract's")
         if list(self.edges) != sorted(set(self.edges)):
-            raise ValueError(f"the edges of {self.feature} do not rise")
+            raise ValueError(f"the edges of {self.feature} do not increase")
         nullable = field is not None and field.nullable and self.feature != AGE
         if nullable != (self.missing is not None) or (nullable and not 0 <= (self.missing or 0) < len(self.shares)):
-            raise ValueError(f"{self.feature} has no bin for null, or one that can't be")
+            raise ValueError(f"{self.feature} has no bin for null, or an invalid one")
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-9:
-            raise ValueError(f"the shares of {self.feature} are not above 0, or don't add up to 1")
+            raise ValueError(f"the shares of {self.feature} are not all above 0, or do not add up to 1")
         return self
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each bin holds, in words."""
+        """Descriptions of the bins."""
         if self.levels:
             names = [_name_levels(levels) for levels in self.levels]
         elif self.feature == ZONE:
@@ -67,7 +67,7 @@ class Bins(_Record):
             ends = [f"{edge:.6g}" for edge in self.edges]
             names = [f"up to {ends[0]}", *(f"over {low} to {high}" for low, high in pairwise(ends))]
             names.append(f"over {ends[-1]}")
-        if self.missing == len(names):  # numbers only: of levels it is one of theirs
+        if self.missing == len(names):  # of numbers only: with levels, null shares a bin
             return (*names, "missing")
         if self.missing is not None:
             names[self.missing] = f"{names[self.missing]} or missing" if names[self.missing] else "missing"
@@ -75,7 +75,7 @@ class Bins(_Record):
 
     @cached_property
     def place_known(self) -> Callable[[Any], int]:
-        """What finds the bin of a number or of a level's code: a call of C, since every loan needs many."""
+        """Function that finds the bin of a number or of a level's code; in C, since every loan needs many."""
         if not self.levels:
             return partial(bisect_left, self.edges)
         order = FIELDS[self.feature].levels
@@ -83,14 +83,14 @@ class Bins(_Record):
         return codes.__getitem__
 
     def place(self, value: float | None) -> int:
-        """Find the bin of a number, of a level's code, or of None."""
+        """Return the bin of a number, of a level's code, or of None."""
         if value is None and self.missing is not None:
             return self.missing
         return self.place_known(value)
 
     def count_values(self, values: Any) -> list[int]:
-        """Count an array of values by bin: numbers, codes of levels, NaN where the value is null."""
-        import numpy as np  # noqa: PLC0415  # whoever has an array has NumPy, the service has neither
+        """Count an array of values by bin: numbers or codes of levels, with NaN for null."""
+        import numpy as np  # noqa: PLC0415  # only callers with arrays have NumPy; the service does not
 
         missing = np.count_nonzero(np.isnan(values))
         if self.levels:
@@ -99,7 +99,7 @@ class Bins(_Record):
             for code, count in enumerate(by_code):
                 counts[self.place_known(float(code))] += count
         else:
-            # Comparing with each of the few edges is ten times as fast as finding the place of each value.
+            # Comparing with each of the few edges is ten times as fast as a search for each value.
             above = [len(values) - missing, *(np.count_nonzero(values > edge) for edge in self.edges), 0]
             counts = [more - fewer for more, fewer in pairwise(above)]
             counts += [0] * (len(self.shares) - len(counts))
@@ -113,21 +113,21 @@ def _name_levels(levels: Sequence[str]) -> str:
 
 
 class Reference(_Record):
-    """What the training's loans looked like, those with or those without age."""
+    """Distribution of the training loans with known or with unknown age."""
 
     age: Literal["known", "unknown"]
-    population: Literal["running", "all"] = Field(description="Which of the training's loans were taken.")
+    population: Literal["running", "all"] = Field(description="The training loans that were used.")
     bins: tuple[Bins, ...] = Field(
-        description="Of fields, then of the probability; a field that hardly varies has none."
+        description="Bins of fields, then of the probability; a field that hardly varies has none."
     )
     mean: float = Field(description="Mean probability.")
     deviation: float = Field(gt=0, description="Standard deviation of the probability.")
-    scored: int = Field(ge=2, description="Number of loans that mean and deviation are of.")
+    scored: int = Field(ge=2, description="Number of loans behind mean and deviation.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         named = [bins.feature for bins in self.bins]
         fields = [name for name in named if name in FIELDS]
         if named[: len(fields)] != fields or len(set(named)) != len(named) or len(fields) < 2:
-            raise ValueError("the bins are not those of two fields or more, and of the probability after them")
+            raise ValueError("expected the bins of at least two fields, and then those of the probability")
         return self

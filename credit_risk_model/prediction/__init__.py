@@ -1,1 +1,1 @@
-"""Loan in, answer out."""
+"""Models: loan in, prediction out."""

@@ -1,4 +1,4 @@
-"""The model that answers many loans at once."""
+"""The model that predicts many loans at once."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from credit_risk_model.prediction.model import ArchiveModel, decide, find_cautio
 from credit_risk_model.prediction.served import RequestLimits
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskBatchOutput
 
-_MIN_ROWS_OF_A_SHARE = 100  # fewer take less time than another thread needs to begin
+_MIN_ROWS_OF_A_SHARE = 100  # fewer rows take less time than starting another thread
 
 
 class CreditRiskBatch(ArchiveModel):
@@ -22,7 +22,7 @@ class CreditRiskBatch(ArchiveModel):
     description = "Predicts up to 1,000 running loans, all or none."
     input_schema = CreditRiskBatchInput
     output_schema = CreditRiskBatchOutput
-    limits = RequestLimits(takes_long=True, max_body_bytes=1_000_000)  # a thousand loans, indented
+    limits = RequestLimits(takes_long=True, max_body_bytes=1_000_000)  # a thousand loans of indented JSON
 
     @cached_property
     def _cores(self) -> int:
@@ -33,7 +33,7 @@ class CreditRiskBatch(ArchiveModel):
         return ThreadPoolExecutor(self._cores)
 
     def predict(self, data: CreditRiskBatchInput) -> CreditRiskBatchOutput:
-        """Predict the loans in their order; safe to call from any thread."""
+        """Predict the loans, in order; thread-safe."""
         models = [self.archive.model_for(loan) for loan in data.loans]
         rows = [model.features.encode_loan(loan) for model, loan in zip(models, data.loans, strict=True)]
         probabilities = {
@@ -55,11 +55,11 @@ class CreditRiskBatch(ArchiveModel):
                     "cautions": find_cautions(loan, model, row),
                 }
             )
-        # One validation makes all the answers, in two thirds of the time that making each by itself takes.
+        # Validating all predictions at once takes two thirds of the time of creating each one.
         return CreditRiskBatchOutput.model_validate({"predictions": predictions})
 
     def _predict_rows(self, booster: Booster, rows: list[tuple[float, ...]]) -> Iterable[float]:
-        """Predict encoded loans, all cores at work on them: only LightGBM runs without the interpreter lock."""
+        """Predict encoded loans on all cores; only LightGBM runs without the GIL."""
         share = max(_MIN_ROWS_OF_A_SHARE, -(-len(rows) // self._cores))
         shares = [
             memoryview(bytearray().join([booster.pack(*row) for row in rows[start : start + share]]))

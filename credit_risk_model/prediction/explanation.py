@@ -1,4 +1,4 @@
-"""The model that answers with reasons."""
+"""The model that explains its predictions."""
 
 import logging
 import math
@@ -21,14 +21,14 @@ from credit_risk_model.schemas import (
 logger = logging.getLogger(__name__)
 
 REASONS_FOR_A_DECISION = 4
-"""As many reasons as notices of adverse action name: more tell a borrower less (Regulation B, comment 9(b)(2))."""
+"""Number of reasons in notices of adverse action: more tell a borrower less (Regulation B, comment 9(b)(2))."""
 
 
 class CreditRiskExplanation(ArchiveModel):
-    """Predicts as `CreditRiskModel` does, and says what moved the score.
+    """Predicts as `CreditRiskModel` does, and names what moved the score.
 
     Attributes:
-        max_reasons: How many reasons are named where a request does not say.
+        max_reasons: Number of reasons if the request does not say.
     """
 
     display_name = "Credit Risk Explanation"
@@ -49,24 +49,24 @@ class CreditRiskExplanation(ArchiveModel):
         """Load a model archive, as `ArchiveModel` does.
 
         Args:
-            archive: As there.
-            sha256: As there.
-            cut_off: As there.
-            model_name: As there.
-            max_reasons: How many reasons are named where a request does not say, at least 1.
+            archive: As for `ArchiveModel`.
+            sha256: As for `ArchiveModel`.
+            cut_off: As for `ArchiveModel`.
+            model_name: As for `ArchiveModel`.
+            max_reasons: Number of reasons if the request does not say, at least 1.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The number of reasons is not one, or what else is configured can't be.
+            ConfigurationError: The number of reasons or another setting is invalid.
         """
         super().__init__(archive, sha256, cut_off, model_name)
         if isinstance(max_reasons, bool) or not isinstance(max_reasons, int) or max_reasons < 1:
-            logger.error("The credit risk explanation is not loaded: max_reasons is no whole number above 0.")
+            logger.error("The credit risk explanation is not loaded: max_reasons is not a whole number above 0.")
             raise ConfigurationError(f"max_reasons is {max_reasons!r}: set a whole number above 0, or leave it out.")
         self.max_reasons = max_reasons
 
     def predict(self, data: CreditRiskExplanationInput) -> CreditRiskExplanationOutput:
-        """Predict one loan and explain it; safe to call from any thread."""
+        """Predict and explain one loan; thread-safe."""
         model = self.archive.model_for(data)
         row = model.features.encode_loan(data)
         probability = model.booster.predict_row(row)
@@ -97,7 +97,7 @@ class CreditRiskExplanation(ArchiveModel):
 def _values(
     loan: CreditRiskExplanationInput, wanted: FeatureSet, row: tuple[float, ...]
 ) -> dict[str, reasons.Value | None]:
-    """Collect the features' values as people read them: levels by name, None for what is not known."""
+    """Return the features' values in readable form: levels by name, None if not known."""
     values: dict[str, reasons.Value | None] = {
         name: None if math.isnan(value) else value for name, value in zip(wanted.names, row, strict=True)
     }
@@ -111,7 +111,7 @@ _Moved = tuple[Feature, float, CreditRisk]
 
 
 def _distinct(moved: list[_Moved], values: Mapping[str, reasons.Value | None]) -> list[_Moved]:
-    """Leave of each fact its strongest feature, and of the derived features those that apply to the loan."""
+    """Keep the strongest feature of each fact, and only derived features that apply to the loan."""
     named: set[Any] = set()
     distinct = []
     for reason in moved:
@@ -132,8 +132,8 @@ def _reasons(
 ) -> tuple[Reason, ...]:
     """Choose the strongest contributions and put them into words.
 
-    A few reasons are the reasons for the decision: those that speak against it are none, and one fact is told once,
-    by its strongest feature. More than those are an account of the score, which needs all.
+    Up to four reasons explain the decision: they exclude what speaks against it, and name each fact once, by its
+    strongest feature. More than four explain the score, so they include everything.
     """
     moved = [
         (feature, contribution, CreditRisk.RISKY if contribution > 0 else CreditRisk.SAFE)

@@ -1,4 +1,4 @@
-"""Frames of loans in, frames of answers out; it needs NumPy and Arrow, as `tables` does."""
+"""Scores frames of loans; it needs NumPy and Arrow, as `tables` does."""
 
 import logging
 from collections import Counter
@@ -33,7 +33,7 @@ _REASONS = tuple(f"reason_{number}" for number in range(1, REASONS_FOR_A_DECISIO
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `LoanModel.score` and `LoanModel.explain` may be told, by the same names."""
+    """Options of `LoanModel.score` and `LoanModel.explain`, with the same names."""
 
     errors: str
     as_of: str | None
@@ -41,13 +41,13 @@ class Options:
 
 
 def score_frame(archive: Archive, cut_off: float, frame: Any, options: Options) -> Any:
-    """Score a frame, as `LoanModel.score` says."""
+    """Score a frame, as `LoanModel.score` does."""
     opened = open_frame(frame)
     return opened.like_it(_answer(archive, opened, partial(_score, archive, cut_off), _CHUNK_ROWS, options))
 
 
 def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Options) -> Any:
-    """Explain a frame, as `LoanModel.explain` says."""
+    """Explain a frame, as `LoanModel.explain` does."""
     opened = open_frame(frame)
     answer = partial(_explain, explanation)
     return opened.like_it(_answer(explanation.archive, opened, answer, _CHUNK_ROWS_EXPLAINED, options))
@@ -56,7 +56,7 @@ def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Optio
 def score_batches(
     archive: Archive, cut_off: float, batches: Iterable[Any], keep: Collection[str], as_of: str | None
 ) -> Iterator[Any]:
-    """Score parts of a table on the calling thread, as `LoanModel.score_batches` says."""
+    """Score parts of a table on the calling thread, as `LoanModel.score_batches` does."""
     total: Counter[str] = Counter()
     for batch in batches:
         frame = open_frame(batch)
@@ -72,7 +72,7 @@ _Answer = Callable[[CheckedLoans], pa.Table]
 
 
 def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, options: Options) -> pa.Table:
-    """Answer the loans of a frame on all cores, and log what was converted in them."""
+    """Score a frame's loans on all cores, and log the conversions."""
     loans, converted = read_frame(frame, options.as_of)
     _check_scales(archive, loans, options)
     answers, more = _answer_chunks(archive, loans, answer, chunk_rows, count_cores())
@@ -85,7 +85,7 @@ def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, op
 def _answer_chunks(
     archive: Archive, loans: pa.Table, answer: _Answer, chunk_rows: int, threads: int
 ) -> tuple[pa.Table, Counter[str]]:
-    """Answer loans chunk by chunk, and count what was converted in them. One thread is the caller's own."""
+    """Score loans chunk by chunk, and count the conversions. With one thread, that is the caller's."""
 
     def answer_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
         checked = check(loans.slice(start, chunk_rows), archive.metadata.contract)
@@ -115,8 +115,8 @@ def _refuse_rejected(rejected: pa.ChunkedArray) -> None:
     if len(rows):
         first = rows[0].as_py()
         raise DataError(
-            f"{len(rows):,} of {len(rejected):,} rows break the contract, the first of them row {first + 1}: "
-            f"{rejected[first].as_py()}. Mend them, or leave out errors='raise' to have them back with their reasons."
+            f"{len(rows):,} of {len(rejected):,} rows violate the contract; the first one is row {first + 1}: "
+            f"{rejected[first].as_py()}. Correct them, or leave out errors='raise' to get them with their reasons."
         )
 
 
@@ -153,7 +153,7 @@ def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Ta
 
 
 def _requests(checked: CheckedLoans, contract: Contract) -> list[CreditRiskExplanationInput]:
-    """Make the good loans' requests: what is explained is what a service would be asked."""
+    """Create the requests of the accepted loans: an explanation has the same input as in the service."""
     columns = []
     for feature in CONTRACT_FEATURES:
         values = pa.array(checked.columns[feature.name], from_pandas=True).to_pylist()

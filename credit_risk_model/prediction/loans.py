@@ -1,4 +1,4 @@
-"""The model as a Python program uses it: one loan, or a frame of them."""
+"""Python interface of the model, for single loans and frames of loans."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
@@ -20,7 +20,7 @@ _SPARK_TYPES = {"risk_probability": "DOUBLE", "credit_risk": "STRING", "cautions
 
 
 class LoanModel:
-    """A loaded archive that answers loans as the service does, to the last bit. `credit_risk_model.load` makes one.
+    """A loaded archive that scores loans exactly as the service does. `credit_risk_model.load` creates one.
 
     Attributes:
         version: The archive's version.
@@ -38,21 +38,21 @@ class LoanModel:
         archive = self._model.archive
         self._contract = archive.metadata.contract
         self.version, self.sha256, self.cut_off = archive.metadata.model_version, archive.sha256, self._model.cut_off
-        # The same archive, even if the file is another one by now.
+        # Pinned, in case the file has been replaced in the meantime.
         self._explanation = CreditRiskExplanation(self._path, archive.sha256)
 
     def __reduce__(self) -> "tuple[Callable[[str | None, str], LoanModel], tuple[str | None, str]]":
-        """Pickle the archive's path and digest: another process loads the same archive, or none."""
+        """Pickle the archive's path and digest: another process loads the same archive or fails."""
         return _load_pinned, (self._path, self.sha256)
 
     def predict(self, loan: dict[str, Any]) -> CreditRiskModelOutput:
-        """Predict one loan; safe to call from any thread.
+        """Predict one loan; thread-safe.
 
         Args:
-            loan: What a request to the service has, by the contract's names.
+            loan: The fields of a request, by the contract's names.
 
         Raises:
-            DataError: The loan breaks the contract; each wrong field is named, no value is.
+            DataError: The loan violates the contract; the message names each wrong field, but no value.
 
         Examples:
             >>> import credit_risk_model
@@ -66,7 +66,7 @@ class LoanModel:
         except ValidationError as error:
             found = error.errors(include_input=False, include_url=False)
             wrong = [f"{'.'.join(map(str, each['loc'])) or 'the loan'}: {each['msg']}" for each in found]
-            raise DataError(f"The loan breaks the contract: {'; '.join(wrong)}.") from None
+            raise DataError(f"The loan violates the contract: {'; '.join(wrong)}.") from None
         return self._model.predict(request)
 
     def score(
@@ -77,27 +77,27 @@ class LoanModel:
         as_of: str | None = None,
         accept_scale: Collection[str] = (),
     ) -> Frame:
-        """Score a frame of loans on all cores; safe to call from any thread.
+        """Score a frame of loans on all cores; thread-safe.
 
         Args:
-            frame: A frame of pandas or Polars, or a table that speaks Arrow, in the contract's columns or Kaggle's;
-                other columns are fine. Levels may be spelled otherwise where that can mean one only, and dollars may
-                have cents: what was converted is counted in a log line. Where the frame has no `instalments_due`, the
-                age is found as in files: from the month of issue to that of the record.
-            errors: `return`: rows that break the contract come back with their reasons. `raise`: they are an error.
-            as_of: Month in which the loans were recorded, as 2016-01, for frames that do not say it.
+            frame: A pandas or Polars frame, or an Arrow table, with the contract's column names or Kaggle's. Other
+                columns are ignored. Unambiguous spellings of levels are accepted, and dollars may have cents: a log
+                line counts these conversions. Without `instalments_due`, the age is computed as for files: from the
+                month of issue to the month of the record.
+            errors: `return`: rows that violate the contract come back with their reasons. `raise`: they raise an error.
+            as_of: Month in which the loans were recorded, as 2016-01, for frames without dates of their own.
             accept_scale: Fields that are scored although nearly all their values seem to be in another unit: fractions
-                for percents, or thousands of dollars for dollars.
+                instead of percents, or thousands of dollars instead of dollars.
 
         Returns:
-            A frame of the same kind with a row for each loan, under the same index: `risk_probability`, `credit_risk`
-            (`risky` or `safe`), `cautions` (codes with semicolons between them, empty as a rule) and `rejected`. The
-            last says why a row breaks the contract, in words that hold no value; the others are then null.
+            A frame of the same kind and with the same index, with a row for each loan: `risk_probability`,
+            `credit_risk` (`risky` or `safe`), `cautions` (codes separated by semicolons, usually empty) and `rejected`.
+            The last one says why a row violates the contract, without any value; the others are then null.
 
         Raises:
-            DataError: A column is missing, can't be read or is in another unit, or a row breaks the contract where
-                `errors` is `raise`.
-            ConfigurationError: `as_of` is no month, or `errors` is neither word.
+            DataError: A column is missing, unreadable or in another unit, or a row violates the contract and `errors`
+                is `raise`.
+            ConfigurationError: `as_of` is not a month, or `errors` is neither word.
             MissingPackageError: NumPy or Arrow is not installed.
 
         Examples:
@@ -123,7 +123,7 @@ class LoanModel:
         as_of: str | None = None,
         accept_scale: Collection[str] = (),
     ) -> Frame:
-        """Score a frame of loans and say why, some milliseconds a loan; safe to call from any thread.
+        """Score and explain a frame of loans, at some milliseconds a loan; thread-safe.
 
         Args:
             frame: As `score` takes it.
@@ -132,8 +132,8 @@ class LoanModel:
             accept_scale: As in `score`.
 
         Returns:
-            What `score` returns, and `reason_1` to `reason_4`: the principal reasons for each decision, the strongest
-            first, as the service names them; null where there are fewer.
+            The columns of `score`, and `reason_1` to `reason_4`: the principal reasons for each decision, strongest
+            first, as in the service; null if there are fewer.
 
         Raises:
             As `score`.
@@ -154,22 +154,22 @@ class LoanModel:
     ) -> Iterator[Frame]:
         """Score the parts of a larger table one by one, on the calling thread: `loans.mapInArrow(...)` in Spark.
 
-        A part's answers don't hang on the other parts. So nothing looks for columns in another unit: score a sample of
-        the table by `score`, which does.
+        A part's scores do not depend on the other parts. So this method can't detect columns in another unit: use
+        `score` on a sample of the table, which does.
 
         Args:
-            batches: Record batches or frames as `score` takes them.
-            keep: Columns to give back before the scores, an id for one.
-            as_of: Month in which the loans were recorded, as 2016-01. Loans need it that have an `issue_d`, but neither
-                `instalments_due` nor `snapshot_d`. The latest date of a file, which `score` looks for, is not asked.
+            batches: Record batches or frames, as for `score`.
+            keep: Columns to return before the scores, such as an id.
+            as_of: Month in which the loans were recorded, as 2016-01. It is required for loans with `issue_d`, but
+                without `instalments_due` and `snapshot_d`. The latest date, which `score` uses, is not known here.
 
         Yields:
-            For each part one of the same kind with the columns that are kept and those of `score`, a row for each loan
-            in the same order.
+            For each part one of the same kind with the kept columns and those of `score`, a row for each loan in the
+            same order.
 
         Raises:
-            DataError: A column is missing or can't be read, or the loans need `as_of`.
-            ConfigurationError: `as_of` is no month, or a column to keep has the name of one of the scores.
+            DataError: A column is missing or unreadable, or the loans need `as_of`.
+            ConfigurationError: `as_of` is not a month, or a kept column has the name of a score column.
             MissingPackageError: NumPy or Arrow is not installed.
 
         Examples:
@@ -182,7 +182,7 @@ class LoanModel:
         """
         parse_as_of(as_of)
         if taken := [name for name in keep if name in _SPARK_TYPES]:
-            raise ConfigurationError(f"keep names {taken[0]!r}, as a column of the scores is called: rename it before.")
+            raise ConfigurationError(f"keep names {taken[0]!r}, which is also a column of the scores: rename it first.")
         scores: Iterator[Frame] = _frames().score_batches(self._model.archive, self.cut_off, batches, keep, as_of)
         return scores
 
@@ -193,18 +193,18 @@ class LoanModel:
 
 
 def load(path: str | Path | None, sha256: str | None) -> LoanModel:
-    """Load a model, as `credit_risk_model.load` says."""
+    """Load a model, as `credit_risk_model.load` does."""
     return LoanModel(path, sha256)
 
 
 @cache
 def _load_pinned(path: str | None, sha256: str) -> LoanModel:
-    """Load a model that was pickled, once in a process: a worker keeps it from one task to the next."""
+    """Load a pickled model once in a process: a worker keeps it from one task to the next."""
     return LoanModel(path, sha256)
 
 
 def _frames() -> ModuleType:
-    """Import what frames need, which a program that asks for single loans need not have."""
+    """Import the code for frames; programs that score single loans need not have its packages."""
     try:
         from credit_risk_model.prediction import frames  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -19,10 +19,10 @@ _NAME = re.compile("[a-z0-9_]{1,64}")
 
 
 class ArchiveModel(MLModel):
-    """A model that answers from an archive, which all such models of a process share.
+    """A model loaded from an archive. All such models of a process share one loaded archive.
 
     Attributes:
-        archive: What it answers from.
+        archive: The loaded archive.
         cut_off: A loan is risky from this probability on.
     """
 
@@ -36,18 +36,18 @@ class ArchiveModel(MLModel):
         cut_off: float | None = None,
         model_name: str | None = None,
     ) -> None:
-        """Load a model archive and reproduce its golden loans, or share the one that is loaded.
+        """Load a model archive and reproduce its golden loans, or reuse the loaded one.
 
         Args:
             archive: Path of the archive; by default the package's own with the highest number.
             sha256: Digest that the archive must have, in hexadecimal; by default any.
-            cut_off: A probability, above 0 and below 1, to use instead of the one that training chose.
-            model_name: The qualified name, by which its paths, metrics and decisions are told from those of another
-                archive in the same service; by default the class's own.
+            cut_off: A probability, above 0 and below 1, that replaces the one that training chose.
+            model_name: The qualified name, which distinguishes its paths, metrics and decisions from those of other
+                archives in the same service; by default the class's own.
 
         Raises:
             ModelArchiveError: The archive can't be trusted.
-            ConfigurationError: The cut-off is not a number between 0 and 1, or the digest or the name is none.
+            ConfigurationError: The cut-off, the digest or the name is invalid.
         """
         try:
             if model_name is not None:
@@ -55,19 +55,19 @@ class ArchiveModel(MLModel):
             self.archive, self.cut_off = _load(archive, sha256, cut_off)
             self.keep_to(self.archive.metadata.contract)
         except CreditRiskError as error:
-            # The framework logs a traceback when a model can't be made; this is the line to read.
+            # The framework logs a traceback if a model can't be created; this line gives the reason.
             logger.error("The model %s is not loaded: %s", self.qualified_name, error)
             raise
 
     def keep_to(self, contract: Contract) -> None:
-        """Take the requests of a contract in place of the class's."""
+        """Validate requests against a contract instead of the class's own."""
         self.input_schema = contract.request_for(self.input_schema)
 
     def rename(self, model_name: object) -> None:
-        """Take another qualified name than the class's.
+        """Change the qualified name.
 
         Raises:
-            ConfigurationError: It can't stand in a path.
+            ConfigurationError: The name can't be part of a path.
         """
         if not isinstance(model_name, str) or not _NAME.fullmatch(model_name):
             raise ConfigurationError(
@@ -86,7 +86,7 @@ class CreditRiskModel(ArchiveModel):
     output_schema = CreditRiskModelOutput
 
     def predict(self, data: CreditRiskModelInput) -> CreditRiskModelOutput:
-        """Predict one loan; safe to call from any thread."""
+        """Predict one loan; thread-safe."""
         model = self.archive.model_for(data)
         row = model.features.encode_loan(data)
         probability = model.booster.predict_row(row)
@@ -98,14 +98,14 @@ class CreditRiskModel(ArchiveModel):
 
 
 def _load(archive: str | None, sha256: str | None, cut_off: float | None) -> tuple[archives.Archive, float]:
-    """Load an archive, once in a process for as long as a model keeps it, and choose the cut-off."""
+    """Load an archive, which all models of this process share, and choose the cut-off."""
     path = Path(archive) if archive is not None else archives.newest()
     loaded = archives.read_shared(path, valid_digest(sha256))
     return loaded, valid_cut_off(loaded.metadata.cut_off if cut_off is None else cut_off)
 
 
 def decide(probability: float, cut_off: float) -> CreditRisk:
-    """Call a loan risky from the cut-off on."""
+    """Return the decision: risky from the cut-off on."""
     return CreditRisk.RISKY if probability >= cut_off else CreditRisk.SAFE
 
 
@@ -117,12 +117,12 @@ _OUTSIDE = (Caution.OUTSIDE_TRAINING_RANGE,)
 def find_cautions(
     loan: CreditRiskModelInput, model: archives.LoadedModel, row: tuple[float, ...]
 ) -> tuple[Caution, ...]:
-    """Find the reasons not to rely on an answer.
+    """Return the cautions of a prediction.
 
     Args:
-        loan: What was asked.
-        model: What answered.
-        row: The loan as the model's row.
+        loan: The loan of the request.
+        model: The model that predicted.
+        row: The loan, encoded for the model.
     """
     of_age: tuple[Caution, ...] = ()
     if model.features is features.AGE_UNKNOWN:
@@ -131,22 +131,22 @@ def find_cautions(
 
 
 def valid_digest(sha256: object) -> str | None:
-    """Refuse a digest that is none.
+    """Return a valid SHA-256 digest, or None.
 
     Raises:
-        ConfigurationError: It has not the 64 digits.
+        ConfigurationError: It does not have 64 hexadecimal digits.
     """
     if sha256 is None or (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         return sha256
-    # A YAML that holds digits only is read as a number.
+    # YAML reads a digest of decimal digits only as a number.
     raise ConfigurationError(f"sha256 is {str(sha256)[:80]!r}: set the 64 digits that `sha256sum` gives, in quotes.")
 
 
 def valid_cut_off(cut_off: object) -> float:
-    """Refuse a cut-off that is no number between 0 and 1.
+    """Return a valid cut-off.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: It is not a number between 0 and 1.
     """
     if isinstance(cut_off, bool) or not isinstance(cut_off, int | float) or not 0 < cut_off < 1:
         raise ConfigurationError(f"cut_off is {cut_off!r}: set a probability above 0 and below 1, or leave it out.")

@@ -1,4 +1,4 @@
-"""What a service may ask of a model besides its predictions."""
+"""What the service uses of a model besides its predictions."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,11 +10,11 @@ from credit_risk_model.archive import Archive
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How a model is to be asked.
+    """Limits for requests to a model.
 
     Attributes:
-        takes_long: Whether a prediction takes milliseconds, so that it is made on a thread of its own.
-        max_body_bytes: Bytes that a request may have; None for whatever the service allows.
+        takes_long: Whether a prediction takes milliseconds, so that it needs a separate thread.
+        max_body_bytes: Maximum size of a body; None for the service's own limit.
     """
 
     takes_long: bool = False
@@ -23,17 +23,17 @@ class RequestLimits:
 
 @runtime_checkable
 class Limited(Protocol):
-    """A model that says how it is to be asked."""
+    """A model with its own request limits."""
 
     limits: RequestLimits
 
 
 @runtime_checkable
 class FromArchive(Protocol):
-    """A model that answers from an archive.
+    """A model loaded from an archive.
 
     Attributes:
-        archive: What it answers from.
+        archive: The loaded archive.
         cut_off: A loan is risky from this probability on.
     """
 
@@ -42,5 +42,5 @@ class FromArchive(Protocol):
 
 
 def limits_of(model: MLModel) -> RequestLimits:
-    """Return a model's limits, or the defaults where it has none."""
+    """Return a model's limits, or the defaults if it has none."""
     return model.limits if isinstance(model, Limited) else RequestLimits()

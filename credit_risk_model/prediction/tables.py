@@ -1,6 +1,6 @@
-"""Answers to a checked table of loans: the bits that the models of single loans give, for many loans at once.
+"""Predictions for a checked table of loans: the same bits as for single loans, but for many at once.
 
-It needs NumPy and Arrow, so that the models that are served import nothing of it.
+This module needs NumPy and Arrow, so the served models do not import it.
 """
 
 from collections import Counter
@@ -22,15 +22,15 @@ _CAUTIONS = tuple(
     for of_age in ((), (Caution.INSTALMENTS_DUE_MISSING,), (Caution.INSTALMENTS_DUE_UNUSED,))
     for outside in ((), (Caution.OUTSIDE_TRAINING_RANGE,))
 )
-"""What may be said of a loan, in the order in which the service says it."""
-_MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # places in there, to be added up
+"""All combinations of cautions, each in the service's order."""
+_MISSING, _UNUSED, _OUTSIDE = 2, 4, 1  # offsets into `_CAUTIONS`, which are added up
 
 CAUTION_TEXTS = pa.array([";".join(caution.value for caution in found) for found in _CAUTIONS])
-"""The same as text, by the places that `predict_table` gives."""
+"""The combinations as text, by the codes that `predict_table` returns."""
 
 
 def predict_table(archive: Archive, checked: CheckedLoans) -> tuple[Array, npt.NDArray[np.int8]]:
-    """Compute the good loans' probabilities, and the places of their cautions in `CAUTION_TEXTS`."""
+    """Compute the accepted loans' probabilities, and their cautions as indexes into `CAUTION_TEXTS`."""
     with_age, without_age = archive.with_age, archive.without_age
     known = ~np.isnan(checked.columns[AGE])
     by_age = known & (with_age is not None)
@@ -45,7 +45,7 @@ def predict_table(archive: Archive, checked: CheckedLoans) -> tuple[Array, npt.N
 
 
 def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
-    """Find the loans with a value outside the training's range, as `LoadedModel.is_outside_training_range` does."""
+    """Find loans with a value outside the training range, as `LoadedModel.is_outside_training_range` does."""
     outside = np.zeros(len(columns[0]), dtype=bool)
     for values, minimum, maximum in zip(columns, model.minima, model.maxima, strict=True):
         if minimum > -np.inf or maximum < np.inf:
@@ -54,13 +54,13 @@ def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
 
 
 def largest_in_training(archive: Archive) -> dict[str, float]:
-    """Give each field's largest value in training."""
-    model = archive.without_age  # which has all fields
+    """Return each field's largest value in training."""
+    model = archive.without_age  # has all fields
     return dict(zip(model.features.names, model.maxima, strict=True))
 
 
 def count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
-    """Count each caution over the places that `predict_table` gives."""
+    """Count each caution in the codes that `predict_table` returns."""
     counts = np.bincount(cautions, minlength=len(_CAUTIONS)).tolist()
     total: Counter[str] = Counter()
     for found, count in zip(_CAUTIONS, counts, strict=True):
@@ -70,7 +70,7 @@ def count_cautions(cautions: npt.NDArray[np.int8]) -> Counter[str]:
 
 
 def count_loans(archive: Archive, checked: CheckedLoans, probability: Array) -> Counts:
-    """Count the good loans into the bins of the archive's references, those whose age is known and the others apart."""
+    """Count the accepted loans in the bins of the archive's references, separately for known and unknown age."""
     columns = {**checked.columns, SCORE: probability, ZONE: probability}
     known = ~np.isnan(checked.columns[AGE]) & (archive.with_age is not None)
     counts: Counts = {}
@@ -83,5 +83,5 @@ def count_loans(archive: Archive, checked: CheckedLoans, probability: Array) -> 
 
 
 def add_counts(counts: Counts, more: Counts) -> Counts:
-    """Add up what `count_loans` counted of two tables; nothing was counted of the first where it is empty."""
+    """Add the counts of two tables; the first may be empty."""
     return {age: counts[age] + counted if age in counts else counted for age, counted in more.items()}

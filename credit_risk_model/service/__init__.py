@@ -1,1 +1,1 @@
-"""What rest_model_service leaves to its users, and nothing else."""
+"""The HTTP service: rest_model_service, with what it leaves to its users."""

@@ -10,25 +10,25 @@ from credit_risk_model.errors import ConfigurationError, MissingPackageError
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_model.service") -> None:
-    """Start the service as the command line says, and serve until the process is told to end."""
+    """Parse the command line and serve until the process is asked to stop."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Serve the models of a YAML file over HTTP. SIGTERM drains: requests on open connections are still "
-        "answered, and the process ends when none come any more.",
+        description="Serve the models of a YAML file over HTTP. SIGTERM starts a graceful shutdown: requests on open "
+        "connections are still answered, and the process ends when no more arrive.",
     )
     parser.add_argument(
         "--config",
         type=Path,
         default=Path(os.environ.get("REST_CONFIG", "rest_config.yaml")),
-        help="the YAML file (default: what REST_CONFIG names, else rest_config.yaml)",
+        help="the YAML file (default: the value of REST_CONFIG, else rest_config.yaml)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="name or address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
-    parser.add_argument("--uds", metavar="PATH", help="Unix domain socket to listen at instead")
-    parser.add_argument("--root-path", default="", metavar="/PREFIX", help="prefix that a proxy takes away from paths")
+    parser.add_argument("--host", default="127.0.0.1", help="host name or address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 for any free one (default: %(default)s)")
+    parser.add_argument("--uds", metavar="PATH", help="Unix domain socket to listen on instead")
+    parser.add_argument("--root-path", default="", metavar="/PREFIX", help="path prefix that a proxy strips")
     parser.add_argument("--ssl-certfile", metavar="FILE", help="certificate, for TLS")
-    parser.add_argument("--ssl-keyfile", metavar="FILE", help="its key")
-    parser.add_argument("--workers", type=int, default=1, help="must be 1: run more processes to have more")
+    parser.add_argument("--ssl-keyfile", metavar="FILE", help="private key of the certificate")
+    parser.add_argument("--workers", type=int, default=1, help="must be 1: start more processes instead")
     try:
         serve(parser.parse_args(arguments), prog)
     except MissingPackageError as error:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
 
 
 def _format_fault(text: str) -> str:
-    """Write a fault of the start as the service's log has it, or plainly for somebody at a terminal."""
+    """Format a startup error as a line of the service's log, or as plain text on a terminal."""
     if sys.stderr.isatty():
         return text
     from credit_risk_model.service.logs import JsonFormatter  # noqa: PLC0415
@@ -47,23 +47,23 @@ def _format_fault(text: str) -> str:
 
 
 def serve(arguments: argparse.Namespace, prog: str) -> None:
-    """Check everything, then serve.
+    """Check arguments and configuration, then serve.
 
     Raises:
-        ConfigurationError: The file or an argument is wrong, or the address can't be bound.
+        ConfigurationError: The file or an argument is invalid, or the address can't be bound.
         MissingPackageError: The HTTP server is not installed.
     """
     if arguments.workers != 1:
         raise ConfigurationError(
-            f"--workers {arguments.workers}: a process serves on its own, with its own metrics and readiness. Start "
-            "more of them on ports of their own behind a proxy; in Kubernetes, one in each pod."
+            f"--workers {arguments.workers}: must be 1, since each process has its own metrics and readiness. Start "
+            "more processes on other ports behind a proxy; in Kubernetes, one in each pod."
         )
     if arguments.ssl_keyfile is not None and arguments.ssl_certfile is None:
-        raise ConfigurationError("--ssl-keyfile: name the certificate, too: --ssl-certfile.")
+        raise ConfigurationError("--ssl-keyfile: also name the certificate (--ssl-certfile).")
     root_path = arguments.root_path.rstrip("/")
     if root_path and not root_path.startswith("/"):
-        raise ConfigurationError(f"--root-path {root_path}: it begins with a slash.")
-    # Not before the arguments are known to be right: they take a quarter of a second.
+        raise ConfigurationError(f"--root-path {root_path}: must begin with a slash.")
+    # After the arguments are checked: these imports take a quarter of a second.
     try:
         from credit_risk_model.service.app import Application  # noqa: PLC0415
         from credit_risk_model.service.server.server import (  # noqa: PLC0415

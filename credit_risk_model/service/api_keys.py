@@ -1,6 +1,6 @@
-"""API keys, where the configuration names a file that holds them; without, whoever reaches the service may ask.
+"""API keys, if the configuration names a file of them. Otherwise anyone who can reach the service can call it.
 
-The file is read again when it changes, so that the keys of a mounted Kubernetes Secret are rotated without a restart.
+The file is read again when it changes, so keys in a mounted Kubernetes Secret are rotated without a restart.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ SECURITY_SCHEMES = {
 }
 _UNAUTHORIZED = "Send a valid API key as X-API-Key, or as Authorization: Bearer."
 _SHORTEST = 32
-# Shorter than any key, so that a key is never taken for a name, which the decision log tells.
+# Shorter than any key, so a key is never mistaken for a name, which the decision log contains.
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,31}")
 _LOOK_SECONDS = 1.0
 
@@ -35,7 +35,7 @@ class ApiKeys:
         """Read the file.
 
         Raises:
-            ConfigurationError: The file can't be read, holds no key or one that can't be used.
+            ConfigurationError: The file can't be read, has no key, or has an invalid line.
         """
         self._file = Path(settings.file)
         self._protected = frozenset(settings.protect)
@@ -44,20 +44,20 @@ class ApiKeys:
         self._next_look = monotonic() + _LOOK_SECONDS
 
     def announce(self) -> None:
-        """Log how many keys there are and what they protect."""
+        """Log the number of keys and what they protect."""
         fields = {"keys": len(self._names), "protect": sorted(self._protected)}
         logger.info("API keys are enabled", extra={"fields": fields})
 
     def check(self, request: Request, group: str) -> str | None:
-        """Check a request's key, where it needs one.
+        """Check a request's key, if the request requires one.
 
         Returns:
-            The name of its key; None where it needs none.
+            The name of the key; None if no key is required.
 
         Raises:
-            RequestRefused: It needs one.
+            RequestRefused: The key is missing or unknown.
         """
-        # Browsers ask what is allowed (OPTIONS) before they send a key.
+        # Browsers send a preflight request (OPTIONS) without a key.
         if group not in self._protected or request.method == "OPTIONS":
             return None
         if monotonic() >= self._next_look:
@@ -74,7 +74,7 @@ class ApiKeys:
         raise RequestRefused(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
     def _find(self, given: bytes) -> str | None:
-        """Return a key's name; compares with all keys, so that the time tells nothing of them."""
+        """Return a key's name, or None. Comparing with all keys keeps the time constant."""
         digest, found = _digest(given), None
         for known, name in self._names.items():
             if hmac.compare_digest(digest, known):
@@ -82,7 +82,7 @@ class ApiKeys:
         return found
 
     def _look(self) -> None:
-        """Read the file again if it has changed; where it can't be used, the last keys go on holding."""
+        """Reload the file if it has changed; keep the previous keys if it is invalid."""
         self._next_look = monotonic() + _LOOK_SECONDS
         version = _version(self._file)
         if version == self._version:
@@ -91,9 +91,9 @@ class ApiKeys:
         try:
             self._names = _read(self._file)
         except ConfigurationError as error:
-            logger.error("api keys not renewed, the last ones hold", extra={"fields": {"reason": str(error)}})
+            logger.error("API keys not reloaded, the old ones stay valid", extra={"fields": {"reason": str(error)}})
         else:
-            logger.info("api keys renewed", extra={"fields": {"keys": len(self._names)}})
+            logger.info("API keys reloaded", extra={"fields": {"keys": len(self._names)}})
 
 
 def _digest(key: bytes) -> bytes:
@@ -101,7 +101,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _version(file: Path) -> tuple[int, ...] | None:
-    """Return what differs between two states of the file. A Secret's file is a link to a link, which is replaced."""
+    """Return a fingerprint of the file's state. A Secret's file is a symlink to a symlink, which is replaced."""
     try:
         status = file.stat()
     except OSError:
@@ -110,12 +110,12 @@ def _version(file: Path) -> tuple[int, ...] | None:
 
 
 def _read(file: Path) -> dict[bytes, str]:
-    """Read the keys, one a line, a name before it where it has one, `#` before a comment; give names by digest."""
+    """Read the keys, one a line, each after an optional name; `#` starts a comment. Return names by key digest."""
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
         raise ConfigurationError(
-            f"{file}: can't be read ({error.strerror}). It is named by api_keys.file and holds one API key a line."
+            f"{file}: can't be read ({error.strerror}). api_keys.file must name a file with one API key a line."
         ) from None
     names: dict[bytes, str] = {}
     for number, line in enumerate(lines, start=1):
@@ -126,12 +126,12 @@ def _read(file: Path) -> dict[bytes, str]:
         named = all(_NAME.fullmatch(word) for word in name)
         if not named or len(key) < _SHORTEST or not all(0x21 <= byte <= 0x7E for byte in key):
             raise ConfigurationError(
-                f"{file}: line {number} is no API key. A key has at least {_SHORTEST} characters of ASCII, no space; "
-                "`openssl rand -hex 32` makes one. A name of up to 31 letters, digits, '.', '_' or '-' may stand "
-                "before it."
+                f"{file}: line {number} is not an API key. A key has at least {_SHORTEST} ASCII characters without "
+                "spaces; create one with `openssl rand -hex 32`. A name of up to 31 letters, digits, '.', '_' or '-' "
+                "may precede it."
             )
         digest = _digest(key)
         names[digest] = name[0].decode() if name else f"key {digest.hex()[:8]}"
     if not names:
-        raise ConfigurationError(f"{file}: holds no API key. Write one a line; `openssl rand -hex 32` makes one.")
+        raise ConfigurationError(f"{file}: has no API key. Write one a line; create one with `openssl rand -hex 32`.")
     return names

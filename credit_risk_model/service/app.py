@@ -1,8 +1,8 @@
-"""The application: what the framework loads, answered by a table of our own.
+"""The application: models loaded by the framework, requests routed by our own table.
 
-`rest_model_service` reads the YAML's models, loads them in a thread of its own and knows whether it is healthy, started
-and ready. Every request goes through the table here; of the framework's routes only those that the table names are
-reached, and its own prediction endpoints never.
+`rest_model_service` reads the models from the YAML, loads them in a background thread and tracks health, startup and
+readiness. Every request goes through the table here. Of the framework's routes only those in the table are reachable,
+and its own prediction endpoints never are.
 """
 
 import asyncio
@@ -48,17 +48,17 @@ _OF_THE_FRAMEWORK = ("/api/health", "/api/health/ready", "/api/health/startup", 
 
 
 class Application:
-    """Answers the server's requests."""
+    """Handles the server's requests."""
 
     def __init__(self, configuration: Configuration, root_path: str = "") -> None:
-        """Start to load the models.
+        """Set up the application; the models are loaded when the server starts.
 
         Args:
-            configuration: The whole of it.
-            root_path: What a proxy has taken away from every path.
+            configuration: The validated YAML file.
+            root_path: Path prefix that a proxy strips.
 
         Raises:
-            ConfigurationError: The file of API keys or the decision log can't be used, or a model's name can't be.
+            ConfigurationError: The API key file, the decision log or a model's name is invalid.
         """
         settings = configuration.service
         self._configuration = configuration
@@ -67,7 +67,7 @@ class Application:
         self._keys = ApiKeys(settings.api_keys) if settings.api_keys is not None else None
         self._decision_log = DecisionLog(settings.decisions) if settings.decisions is not None else None
         self._cross_origin = CrossOrigin(settings.cors_origins) if settings.cors_origins else None
-        self._routes = self._make_routes()  # first: what can't be is refused before anything is loaded
+        self._routes = self._make_routes()  # first: an invalid configuration is refused before anything is loaded
         self._framework = Framework(configuration)
         self._endpoints: dict[str, PredictionEndpoint] = {}
         self._metadata: dict[str, Answer] = {}
@@ -77,7 +77,7 @@ class Application:
         self._was_ready = self._draining = False
 
     def _make_routes(self) -> dict[str, Route]:
-        """Make the table, whole from the first second: no model need be loaded for it."""
+        """Create the complete routing table, which needs no loaded model."""
         answered: dict[str, Handler] = {path: answer_always(page) for path, page in self._static().items()}
         answered |= dict.fromkeys(_OF_THE_FRAMEWORK, self._ask_framework)
         answered["/openapi.json"] = self._answer_contract
@@ -98,7 +98,7 @@ class Application:
         return {"/": moved, **pages(self._configuration.service_title)}
 
     def admit(self, request: Request) -> None:
-        """Decide on a request by its line and headers: note its route, and how large its body may be."""
+        """Check a request's line and headers, and set its route and its maximum body size."""
         identify(request)
         try:
             self._admit(request)
@@ -127,8 +127,8 @@ class Application:
             request.max_body_bytes = self._settings.max_body_bytes
 
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
-        """Answer a request, whatever happens."""
-        if not request.identity:  # nothing of it could be read
+        """Return the response to a request, even if an error occurs."""
+        if not request.identity:  # the request could not be parsed
             identify(request)
         if self._cross_origin is not None and (allowed := self._cross_origin.answer_preflight(request)) is not None:
             return allowed
@@ -155,7 +155,7 @@ class Application:
 
     @staticmethod
     def _answer_error(request: Request, error: Exception) -> Answer:
-        """Return the answer to an error. An error that is no `RequestRefused` is a fault of the service."""
+        """Return the response to an error. Any error but `RequestRefused` is an internal error."""
         if not isinstance(error, RequestRefused):
             log_fault(error, request.identity)
             error = internal_error(request.identity)
@@ -163,7 +163,7 @@ class Application:
         return Answer(error.status, error.body, headers=error.headers)
 
     async def run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start and end with the server, as an ASGI application; the framework loads the models meanwhile."""
+        """Run as the ASGI lifespan application of the server; the framework loads the models meanwhile."""
         self._begin()
         await self._framework.app(scope, receive, send)
         self._bookkeeping.settle()
@@ -171,19 +171,19 @@ class Application:
             self._decision_log.close()
 
     def drain(self) -> None:
-        """Refuse new traffic by readiness, but answer what comes all the same."""
+        """Report not ready, but keep answering requests."""
         self._was_ready = self._ready()
         self._draining = True
         self._framework.refuse_traffic()
         logger.info("draining")
 
     def _begin(self) -> None:
-        """Prepare what needs the server's event loop."""
+        """Start what needs the server's event loop."""
         if self._keys is None:
             logger.info("API keys are disabled: anyone who can reach the service can call it")
         else:
             self._keys.announce()
-        # Held, since the event loop holds its tasks weakly only.
+        # Keep a reference, since the event loop holds only weak references to tasks.
         self._announcing = asyncio.create_task(self._announce())
 
     def _ready(self) -> bool:
@@ -221,29 +221,29 @@ class Application:
         return to_json(document(self._configuration, self._root_path, loaded))
 
     async def _answer_contract(self, _: Request) -> Answer:
-        if self._contract is None:  # it takes a tenth of a second, once
+        if self._contract is None:  # takes a tenth of a second, once
             self._contract = asyncio.create_task(to_thread.run_sync(self._write_contract))
         return Answer(200, await asyncio.shield(self._contract))
 
     async def _ask_framework(self, request: Request) -> Answer:
-        """Answer by one of the framework's own routes."""
+        """Return the response of one of the framework's own routes."""
         if self._draining:
-            # Again, since models that were loaded meanwhile have made the framework welcome traffic.
+            # Again, since models that finish loading during the drain set the framework to ready.
             self._framework.refuse_traffic()
         return await self._framework.ask(request.route.path)
 
     async def _announce(self) -> None:
-        """Note when the models are loaded."""
+        """Wait until the models are loaded, then log and count that."""
         while not self._framework.has_started():
             await asyncio.sleep(0.02)
         if self._ready():
             for route in self._routes.values():
                 if route.takes_json:
                     self._endpoint(route.path)
-        # What is loaded stays: the garbage collector need not walk through it again and again.
+        # Loaded models stay for good: the garbage collector need not scan them again and again.
         gc.collect()
         gc.freeze()
-        # A batch's thousand loans are alive at once, and no reason to look for cycles among them.
+        # A batch keeps a thousand loans alive at once, which must not trigger a collection.
         gc.set_threshold(_YOUNG_OBJECTS)
         if self._ready() and not self._draining:
             seconds = time() - (REGISTRY.get_sample_value("process_start_time_seconds") or time())
@@ -255,7 +255,7 @@ class Application:
 
 def _announce_archive(name: str) -> None:
     model: Any = ModelManager().get_model(name)
-    if isinstance(model, FromArchive):  # a foreign model has none
+    if isinstance(model, FromArchive):  # other models have no archive
         described = {"version": model.archive.metadata.model_version, "sha256": model.archive.sha256}
         metrics.loaded.labels(name).info(described)
         metrics.cut_off.labels(name).set(model.cut_off)

@@ -1,4 +1,4 @@
-"""What is counted and logged of each answered request: many together, since one by one it costs like answering."""
+"""Metrics and log lines of requests, written in batches: one at a time they cost as much as a prediction."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,23 +12,23 @@ from credit_risk_model.service.routes import Route
 from credit_risk_model.service.server import Answer, Request
 
 _CLIENT_GONE = 499
-"""Stands for the status of an answer that nobody was left to take, as nginx has it."""
+"""Status code for a client that disconnected before its response, as in nginx."""
 _DELAY_SECONDS = 0.05
-_MAX_WAITING = 64  # more would hold the event loop up for longer than a request takes
+_MAX_WAITING = 64  # more would block the event loop for longer than a request takes
 _NO_ROUTE = "other"
 
 
 class Bookkeeping:
-    """Counts and logs requests, a twentieth of a second late at most."""
+    """Counts and logs requests, with a delay of at most a twentieth of a second."""
 
     def __init__(self, routes: Iterable[Route], log_probes: bool) -> None:
-        """Begin with nothing counted."""
+        """Create the counters of all routes."""
         self._counts = metrics.RequestCount({_NO_ROUTE, *(route.template for route in routes)})
         self._log_probes = log_probes
         self._waiting: list[tuple[Request, int, float, float]] = []
 
     def note(self, request: Request, answer: Answer | None) -> None:
-        """Take note of an answer that has left; None where the client went away before."""
+        """Record a request whose response was sent; None if the client disconnected before."""
         status = answer.status if answer is not None else _CLIENT_GONE
         self._waiting.append((request, status, time(), perf_counter() - request.began))
         if len(self._waiting) == 1:
@@ -37,7 +37,7 @@ class Bookkeeping:
             self.settle()
 
     def settle(self) -> None:
-        """Count and log what waits."""
+        """Count and log the recorded requests."""
         waiting, self._waiting = self._waiting, []
         lines = []
         for request, status, at, seconds in waiting:

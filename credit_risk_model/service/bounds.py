@@ -1,7 +1,7 @@
-"""How much JSON a request can need, by its schema: whatever has more is refused before it is validated.
+"""Bounds on the JSON of a body, derived from its schema: a body beyond them is refused before it is validated.
 
-Each unknown field, each loan without its fields is an error or several, and each error holds a copy of what it is of:
-a batch of 300,000 empty loans would take half a minute and 4.8 GB of them.
+Each unknown field and each empty loan causes one or more errors, and each error holds a copy of its input. A batch of
+300,000 empty loans would take half a minute and 4.8 GB.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from credit_risk_model.service.errors import RequestRefused
 
 _SLACK = {"objects": 1, "arrays": 1, "names": 2, "commas": 2}
 _MORE = 16
-"""Times what the schema allows, and so many more: a list a little too long, a field too many are told as such."""
+"""Factor and constant above what the schema allows, so slightly too many items or fields get precise errors."""
 _SIGNS = {b"{": "objects", b"[": "arrays", b":": "names", b",": "commas"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """The most of each that a value of a schema needs."""
+    """The most of each kind of token that a value of a schema needs."""
 
     objects: float = 0
     arrays: float = 0
@@ -38,10 +38,10 @@ class _Needs:
 
 
 class JsonBounds:
-    """Counts the signs of a body's JSON, which takes microseconds."""
+    """Counts the structural characters of a JSON body, which takes microseconds."""
 
     def __init__(self, schema: type[BaseModel]) -> None:
-        """Read the bounds off a schema; what it does not bound is not bounded here."""
+        """Derive the bounds from a schema; unbounded parts of it get no bound."""
         document = schema.model_json_schema()
         needs = _needs_of(document, document.get("$defs", {}), 0)
         most = (needs.objects, needs.arrays, needs.names, needs.values)
@@ -52,14 +52,14 @@ class JsonBounds:
         ]
 
     def check(self, body: bytearray) -> None:
-        """Refuse a body that has more than its schema can need.
+        """Refuse a body with more JSON than its schema can need.
 
         Raises:
-            RequestRefused: It has.
+            RequestRefused: The body exceeds a bound.
         """
         for sign, most, what in self._most:
             if (found := body.count(sign)) > most:
-                message = f"The body has {found} JSON {what}, of which {most} are taken at most."
+                message = f"The body has {found} JSON {what}; the maximum is {most}."
                 raise RequestRefused(400, "invalid", "ValidationError", [message])
 
 
@@ -68,7 +68,7 @@ _DEEPEST = 16
 
 
 def _needs_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> _Needs:
-    if depth > _DEEPEST:  # a schema that contains itself
+    if depth > _DEEPEST:  # a recursive schema
         return _ANY
     if "$ref" in schema:
         return _needs_of(definitions[schema["$ref"].rpartition("/")[2]], definitions, depth + 1)

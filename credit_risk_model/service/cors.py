@@ -1,4 +1,4 @@
-"""Calls from pages of other web origins: browsers refuse them, but for the origins that the settings name."""
+"""CORS: browsers let only pages of the configured origins call the service."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from credit_risk_model.service.server import Answer, Request
 
 
 class CrossOrigin:
-    """Lets pages of some origins call the service; Starlette's middleware knows the rules."""
+    """Applies the CORS rules of Starlette's middleware."""
 
     def __init__(self, origins: Sequence[str]) -> None:
-        """Note the origins."""
+        """Configure the allowed origins."""
         self._rules = CORSMiddleware(
             _nothing,
             allow_origins=origins,
@@ -23,7 +23,7 @@ class CrossOrigin:
         )
 
     def answer_preflight(self, request: Request) -> Answer | None:
-        """Answer a browser that asks what it may send; None where it does not."""
+        """Return the response to a preflight request; None for any other request."""
         headers = Headers(raw=request.headers)
         if request.method != "OPTIONS" or "origin" not in headers or "access-control-request-method" not in headers:
             return None
@@ -32,7 +32,7 @@ class CrossOrigin:
         return Answer(response.status_code, bytes(response.body), b"text/plain; charset=utf-8", allowed)
 
     def mark(self, request: Request, answer: Answer) -> Answer:
-        """Say which pages may read an answer."""
+        """Add the CORS headers to a response."""
         origin = Headers(raw=request.headers).get("origin")
         headers = [*answer.headers, (b"vary", b"Origin")]
         if origin is not None:
@@ -43,4 +43,4 @@ class CrossOrigin:
 
 
 async def _nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Stand where the middleware expects an application, which it is never to call."""
+    """Stand in for the middleware's application, which is never called."""

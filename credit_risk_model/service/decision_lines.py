@@ -1,4 +1,4 @@
-"""What the log of decisions tells of each, as parts of a line of JSON."""
+"""Content of the decision log's lines, as fragments of JSON."""
 
 from typing import Any
 
@@ -21,23 +21,23 @@ _DECISION = set(CreditRiskModelOutput.model_fields)
 
 
 class DecisionLines:
-    """Writes decisions; what is the same for all of a model's is written once."""
+    """Serializes decisions; what all decisions of a model share is serialized once."""
 
     def __init__(self) -> None:
-        """Begin with no model known."""
+        """Create an empty cache of models."""
         self._described: dict[Any, bytes] = {}
 
     def make(
         self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel
     ) -> list[tuple[bytes, bytes]]:
-        """Make of each decision what stays, and what may have to be erased.
+        """Return the permanent and the personal part of each decision.
 
         Args:
-            at: When they were made, in seconds since the epoch.
-            request: What asked for them.
-            model: What made them.
-            asked: The loan, or a batch's.
-            answered: The decision, or a batch's.
+            at: Time of the decisions, in seconds since the epoch.
+            request: The request.
+            model: The model that predicted.
+            asked: The loan or the batch.
+            answered: The decision, or the batch's decisions.
         """
         key = b"null" if request.key_name is None else b'"%b"' % request.key_name.encode()
         trace = b"null" if request.trace_id is None else b'"%b"' % request.trace_id.encode()
@@ -60,7 +60,7 @@ class DecisionLines:
         return [(members + to_json(answered)[1:-1], make_personal(request.reference, to_json(asked)))]
 
     def _describe(self, model: Any) -> bytes:
-        """Write what is the same for all of a model's decisions."""
+        """Serialize what all decisions of a model share."""
         described = self._described.get(model)
         if described is None:
             archive = model.archive
@@ -75,6 +75,6 @@ class DecisionLines:
 
 
 def is_logged(model: MLModel) -> bool:
-    """Return whether a model's answers are decisions on loans that can be replayed."""
+    """Return whether a model's predictions are decisions on loans that can be replayed."""
     known = (CreditRiskModelOutput, CreditRiskExplanationOutput, CreditRiskBatchOutput)
     return issubclass(model.output_schema, known) and isinstance(model, FromArchive)

@@ -1,4 +1,4 @@
-"""Writes the log of decisions on a thread of its own: neither a slow disk nor a full one holds a request up."""
+"""Decision log, written by a background thread: neither a slow nor a full disk blocks a request."""
 
 import errno
 import logging
@@ -24,7 +24,7 @@ from credit_risk_model.service.settings import DecisionSettings
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 0.05  # waking for each decision would take the interpreter from the event loop as often
+_PAUSE_SECONDS = 0.05  # waking up for each decision would take the GIL from the event loop as often
 _RETRY_SECONDS = 1.0
 _MAX_LINES_AT_ONCE = 50
 _DAY = 86_400
@@ -34,14 +34,14 @@ _FAILING = RequestRefused(
 
 
 class DecisionLog:
-    """The log of one process.
+    """The decision log of one process.
 
-    Lines are made by whoever adds decisions, and written by a thread: two threads that both need the interpreter would
-    hold each other up.
+    The thread that adds decisions serializes them, and the background thread writes them: two threads that both need
+    the GIL would block each other.
     """
 
     def __init__(self, settings: DecisionSettings) -> None:
-        """Open the log; one that a former process left is put aside, and the chain goes on.
+        """Open the log. A file of a previous process is rotated, and its chain continues.
 
         Raises:
             ConfigurationError: The key or the file can't be used.
@@ -50,14 +50,14 @@ class DecisionLog:
         self._to_output = settings.file == "-"
         self._path = Path(settings.file)
         self._lines = DecisionLines()
-        self._lock = Lock()  # of the chain, and of what is made and not yet taken to be written
+        self._lock = Lock()  # guards the chain, and the lines that the writer has not taken yet
         self._made: list[bytes] = []
         self._made_decisions = self._unwritten_decisions = 0
         self._ended = Event()
         self._failing = False
-        # What is to be written; None where the file is to be put aside, and the next one begins.
+        # Lines to write; None means: rotate the file.
         self._unwritten: deque[bytes | None] = deque()
-        self._first_lines: deque[int] = deque()  # of the files that are to be put aside
+        self._first_lines: deque[int] = deque()  # first line numbers of the files to rotate
         try:
             self._chain = Chain(decisions.read_key(Path(settings.key_file)), *self._leave_former_file())
             self._open()
@@ -73,43 +73,43 @@ class DecisionLog:
         self._announce("decision log opened")
 
     def check(self) -> None:
-        """Refuse a prediction that could not be logged.
+        """Refuse a prediction that can't be logged.
 
         Raises:
-            RequestRefused: It could not, and the setting says that then nothing is decided.
+            RequestRefused: It can't be logged, and the setting is `refuse`.
         """
         if self._settings.when_failing == "refuse" and (self._failing or self._is_behind()):
             raise _FAILING
 
     def add(self, at: float, request: Request, model: Any, asked: BaseModel, answered: BaseModel) -> None:
-        """Log a request's decisions, soon; safe from any thread.
+        """Queue a request's decisions for the log; thread-safe.
 
         Args:
-            at: When they were made, in seconds since the epoch.
-            request: What asked for them.
-            model: What made them.
-            asked: The loan, or a batch's.
-            answered: The decision, or a batch's.
+            at: Time of the decisions, in seconds since the epoch.
+            request: The request.
+            model: The model that predicted.
+            asked: The loan or the batch.
+            answered: The decision, or the batch's decisions.
         """
         parts = self._lines.make(at, request, model, asked, answered)
         if self._settings.when_failing == "continue" and self._is_behind():
             metrics.decisions_lost.inc(len(parts))
             return
         for start in range(0, len(parts), _MAX_LINES_AT_ONCE):
-            with self._lock:  # not for all of a batch at once: others are waiting
+            with self._lock:  # released between parts of a batch, since other threads wait for it
                 some = parts[start : start + _MAX_LINES_AT_ONCE]
                 self._made += [self._chain.add("decision", members, personal) for members, personal in some]
                 self._made_decisions += len(some)
 
     def set_metrics(self) -> None:
-        """Set the metrics: number and head of one and the same line."""
+        """Set the metrics: number and `mac` of the same line."""
         number, mac = self._head
         metrics.decision_log_lines.set(number)
         metrics.decision_log_head.set(decisions.head_number(mac))
         metrics.decision_log_failing.set(self._failing)
 
     def close(self) -> None:
-        """Write what waits, and seal the file."""
+        """Write the queued lines and seal the file."""
         self._ended.set()
         self._thread.join(_RETRY_SECONDS * 2)
         if self._is_behind(1):
@@ -127,7 +127,7 @@ class DecisionLog:
         logger.info(event, extra={"fields": {"line": number, "mac": mac}})
 
     def _leave_former_file(self) -> tuple[str, int]:
-        """Return the last line of a former process's log, whose file is put aside."""
+        """Return the last line of a previous process's log, and rotate its file."""
         if self._to_output:
             return decisions.START, 0
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,18 +148,18 @@ class DecisionLog:
     def _open(self) -> None:
         if self._to_output:
             self._file: BinaryIO = sys.stdout.buffer
-        else:  # for nobody else's eyes
+        else:  # readable for the owner alone
             self._file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0)
 
     def _begin(self) -> bytes:
-        """Make a file's first line."""
+        """Return a file's first line."""
         self._size, self._day = 0, int(time() // _DAY)
         self._first_line = self._chain.number + 1
         members = b'"log":1,"time":"%b","follows":"%b"' % (_now(), self._chain.mac.encode())
         return self._chain.add("begin", members)
 
     def _seal(self) -> bytes:
-        """Make a file's last line."""
+        """Return a file's last line."""
         return self._chain.add("seal", b'"time":"%b"' % _now())
 
     def _run(self) -> None:
@@ -173,7 +173,7 @@ class DecisionLog:
                 self._unwritten_decisions = 0
 
     def _take(self, ending: bool) -> tuple[int, str]:
-        """Take what is made, and decide whether the file is full; give the last line's number and `mac`."""
+        """Take the queued lines, and rotate the file if it is full; return the last line's number and `mac`."""
         with self._lock:
             made, self._made = b"".join(self._made), []
             self._unwritten_decisions += self._made_decisions
@@ -191,24 +191,24 @@ class DecisionLog:
             return self._chain.number, self._chain.mac
 
     def _try_to_write(self) -> bool:
-        """Write what is taken; where that fails, try again until it does not, or the end has come."""
+        """Write the taken lines; retry until that succeeds or the service ends."""
         while True:
             try:
                 self._write()
             except OSError as error:
                 if not self._failing:
-                    logger.error("decision log failing", extra={"fields": {"reason": error.strerror}})
+                    logger.error("decision log can't be written", extra={"fields": {"reason": error.strerror}})
                 self._failing = True
                 if self._ended.wait(_RETRY_SECONDS):
                     return False
             else:
                 if self._failing:
-                    logger.info("decision log works again")
+                    logger.info("decision log can be written again")
                 self._failing = False
                 return True
 
     def _write(self) -> None:
-        """Write what is taken; of what a full disk took a part of, only the rest the next time."""
+        """Write the taken lines; after a partial write on a full disk, continue with the rest."""
         while self._unwritten:
             first = self._unwritten[0]
             if first is None:
@@ -221,14 +221,14 @@ class DecisionLog:
             self._file.flush()
 
     def _open_next_file(self) -> None:
-        """Put the file aside and open the next; may be called again where it failed."""
+        """Rotate the file; can be called again if it failed."""
         if self._path.exists():
             os.fsync(self._file.fileno())
             self._put_aside(self._first_lines[0])
             self._file.close()
         self._open()
         self._first_lines.popleft()
-        logger.info("decision log goes on in a new file")
+        logger.info("decision log rotated")
 
 
 def _now() -> bytes:

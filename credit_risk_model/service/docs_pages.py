@@ -1,7 +1,7 @@
-"""The documentation pages, `/docs` and `/redoc`: whole without the internet, and closed to whatever else is there.
+"""Documentation pages `/docs` and `/redoc`, which work without the internet and load nothing from other hosts.
 
-The framework's pages load their scripts from a content delivery network. Here these come from fastapi-offline, of which
-nothing but the files is used: Swagger UI and Redoc as their makers publish them.
+The framework's pages load their scripts from a CDN. Here the scripts are files from fastapi-offline: Swagger UI and
+Redoc as published. Nothing else of that package is used.
 """
 
 from base64 import b64encode
@@ -18,11 +18,11 @@ _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
 }
-# Redoc fetches its maker's logo from the internet, without a setting to leave it out; it does without one that is none.
+# Redoc fetches its vendor's logo from the internet, and has no setting for it. An empty image replaces it.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO = b"data:,"
 
-# All addresses are relative, so that the pages also work behind a proxy that adds a prefix.
+# All URLs are relative, so the pages also work behind a proxy that adds a prefix.
 _PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -46,9 +46,9 @@ _SWAGGER_START = (
     "validatorUrl: null})"
 )
 _STYLE = "body { margin: 0; }"
-# Its search would run in a worker made from a blob, which the policy doesn't let in.
+# Redoc's search needs a worker created from a blob, which the content security policy forbids.
 _REDOC_START = 'Redoc.init("openapi.json", {disableSearch: true}, document.getElementById("page"))'
-# What Redoc puts into the page: a style element that it fills later, and the one of its scroll bar.
+# Style elements that Redoc adds: one that it fills later, and the one of its scroll bar.
 _REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
 )
@@ -61,7 +61,7 @@ _HEADERS = [
 
 
 def pages(title: str) -> dict[str, Answer]:
-    """Make the pages and what they load, by path; all of it is read once."""
+    """Return the pages and their assets by path; the files are read once."""
     static = Path(str(find_spec("fastapi_offline").origin)).parent / "static"  # type: ignore[union-attr]
     found = {
         f"/docs/assets/{name}": Answer(
@@ -78,7 +78,7 @@ def pages(title: str) -> dict[str, Answer]:
 
 
 def _page(title: str, script: str, start: str, link: str = "") -> Answer:
-    """Make a page that runs one script of ours and one of its maker's, and may talk to this service only."""
+    """Create a page with an inline script and a vendor's script, which can connect to this service only."""
     content = _PAGE.format(title=escape(title), script=script, start=start, link=link, style=_STYLE)
     policy = (
         "default-src 'none'",

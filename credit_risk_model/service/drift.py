@@ -1,4 +1,4 @@
-"""Counts the answered loans into the bins of their archive's reference, for Prometheus' rules to judge."""
+"""Counts of predicted loans in the bins of their archive's reference; Prometheus rules compare them."""
 
 from random import random
 from typing import ClassVar
@@ -16,22 +16,22 @@ _REFERENCE_LOANS = "credit_risk_drift_reference_loans"
 _MEAN = "credit_risk_drift_reference_mean"
 _DEVIATION = "credit_risk_drift_reference_deviation"
 _FAMILIES = {
-    _LOANS: ("counter", "Answered loans by the bin of a field, or of their probability."),
-    _PROBABILITY: ("counter", "Sum of the same loans' probabilities."),
-    _SHARE: ("gauge", "Share of the training's loans in the bin."),
-    _REFERENCE_LOANS: ("gauge", "Number of the training's loans that the shares or the mean are of."),
-    _MEAN: ("gauge", "Mean probability of the training's loans."),
-    _DEVIATION: ("gauge", "Standard deviation of the probability of the training's loans."),
+    _LOANS: ("counter", "Predicted loans by the bin of a field or of their probability."),
+    _PROBABILITY: ("counter", "Sum of the probabilities of these loans."),
+    _SHARE: ("gauge", "Share of the training loans in the bin."),
+    _REFERENCE_LOANS: ("gauge", "Number of training loans behind the shares or the mean."),
+    _MEAN: ("gauge", "Mean probability of the training loans."),
+    _DEVIATION: ("gauge", "Standard deviation of the probability of the training loans."),
 }
 
 
 class DriftCount:
-    """Counts the loans that one archive answers, those whose age is known apart from the others."""
+    """Counts the loans of one archive, separately for known and unknown age."""
 
     _of_versions: ClassVar[dict[str, "DriftCount"]] = {}
 
     def __init__(self, archive: Archive) -> None:
-        """Begin with nothing counted."""
+        """Create empty counts and the lines of the reference."""
         self._sha256 = archive.sha256
         self._has_model_with_age = archive.with_age is not None
         self._counts: dict[str, LoanCount] = {
@@ -61,7 +61,7 @@ class DriftCount:
 
     @classmethod
     def of(cls, archive: Archive) -> "DriftCount | None":
-        """Find or begin the count of an archive, which all of its models share; None where it has no reference."""
+        """Return the count of an archive, which all its models share; None if the archive has no reference."""
         if not archive.metadata.reference:
             return None
         version = archive.metadata.model_version
@@ -80,15 +80,15 @@ class DriftCount:
     def add_some(self, asked: CreditRiskBatchInput, answered: CreditRiskBatchOutput, share: float) -> None:
         """Count a random share of a batch's loans."""
         for loan, answer in zip(asked.loans, answered.predictions, strict=True):
-            if random() < share:  # noqa: S311  # a sample, no secret
+            if random() < share:  # noqa: S311  # sampling, not security
                 self.add(loan, answer.risk_probability)
 
     def counted(self, age: str) -> Counted:
-        """Read what is counted of loans with or without their age."""
+        """Return the counts of loans with known or unknown age."""
         return self._counts[age].read()
 
     def lines(self) -> list[str]:
-        """Write the counts and their references as lines of Prometheus' text format."""
+        """Return the counts and their reference as lines in Prometheus' text format."""
         lines = list(self._reference)
         for age in self._counts:
             counted = self.counted(age)
@@ -99,7 +99,7 @@ class DriftCount:
 
     @classmethod
     def write(cls) -> str:
-        """Write the lines of all archives by metric, each with what it is."""
+        """Return the lines of all archives, grouped by metric, with help and type."""
         lines: dict[str, list[str]] = {family: [] for family in _FAMILIES}
         for count in list(cls._of_versions.values()):
             for line in count.lines():

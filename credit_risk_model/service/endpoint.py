@@ -1,9 +1,9 @@
-"""The prediction endpoint: raw bytes in, raw bytes out, one call of the model between.
+"""Prediction endpoint: raw bytes in, raw bytes out, with one call of the model in between.
 
-The framework's own endpoint hops to a pool of 40 worker threads, which fight over one interpreter lock, and passes body
-and answer through generic layers. A prediction takes microseconds and needs neither. Models that take long are called
-on a worker thread, a bounded number at a time, so that the event loop stays free. Their requests, which may be large,
-are validated on a thread of its own.
+The framework's own endpoint uses a pool of 40 worker threads, which compete for the GIL, and passes request and
+response through generic layers. A prediction takes microseconds and needs neither. Slow models run on worker threads, a
+bounded number at a time, so that the event loop stays free. Their requests, which may be large, are validated on a
+separate thread.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from credit_risk_model.service.logs import log_fault
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.settings import ServiceSettings
 
-_MAX_ERRORS = 20_000  # more than a thousand loans without a field have: from there on errors are counted, not told
+_MAX_ERRORS = 20_000  # a thousand loans without a field have fewer; beyond it, errors are counted but not listed
 _MAX_WAIT_SECONDS = 0.5
 _MAX_WAITING_BYTES = 4 * 2**20
 _DIGITS = 12
@@ -43,21 +43,21 @@ _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 class PredictionEndpoint:
-    """Answers the predictions of one model.
+    """Prediction endpoint of one model.
 
     Attributes:
-        model_version: Version of the archive that it answers from, or of the model where it has none.
+        model_version: Version of the model's archive, or of the model if it has none.
         name: The model's qualified name.
-        max_body_bytes: Bytes that a request's body may have.
+        max_body_bytes: Maximum size of a body.
     """
 
     def __init__(self, model: MLModel, settings: ServiceSettings, decision_log: DecisionLog | None) -> None:
-        """Bind what every request needs.
+        """Prepare what every request needs.
 
         Args:
-            model: A loaded model, or a decorated one.
+            model: A loaded model, possibly with decorators.
             settings: Bounds of a request.
-            decision_log: Where decisions on loans are logged, if they are.
+            decision_log: Log of decisions on loans; None if they are not logged.
         """
         self._log = decision_log if is_logged(model) else None
         self._model = model
@@ -73,8 +73,8 @@ class PredictionEndpoint:
         self._headers = [(b"x-model-version", self.model_version.encode())]
         if isinstance(model, FromArchive):
             self._headers.append((b"x-model-digest", model.archive.sha256[:_DIGITS].encode()))
-        # One thread: the errors of a large body that is all wrong take 70 MB, most of which a thread that has had them
-        # keeps for its next ones.
+        # One thread: the errors of a large, entirely invalid body take 70 MB, most of which the thread keeps for its
+        # next errors.
         self._validator = ThreadPoolExecutor(1, "validation") if limits.takes_long else None
         self.name = model.qualified_name
         self._duration = metrics.duration.of(self.name)
@@ -88,10 +88,10 @@ class PredictionEndpoint:
             metrics.batch_loans.of(self.name)
 
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
-        """Answer a request; later, where the model takes long.
+        """Return the response to a request, as an awaitable if the model is slow.
 
         Raises:
-            RequestRefused: The request can't be answered; says how to say so.
+            RequestRefused: The request gets an error response.
         """
         if self._log is not None:
             self._log.check()
@@ -105,7 +105,7 @@ class PredictionEndpoint:
         return Answer(200, content, headers=self._headers)
 
     def record(self, request: Request, at: float) -> None:
-        """Count an answered request's prediction, and log its decision, made at some seconds since the epoch."""
+        """Count the prediction of a request and log its decision; `at` is in seconds since the epoch."""
         loan, prediction, seconds = request.outcome
         self._duration.add(seconds)
         if prediction is not None:
@@ -121,7 +121,7 @@ class PredictionEndpoint:
             return self._schema.model_validate_json(body)
         except ValidationError as error:
             refusal = _refusal(error, body)
-        raise refusal  # out here, so that it does not keep the errors alive
+        raise refusal  # outside the handler, so that it does not keep the errors alive
 
     def _predict(self, loan: BaseModel, identity: str) -> tuple[BaseModel, bytes]:
         try:
@@ -145,10 +145,10 @@ class PredictionEndpoint:
         return Answer(200, content, headers=self._headers)
 
     async def _take_place(self, size: int) -> None:
-        """Wait a moment for one of the places; waiting bodies are held in memory, so only so much of them.
+        """Wait briefly for a free slot. Waiting bodies are held in memory, so their total size is bounded.
 
         Raises:
-            RequestRefused: None has become free.
+            RequestRefused: No slot became free.
         """
         if self._waiting_bytes + size <= _MAX_WAITING_BYTES:
             self._waiting_bytes += size
@@ -159,13 +159,13 @@ class PredictionEndpoint:
             finally:
                 self._waiting_bytes -= size
         raise RequestRefused(
-            503, "busy", "ServiceBusy", ["Too many slow predictions at work."], [(b"retry-after", b"1")]
+            503, "busy", "ServiceBusy", ["Too many slow predictions in progress."], [(b"retry-after", b"1")]
         )
 
     def _record_decisions(self, at: float, request: Request, asked: BaseModel, answered: BaseModel) -> None:
         self._count.add(asked, answered)
         if self._drift is not None:
-            # Whoever has a loan explained has it predicted as well: it is not counted twice.
+            # Explained loans are not counted: clients predict these as well.
             if type(asked) is self._loan_schema and isinstance(answered, CreditRiskModelOutput):
                 self._drift.add(asked, answered.risk_probability)
             elif isinstance(asked, CreditRiskBatchInput) and isinstance(answered, CreditRiskBatchOutput):
@@ -174,7 +174,7 @@ class PredictionEndpoint:
             self._log.add(at, request, self._model, asked, answered)
 
     def _predict_and_record(self, data: BaseModel, request: Request) -> bytes:
-        """Predict, and record what may be a thousand loans where the event loop is not held up by it."""
+        """Predict, and record up to a thousand decisions without blocking the event loop."""
         prediction, content = self._predict(data, request.identity)
         self._record_decisions(time(), request, data, prediction)
         return content
@@ -182,7 +182,7 @@ class PredictionEndpoint:
 
 def _refusal(error: ValidationError, body: bytearray) -> RequestRefused:
     if body[:2] in _WIDE or (b"\0" in body[:4] and body[:4].strip(b"\0")):
-        return RequestRefused(400, "invalid", "ValidationError", ["The body is not in UTF-8, but in UTF-16 or UTF-32."])
+        return RequestRefused(400, "invalid", "ValidationError", ["The body is UTF-16 or UTF-32. Send it as UTF-8."])
     if error.error_count() > _MAX_ERRORS:
         return RequestRefused(400, "invalid", "ValidationError", [f"The body has {error.error_count()} errors."])
     return invalid(error.errors(include_url=False, include_context=False, include_input=False), within=("body",))

@@ -1,4 +1,4 @@
-"""Errors as the service tells them: one shape for all, and never the value that caused one."""
+"""Error responses: one format for all, which never contains the value that caused the error."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ _MAX_NAME_CHARACTERS = 100
 
 
 class RequestRefused(Exception):
-    """A request that is answered with an error.
+    """A request that gets an error response.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status code.
         reason: One word for the metrics.
-        headers: What the answer carries besides.
-        fields: What was wrong, by its place in the request; never a value, nor a name that the client made up.
+        headers: Additional headers of the response.
+        fields: Names of the invalid fields; never a value, nor a name that the client made up.
     """
 
     def __init__(self, status: int, reason: str, kind: str, messages: Sequence[str], headers: Headers | None = None):
@@ -31,16 +31,16 @@ class RequestRefused(Exception):
 
 
 def error_body(kind: str, messages: Sequence[str]) -> bytes:
-    """Return an error's JSON: `type` and `messages`, as the framework has it."""
+    """Return the JSON of an error: `type` and `messages`, as in the framework."""
     return to_json({"type": kind, "messages": messages})
 
 
 def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, ...] = ()) -> RequestRefused:
-    """Make the refusal of an invalid request, in the framework's words.
+    """Create the refusal of an invalid request, worded as in the framework.
 
     Args:
         errors: Pydantic's errors, without inputs.
-        within: What stands before each location, such as `body`.
+        within: Prefix of each location, such as `body`.
     """
     messages = []
     for error in errors[:_MAX_MESSAGES]:
@@ -54,12 +54,12 @@ def invalid(errors: Sequence[ErrorDetails | dict[str, Any]], within: tuple[str, 
 
 
 def _name_field(error: ErrorDetails | dict[str, Any]) -> str:
-    """Return the field's innermost name. Which loan of a batch it belongs to is of no use in a log."""
+    """Return the innermost field name. The index of a loan in a batch is of no use in a log."""
     if error["type"] == "extra_forbidden":
         return "(unknown field)"
     return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "(body)")
 
 
 def internal_error(identity: str) -> RequestRefused:
-    """Make the answer to a fault of the service: its request id, by which the log says more."""
+    """Create the response to an internal error: it has the request id, under which the log has the details."""
     return RequestRefused(500, "fault", "ServiceError", [f"Internal error {identity}. The service's log says more."])

@@ -1,4 +1,4 @@
-"""What `rest_model_service` knows and answers: it loads the models, and tells health, start and readiness."""
+"""The parts of `rest_model_service` that are used: model loading, health, startup and readiness."""
 
 from fastapi import FastAPI
 from rest_model_service.helpers import create_app
@@ -14,28 +14,28 @@ class Framework:
     """The framework's application.
 
     Attributes:
-        app: The ASGI application; told of the server's start, it loads the models in a thread of its own.
+        app: The ASGI application; at the lifespan's start it loads the models in a background thread.
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        """Make the application."""
+        """Create the application."""
         self.app: FastAPI = create_app(configuration)
         self._status = StatusManager()
 
     def has_started(self) -> bool:
-        """Return whether loading has ended, well or not."""
+        """Return whether loading has finished, successfully or not."""
         return self._status.get_startup_status() is StartupStatus.STARTED
 
     def is_ready(self) -> bool:
-        """Return whether all models are loaded and traffic is welcome."""
+        """Return whether all models are loaded and the service accepts traffic."""
         return self._status.get_readiness_status() is ReadinessStatus.ACCEPTING_TRAFFIC
 
     def refuse_traffic(self) -> None:
-        """Let the readiness endpoint say that traffic is unwelcome."""
+        """Make the readiness endpoint report that the service refuses traffic."""
         self._status.set_readiness_status(ReadinessStatus.REFUSING_TRAFFIC)
 
     async def ask(self, path: str) -> Answer:
-        """Answer by one of the framework's own routes."""
+        """Return the response of one of the framework's own routes."""
         sent: list[Message] = []
 
         async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""What a request's headers say of it: its id, and whether its body can be read."""
+"""Request headers: the request id, the decision reference, and whether the body can be read."""
 
 import re
 from random import getrandbits
@@ -7,32 +7,32 @@ from credit_risk_model.service.errors import Headers, RequestRefused
 from credit_risk_model.service.server import Request
 
 MAX_REFERENCE = 128
-"""Characters of a client's own name of a decision."""
+"""Maximum number of characters in a client's own name for a decision."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# https://www.w3.org/TR/trace-context/: an id of zeros is none.
+# https://www.w3.org/TR/trace-context/: an id of zeros is invalid.
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _REFERENCE = re.compile(rb"[A-Za-z0-9._:/-]{1,%d}" % MAX_REFERENCE)
-# application/json, with parameters, or a type that is JSON by its suffix.
+# application/json, with parameters, or a type with a +json suffix.
 _JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _MAX_DIGITS = 20
 
 
 def identify(request: Request) -> None:
-    """Give a request its client's X-Request-ID where that is fit for a log, else a new one; and its trace's id."""
+    """Set a request's id, from its X-Request-ID if that is safe to log, else a new one; and its trace id."""
     for name, value in request.headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request.identity = value.decode()
         elif name == b"traceparent" and (parts := _TRACE_PARENT.fullmatch(value)):
             request.trace_id = parts[1].decode()
     if not request.identity:
-        request.identity = f"{getrandbits(64):016x}"  # told apart, not kept secret
+        request.identity = f"{getrandbits(64):016x}"  # must be unique, not secret
 
 
 def decision_reference(headers: Headers) -> str | None:
-    """Return the client's X-Decision-Reference; None where it sends none.
+    """Return the client's X-Decision-Reference; None without one.
 
     Raises:
-        RequestRefused: It can't be one.
+        RequestRefused: The header is invalid.
     """
     for name, value in headers:
         if name == b"x-decision-reference":
@@ -48,13 +48,13 @@ def decision_reference(headers: Headers) -> str | None:
 
 
 def check_body_headers(headers: Headers, max_body_bytes: int) -> None:
-    """Refuse a body that says it is too large, no JSON or packed.
+    """Refuse a request whose headers announce a body that is too large, not JSON or compressed.
 
     Raises:
-        RequestRefused: It says so.
+        RequestRefused: They do.
     """
     for name, value in headers:
-        # The parser has checked that a length is a number, though not that Python takes one of so many digits.
+        # The parser has checked that the length is a number, but Python refuses numbers with too many digits.
         if name == b"content-length" and (len(value) > _MAX_DIGITS or int(value) > max_body_bytes):
             raise too_large(max_body_bytes)
         if name == b"content-type" and value != b"application/json" and not _JSON_TYPE.fullmatch(value.strip()):
@@ -66,5 +66,5 @@ def check_body_headers(headers: Headers, max_body_bytes: int) -> None:
 
 
 def too_large(max_body_bytes: int) -> RequestRefused:
-    """Refuse a body by its size."""
+    """Create the refusal of a body that is too large."""
     return RequestRefused(413, "too_large", "RequestTooLarge", [f"The body is larger than {max_body_bytes} bytes."])

@@ -1,7 +1,7 @@
-"""One JSON object a line: what the YAML's `logging:` may name as its formatter and handler, and a request's line.
+"""Structured logs, one JSON object a line: formatter and handler for the YAML's `logging:`, and the request lines.
 
-Names are those of OpenTelemetry's log data model and semantic conventions, flattened; what these don't know has a plain
-name of our own. docs/logs.md has them.
+Names are those of OpenTelemetry's log data model and semantic conventions, flattened. Anything they lack has a plain
+name of our own. docs/logs.md lists the names.
 """
 
 import json
@@ -22,15 +22,15 @@ _faults = logging.getLogger("credit_risk_model.service.faults")
 
 @lru_cache(maxsize=4)
 def format_time(milliseconds: int) -> str:
-    """Write a time since the epoch in UTC; what is written together often shares it."""
+    """Format a time since the epoch in UTC; cached, since lines written together often share it."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: timestamp, severity, body, logger, and what it carries as `fields`."""
+    """Formats a record as one JSON line: timestamp, severity, body, logger, and the record's `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback stands in it as one string, an error of ours as what it says."""
+        """Return the line, with a traceback as one string, or only the message for this package's errors."""
         line = {
             "timestamp": format_time(int(record.created * 1000)),
             "severity": record.levelname,
@@ -40,31 +40,31 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", ()))
         if record.exc_info:
             error = record.exc_info[1]
-            if isinstance(error, CreditRiskError):  # says what is wrong and what to do; where it came from adds nothing
+            if isinstance(error, CreditRiskError):  # the message says it all; a traceback adds nothing
                 line["exception.message"] = str(error)
             else:
                 line["exception.stacktrace"] = self.formatException(record.exc_info)
         text = to_json(line, fallback=str).decode()
-        # What other readers take for the end of a line, or turn the text around by, is escaped.
+        # Escape characters that other readers take for a line break, or that change the text's direction.
         return text if text.isprintable() else json.dumps(json.loads(text))
 
 
 class BatchingHandler(logging.StreamHandler[TextIO]):
-    """Writes to standard error, records of which more follow at once together with those.
+    """Writes to standard error; buffers a record while its `more_follow` is set.
 
-    To write each request's line by itself costs as much as a prediction.
+    Writing each request's line separately costs as much as a prediction.
     """
 
     def __init__(self) -> None:
-        """Write to standard error."""
+        """Create a handler for standard error."""
         super().__init__()
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record; called with the handler's lock held."""
+        """Buffer or write a record; called with the handler's lock held."""
         try:
             self._lines.append(f"{self.format(record)}\n")
-        except Exception:  # a formatter of the user's own: it must not take the others' lines with it
+        except Exception:  # a custom formatter failed: the other lines must not be lost
             self.handleError(record)
         if not getattr(record, "more_follow", False):
             lines, self._lines = self._lines, []
@@ -79,17 +79,17 @@ _TEMPLATE = logging.LogRecord(_requests.name, logging.INFO, __file__, 0, "reques
 
 
 def log_requests(lines: Sequence[tuple[float, dict[str, Any]]]) -> None:
-    """Write the lines of answered requests, never their content.
+    """Write the lines of requests, never their content.
 
     Args:
-        lines: Of each the time, in seconds since the epoch, and what it tells.
+        lines: For each request the time, in seconds since the epoch, and the fields.
     """
     if not _requests.isEnabledFor(logging.INFO):
         return
     last = len(lines) - 1
     for place, (created, fields) in enumerate(lines):
-        # A copy of one that was made the usual way: what that looks up (caller, thread, process, time in three forms)
-        # is half of the log's cost, and the same for all of these but the time.
+        # A copy of one record that was created normally: creating one looks up caller, thread, process and time, which
+        # is half of the log's cost. All but the time is the same for these.
         record = logging.LogRecord.__new__(logging.LogRecord)
         record.__dict__ = {
             **_TEMPLATE,
@@ -102,9 +102,9 @@ def log_requests(lines: Sequence[tuple[float, dict[str, Any]]]) -> None:
 
 
 def log_fault(error: BaseException, identity: str) -> None:
-    """Write the line of a fault of ours, under its request's id.
+    """Log an internal error under its request's id.
 
-    It holds the error's type and where it came from, but not its text: that may quote a borrower's value.
+    The line has the error's type and stack trace, but not its text, which may contain a borrower's value.
     """
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
     fields = {"request_id": identity, "error.type": type(error).__name__, "code.stacktrace": "\n".join(places)}

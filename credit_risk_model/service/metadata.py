@@ -1,7 +1,7 @@
-"""What a model is, and what it answers from: the answer of its metadata endpoint.
+"""Metadata endpoint: what a model is, and which archive it uses.
 
-The framework tells names, version and schemas. This adds the archive: without it nobody could say afterwards which
-model answered, or which values it had seen in training.
+The framework reports names, version and schemas. This module adds the archive, so that it is known afterwards which
+model made a prediction, and which values it had seen in training.
 """
 
 from typing import Self
@@ -36,7 +36,7 @@ class ArchiveMetadata(BaseModel):
 
     @classmethod
     def of(cls, model: FromArchive) -> Self:
-        """Describe a model's archive."""
+        """Create the description of a model's archive."""
         metadata = model.archive.metadata
         return cls(
             version=metadata.model_version,
@@ -57,7 +57,7 @@ class ModelWithArchiveMetadata(ModelMetadata):
 
 
 def describe_model(model: MLModel) -> bytes:
-    """Write a loaded model's metadata as JSON."""
+    """Return a loaded model's metadata as JSON."""
     described = ArchiveMetadata.of(model) if isinstance(model, FromArchive) else None
     return to_json(
         ModelWithArchiveMetadata(**ModelManager().get_model_metadata(model.qualified_name), archive=described),

@@ -1,4 +1,4 @@
-"""What Prometheus may scrape; the framework's switch `metrics.enabled` decides whether it can."""
+"""Prometheus metrics; the framework's setting `metrics.enabled` decides whether they are served."""
 
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -34,7 +34,7 @@ _OF_MODELS = {
     "decision_log": 500,
     "fault": 500,
 }
-"""Why a model's requests are refused, and the class of the status."""
+"""Reasons for refusing a model's requests, with the class of the status."""
 _OF_ALL = {
     **dict.fromkeys(("unauthorized", "http", "malformed", "long_url", "large_headers"), 400),
     **dict.fromkeys(("coding", "not_loaded"), 500),
@@ -43,20 +43,20 @@ _OF_ALL = {
 
 
 def escape(value: str) -> str:
-    """Escape a label's value."""
+    """Escape a label value."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 class Distribution:
-    """What a histogram holds of one combination of labels; safe to add to from any thread."""
+    """Buckets of a histogram for one combination of labels; thread-safe."""
 
     def __init__(self, name: str, labels: Mapping[str, str], bounds: Sequence[float]) -> None:
-        """Begin with nothing counted.
+        """Create empty buckets.
 
         Args:
-            name: The histogram's.
-            labels: Names and values.
-            bounds: Upper ends of the buckets, each within its bucket.
+            name: Name of the histogram.
+            labels: Label names and values.
+            bounds: Upper bounds of the buckets, inclusive.
         """
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
@@ -68,14 +68,14 @@ class Distribution:
         self._last_lines = f"{name}_count{of_all} ", f"{name}_sum{of_all} "
 
     def add(self, *values: float) -> None:
-        """Count values."""
+        """Add observations."""
         with self._lock:
             for value in values:
                 self._counts[bisect_left(self._bounds, value)] += 1
                 self._total += value
 
     def write(self) -> Iterator[str]:
-        """Return the lines of Prometheus' text format."""
+        """Yield the lines in Prometheus' text format."""
         with self._lock:
             within, total = list(accumulate(self._counts)), self._total
         for line, count in zip((*self._lines, self._last_lines[0]), (*within, within[-1]), strict=True):
@@ -84,60 +84,60 @@ class Distribution:
 
 
 _written: list[Callable[[], str]] = []
-"""What writes its own lines, in order; of the library, each takes ten microseconds."""
+"""Functions that write their own metrics, in order: prometheus_client takes ten microseconds a line."""
 
 
 def write_also(write: Callable[[], str]) -> None:
-    """Add a function that writes Prometheus' text format to what is scraped."""
+    """Register a function that returns metrics in Prometheus' text format."""
     _written.append(write)
 
 
 class FastHistogram:
-    """A histogram; of the library, one costs two microseconds a value, and more than ten a line that is written."""
+    """A fast histogram: prometheus_client takes two microseconds a value, and over ten for each line of output."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        """Begin with nothing counted, and be scraped from now on."""
+        """Create an empty histogram and register it."""
         self._name, self._documentation, self._labels, self._bounds = name, documentation, labels, bounds
         self._distributions: dict[tuple[str, ...], Distribution] = {}
         write_also(self.write)
 
     def of(self, *labels: str) -> Distribution:
-        """Return what is held of some labels; it is scraped from now on, with 0 where nothing is counted."""
+        """Return the buckets of some labels; from then on they are served, with 0 if empty."""
         if labels not in self._distributions:
             named = dict(zip(self._labels, labels, strict=True))
             self._distributions[labels] = Distribution(self._name, named, self._bounds)
         return self._distributions[labels]
 
     def write(self) -> str:
-        """Return Prometheus' text format."""
+        """Return the histogram in Prometheus' text format."""
         lines = [line for distribution in list(self._distributions.values()) for line in distribution.write()]
         return f"# HELP {self._name} {self._documentation}\n# TYPE {self._name} histogram\n{''.join(lines)}"
 
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each counter, of which nobody makes use
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each counter, which nobody uses
 
-answers = Counter("credit_risk_predictions", "Loans answered, by decision.", [*_OF_A_MODEL, "credit_risk"])
-cautions = Counter("credit_risk_cautions", "Answers with a caution, by caution.", [*_OF_A_MODEL, "caution"])
+answers = Counter("credit_risk_predictions", "Loans predicted, by decision.", [*_OF_A_MODEL, "credit_risk"])
+cautions = Counter("credit_risk_cautions", "Predictions with a caution, by caution.", [*_OF_A_MODEL, "caution"])
 probability = FastHistogram(
     "credit_risk_probability",
-    "Risk probabilities answered: their drift tells that the book is no longer the one of the training.",
+    "Predicted risk probabilities. If they drift, the loans may no longer be like those of the training.",
     _OF_A_MODEL,
     _TENTHS,
 )
 duration = FastHistogram(
     "credit_risk_prediction_duration_seconds",
-    "Time from a request's whole body to its answer: validation, model, JSON.",
+    "Time from receiving the complete body to the response: validation, model, JSON.",
     ["model"],
     _SECONDS,
 )
 requests = FastHistogram(
     "credit_risk_request_duration_seconds",
-    "Time from a request's first byte to its answer's last, by route and class of status.",
+    "Time from a request's first byte to its response's last, by route and class of status.",
     ["route", "status"],
     _SECONDS_OF_A_REQUEST,
 )
-refused = Counter("credit_risk_refused_requests", "Requests answered with an error.", ["reason", "model", "status"])
-clients_gone = Counter("credit_risk_clients_gone", "Clients that went away before their answer.")
+refused = Counter("credit_risk_refused_requests", "Requests with an error response.", ["reason", "model", "status"])
+clients_gone = Counter("credit_risk_clients_gone", "Clients that disconnected before their response.")
 evicted = Counter(
     "credit_risk_evicted_connections",
     "Connections closed to make room for others, by what they waited for.",
@@ -147,42 +147,40 @@ for _waiting in ("first_request", "next_request", "body"):
     evicted.labels(_waiting)
 loop_lag = FastHistogram(
     "credit_risk_event_loop_lag_seconds",
-    "By how much the event loop was late, asked twice a second: what every request waits besides.",
+    "Lateness of the event loop, measured twice a second: an additional delay of every request.",
     [],
     _SECONDS_OF_A_REQUEST,
 ).of()
-in_flight = Gauge("credit_risk_requests_in_flight", "Requests at work.")
-open_connections = Gauge("credit_risk_open_connections", "Connections of clients.")
-cut_off = Gauge("credit_risk_cut_off", "A loan is risky from this probability on.", ["model"])
+in_flight = Gauge("credit_risk_requests_in_flight", "Requests in progress.")
+open_connections = Gauge("credit_risk_open_connections", "Open client connections.")
+cut_off = Gauge("credit_risk_cut_off", "Probability from which a loan is risky.", ["model"])
 archive_created = Gauge(
-    "credit_risk_archive_created_timestamp_seconds", "When the archive that a model answers from was made.", ["model"]
+    "credit_risk_archive_created_timestamp_seconds", "Time when the model's archive was created.", ["model"]
 )
 out_of_range = Counter(
     "credit_risk_out_of_training_range",
-    "Values that lie outside all that the model saw in training, by feature.",
+    "Values outside the range of the training data, by feature.",
     ["model_version", "feature"],
 )
-batch_loans = FastHistogram("credit_risk_batch_loans", "Loans of a batch.", ["model"], (1, 10, 50, 100, 200, 500, 1000))
+batch_loans = FastHistogram("credit_risk_batch_loans", "Loans per batch.", ["model"], (1, 10, 50, 100, 200, 500, 1000))
 decisions_logged = Counter("credit_risk_decisions_logged", "Decisions written to the decision log.")
-decisions_lost = Counter("credit_risk_decisions_lost", "Decisions answered, and not written to the decision log.")
-decision_log_failing = Gauge(
-    "credit_risk_decision_log_failing", "Whether the decision log can't be written (1) or can."
-)
+decisions_lost = Counter("credit_risk_decisions_lost", "Decisions returned but not written to the decision log.")
+decision_log_failing = Gauge("credit_risk_decision_log_failing", "1 if the decision log can't be written, else 0.")
 decision_log_lines = Gauge("credit_risk_decision_log_lines", "Number of the decision log's last line.")
 decision_log_head = Gauge(
-    "credit_risk_decision_log_head", "The first 52 bits of that line's mac: a log that lacks it was cut or changed."
+    "credit_risk_decision_log_head", "The first 52 bits of that line's mac; a log without it was cut or changed."
 )
-started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's start until its models were loaded.")
-loaded = Info("credit_risk_model", "The archive that a model answers from.", ["model"])
-Info("credit_risk_build", "The release that serves.").info({"version": __version__, "python": python_version()})
+started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's start until its models are loaded.")
+loaded = Info("credit_risk_model", "The model's archive.", ["model"])
+Info("credit_risk_build", "The running release.").info({"version": __version__, "python": python_version()})
 
 _EVERY_SECONDS = 0.1
 _gathered = (-_EVERY_SECONDS, b"")
 
 
 def gather() -> bytes:
-    """Return all metrics as text, at most a tenth of a second old: gathering takes milliseconds."""
-    global _gathered  # noqa: PLW0603  # as the registry, one for the process
+    """Return all metrics as text, at most a tenth of a second old: collecting them takes milliseconds."""
+    global _gathered  # noqa: PLW0603  # one for the process, like the registry
     if monotonic() - _gathered[0] >= _EVERY_SECONDS:
         ours = "".join(write() for write in _written)
         _gathered = (monotonic(), generate_latest(REGISTRY) + ours.encode())
@@ -190,24 +188,24 @@ def gather() -> bytes:
 
 
 def count_refused(reason: str, model: str, status: int, number: int = 1) -> None:
-    """Count refused requests; those that got to no model have an empty one."""
+    """Count refused requests; `model` is empty for those that did not reach a model."""
     refused.labels(reason, model, f"{status // 100}xx").inc(number)
 
 
 def expect_refused(model: str) -> None:
-    """Begin with 0 refused requests of a model, or of none where it has no name, for each reason."""
+    """Create the series of refused requests with 0, for a model or, if its name is empty, for no model."""
     for reason, status in (_OF_MODELS if model else _OF_ALL).items():
         count_refused(reason, model, status, 0)
 
 
 class RequestCount:
-    """Counts the requests of the table's routes by the time that they took."""
+    """Counts requests by route, status class and duration."""
 
     def __init__(self, routes: Iterable[str]) -> None:
-        """Begin with nothing counted.
+        """Create a histogram for each route and status class.
 
         Args:
-            routes: Their templates.
+            routes: Templates of the routes.
         """
         expect_refused("")
         self._distributions = {
@@ -215,15 +213,15 @@ class RequestCount:
         }
 
     def add(self, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
+        """Count one request."""
         self._distributions[route, _STATUS_CLASSES[status // 100 - 2]].add(seconds)
 
 
 class AnswerCount:
-    """Counts a model's answers; binds what every answer needs, since looking it up costs as much as counting."""
+    """Counts a model's predictions. The label lookups are done once, since each costs as much as counting."""
 
     def __init__(self, model: str, version: str, archive: Archive | None = None) -> None:
-        """Bind the counters of one model, by its qualified name, and of its archive, by its version."""
+        """Look up the counters of a model (qualified name) and its archive (version)."""
         self._archive = archive
         self._answers = {risk: answers.labels(model, version, risk.value) for risk in CreditRisk}
         self._cautions = {caution: cautions.labels(model, version, caution.value) for caution in Caution}
@@ -237,7 +235,7 @@ class AnswerCount:
         expect_refused(model)
 
     def add(self, asked: BaseModel, answered: BaseModel) -> None:
-        """Count an answer, or each of a batch's; answers of foreign models hold no decision to count."""
+        """Count a prediction, or each of a batch; other models' responses contain no decision to count."""
         if isinstance(answered, CreditRiskModelOutput):
             self._answers[answered.credit_risk].inc()
             self._probabilities.add(answered.risk_probability)
@@ -256,7 +254,7 @@ class AnswerCount:
             self._of_batches().add(len(asked.loans))
 
     def _count_outside(self, loans: Sequence[BaseModel], answers_given: Sequence[CreditRiskModelOutput]) -> None:
-        """Count the features of loans whose answers carry the caution; they are few."""
+        """Count the out-of-range features of the loans with that caution, which are few."""
         for loan, answer in zip(loans, answers_given, strict=True):
             if Caution.OUTSIDE_TRAINING_RANGE in answer.cautions and isinstance(loan, CreditRiskModelInput):
                 assert self._archive is not None

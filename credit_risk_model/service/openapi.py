@@ -1,9 +1,8 @@
-"""The contract: the OpenAPI document of what the service answers, in full from the first second.
+"""The OpenAPI document of the service, complete before any model is loaded.
 
-The framework's document has a prediction only once its model is loaded, and tells nothing of what stands before the
-framework: the service's own refusals, their statuses and headers. This one comes from the configuration, the models'
-classes and their archives' bounds, so that no archive need be loaded. `python -m credit_risk_model.service.openapi`
-writes it to a file.
+The framework's document has a prediction only once its model is loaded, and lacks the service's own error responses,
+statuses and headers. This one is made from the configuration, the models' classes and the bounds of their archives, so
+no archive needs to be loaded. `python -m credit_risk_model.service.openapi` writes it to a file.
 """
 
 import argparse
@@ -79,7 +78,7 @@ _Responses = dict[int | str, dict[str, Any]]
 
 
 def _error(description: str, *headers: str, example: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Describe an error; its example is type and message, as the service answers them."""
+    """Describe an error response; the example is its type and message."""
     answer: dict[str, Any] = {"model": Error, "description": description, "headers": _headers(*headers)}
     if example is not None:
         kind, message = example
@@ -91,7 +90,7 @@ def _headers(*names: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-# FastAPI describes a 422 of its own wherever none is described; this one holds its place, and is taken out.
+# FastAPI adds a 422 wherever none is described; this placeholder is removed again.
 _NO_422: _Responses = {422: {}}
 _NOT_LOADED = "The models are not loaded."
 _FAULT: _Responses = {
@@ -127,7 +126,7 @@ _NO_KEY = {
     "headers": _headers("WWW-Authenticate"),
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
-# Of the framework's routes, what is answered in truth.
+# The actual responses of the framework's routes.
 _OF_PATHS: dict[str, _Responses] = {
     "/": {307: {"description": "To the page that documents the service.", "headers": _headers("Location")}},
     "/api/health": {200: {"description": "Healthy."}, 503: {"description": "A model could not be loaded."}},
@@ -152,9 +151,9 @@ def document(
     """Return the OpenAPI document of a configuration, without loading its models.
 
     Args:
-        configuration: The whole of it.
-        root_path: What a proxy puts before every path.
-        loaded: The contracts of models that are loaded, by name; those of others are read from their archives.
+        configuration: The validated YAML file.
+        root_path: Path prefix that a proxy strips.
+        loaded: Contracts of loaded models by name; those of other models are read from their archives.
     """
 
     def contract_of(name: str, archive: object) -> Contract:
@@ -193,28 +192,28 @@ def document(
 def unloaded_models(
     configuration: Configuration, contract_of: _ContractOf = lambda name, archive: SHIPPED
 ) -> list[tuple[MLModel, bool]]:
-    """Make the models, without loading anything, each with whether it has an endpoint.
+    """Create the models without loading their archives, each with whether it has an endpoint.
 
     Args:
-        configuration: The whole of it.
-        contract_of: Finds what their requests keep, where that matters.
+        configuration: The validated YAML file.
+        contract_of: Returns a model's contract, if the bounds matter.
 
     Raises:
-        ConfigurationError: Two have the same name, or one has a name that can't be.
+        ConfigurationError: Two models have the same name, or a name is invalid.
     """
     models = [(_unloaded(model, contract_of), model.create_endpoint) for model in configuration.models]
     names = [model.qualified_name for model, _ in models]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigurationError(f"models: two are called {name}. Set `model_name` in the configuration of one.")
+            raise ConfigurationError(f"models: two are named {name}. Set `model_name` in the configuration of one.")
     return models
 
 
 def _unloaded(model: Model, contract_of: _ContractOf) -> MLModel:
-    """Make a model with its decorators, but without loading anything: enough to ask it for its names and schemas.
+    """Create a model with its decorators, but without its archive, which is enough for its names and schemas.
 
-    Names and schemas are attributes of ml_base's classes, or properties that give constants. An archive may have wider
-    bounds than the class.
+    Names and schemas are attributes of ml_base's classes, or properties that return constants. An archive may have
+    wider bounds than the class.
     """
     made = _unmade(model.class_path)
     if isinstance(made, ArchiveModel):
@@ -228,7 +227,7 @@ def _unloaded(model: Model, contract_of: _ContractOf) -> MLModel:
 
 
 def _read_contract(archive: object) -> Contract:
-    """Return the contract of a configured archive; the shipped one where it can't be read, and so answers nothing."""
+    """Return the contract of a configured archive; the shipped one if the archive can't be read."""
     try:
         return archives.read_contract(archives.newest() if archive is None else Path(str(archive)))
     except ModelArchiveError:
@@ -242,7 +241,7 @@ def _unmade(class_path: str) -> Any:
 
 def _prediction(model: MLModel) -> APIRoute:
     def predict(data: Any) -> None:
-        """Stand for the endpoint, whose signature is all that is read."""
+        """Stand in for the endpoint; only the signature is used."""
 
     predict.__annotations__["data"] = model.input_schema
     return APIRoute(
@@ -259,26 +258,26 @@ def _prediction(model: MLModel) -> APIRoute:
 
 
 def _as_answered(route: APIRoute) -> APIRoute:
-    """Return a route of the framework's with the answers that it has in truth."""
-    told = _OF_PATHS[route.path]
+    """Return a route of the framework with its actual responses."""
+    documented = _OF_PATHS[route.path]
     answered = APIRoute(
         route.path,
         route.endpoint,
         methods=route.methods,
         summary=route.description.partition("\n")[0].rstrip("."),
         operation_id=route.name,
-        status_code=min(map(int, told)),
+        status_code=min(map(int, documented)),
         tags=["health" if "health" in route.path else "models"],
-        response_model=told.get(200, {}).get("model", route.response_model),
+        response_model=documented.get(200, {}).get("model", route.response_model),
         response_class=Response if route.path == "/" else JSONResponse,
-        responses={status: route.responses.get(status, {}) | answer for status, answer in told.items()} | _NO_422,
+        responses={status: route.responses.get(status, {}) | answer for status, answer in documented.items()} | _NO_422,
     )
-    answered.description = ""  # the framework's words on statuses, which a drain belies
+    answered.description = ""  # the framework's description of statuses is wrong during a drain
     return answered
 
 
 def write(path: Path) -> None:
-    """Write the contract of the configuration that `REST_CONFIG` names."""
+    """Write the OpenAPI document of the configuration that `REST_CONFIG` names."""
     configuration = read_configuration(configuration_path())
     path.write_text(yaml.safe_dump(document(configuration), sort_keys=False, allow_unicode=True, width=120))
 

@@ -1,4 +1,4 @@
-"""The table of what the service answers: what is not in it is not there, whatever the framework has routes for."""
+"""Routing table of the service: a path that is not in it does not exist, even if the framework has a route for it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Literal
 from credit_risk_model.service.server import Answer, Request
 
 Group = Literal["health", "predictions", "metadata", "docs", "metrics"]
-"""The part of the service that a route belongs to; keys protect parts, but never health."""
+"""Part of the service that a route belongs to. API keys protect parts, but never health."""
 
 
 def group_of(path: str) -> Group:
-    """Return the part of the service that a path belongs to; what is nowhere else is among the documentation."""
+    """Return the part of the service that a path belongs to; unknown paths belong to the documentation."""
     if path == "/metrics":
         return "metrics"
     if path.startswith("/api/health"):
@@ -22,17 +22,17 @@ def group_of(path: str) -> Group:
 
 
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
-"""Answers a request, at once where that takes no time."""
+"""Returns the response to a request, directly if that takes no time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path answers.
+    """A path and its handlers.
 
     Attributes:
-        handlers: By method; HEAD is answered as GET, and OPTIONS by their names.
-        takes_json: Whether a request's body is read, and must be JSON.
-        template: Stands for the path in metrics, of which there must not be too many.
+        handlers: Handlers by method. HEAD uses the one for GET, and OPTIONS lists the methods.
+        takes_json: Whether the request has a body, which must be JSON.
+        template: Label for the path in metrics, which keeps the number of labels small.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Route:
     template: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the template."""
+        """Derive the template from the path."""
         template = self.path
         if self.group == "docs" and self.path != "/openapi.json":
             template = "/docs"
@@ -52,13 +52,13 @@ class Route:
 
     @property
     def allowed(self) -> bytes:
-        """The methods, as the header `Allow` has them."""
+        """The methods, as a value of the header `Allow`."""
         more = {"HEAD"} if "GET" in self.handlers else set()
         return ", ".join(sorted({*self.handlers, "OPTIONS", *more})).encode()
 
 
 def answer_always(answer: Answer) -> Handler:
-    """Return a handler that always answers the same."""
+    """Return a handler that always returns the same response."""
 
     def handle(_: Request) -> Answer:
         return answer

@@ -145,7 +145,11 @@ def test_age_that_nothing_tells_is_a_caution_as_elsewhere(
     ("options", "error", "message"),
     [
         ({"as_of": "January"}, ConfigurationError, "as_of is 'January': write the month"),
-        ({"keep": ["id", "rejected"]}, ConfigurationError, "keep names 'rejected', as a column of the scores is"),
+        (
+            {"keep": ["id", "rejected"]},
+            ConfigurationError,
+            "keep names 'rejected', which is also a column of the scores",
+        ),
         ({"keep": ["id", "number"]}, DataError, "The frame: columns to keep are missing or repeated: 'number'"),
         ({"keep": "id"}, DataError, "The frame: columns to keep are missing or repeated: 'i', 'd'"),
     ],

@@ -110,7 +110,8 @@ def test_bad_rows_raise_where_that_is_wanted(model: LoanModel) -> None:
     loans = spoilt(made_up_loans(20_000), "term", {17_000: "soon", 19_000: None})
     assert model.score(made_up_loans(3), errors="raise")["rejected"].null_count == 3
     with pytest.raises(
-        DataError, match=r"^2 of 20,000 rows break the contract, the first of them row 17001: term: unknown level. Mend"
+        DataError,
+        match=r"^2 of 20,000 rows violate the contract; the first one is row 17001: term: unknown level. Corr",
     ):
         model.score(loans, errors="raise")
     with pytest.raises(ConfigurationError, match="errors is 'coerce': choose 'return' or 'raise'"):

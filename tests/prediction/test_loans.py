@@ -22,8 +22,8 @@ def test_loan_that_breaks_the_contract_is_refused(archive_path: Path, loan: dict
     with pytest.raises(DataError) as refused:
         LoanModel(archive_path).predict(loan | {"annual_income": 31337.5, "term": "36 months", "boat": 31337})
     assert str(refused.value) == (
-        "The loan breaks the contract: annual_income: Input should be a valid integer, got a number with a fractional "
-        "part; term: Input should be ' 36 months' or ' 60 months'; boat: Extra inputs are not permitted."
+        "The loan violates the contract: annual_income: Input should be a valid integer, got a number with a "
+        "fractional part; term: Input should be ' 36 months' or ' 60 months'; boat: Extra inputs are not permitted."
     )
 
 

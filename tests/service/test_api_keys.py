@@ -182,8 +182,8 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
             time.sleep(1.1)
             assert (status(FIRST), status(THIRD)) == (401, 200)
     errors = [line for line in lines_of(service) if line["severity"] == "ERROR"]
-    assert {line["body"] for line in errors} == {"api keys not renewed, the last ones hold"}
-    assert ["line 1 is no API key" in line["reason"] for line in errors] == [True, False]
+    assert {line["body"] for line in errors} == {"API keys not reloaded, the old ones stay valid"}
+    assert ["line 1 is not an API key" in line["reason"] for line in errors] == [True, False]
     assert "can't be read (No such file or directory)" in errors[1]["reason"]
     as_a_secret_is_mounted(folder, f"{FIRST}\n{SECOND}")
     time.sleep(1.1)
@@ -194,11 +194,13 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
     ("content", "words"),
     [
         pytest.param(None, r"can't be read \(No such file or directory\)", id="missing"),
-        pytest.param("", r"holds no API key\. Write one a line", id="empty"),
-        pytest.param("# nothing yet\n\n", r"holds no API key\.", id="comments only"),
-        pytest.param(f"{FIRST}\n{'x' * 31}", r"line 2 is no API key\. A key has at least 32 characters", id="short"),
-        pytest.param(f"{FIRST} {SECOND}", r"line 1 is no API key", id="two on a line"),
-        pytest.param("ä" * 40, r"line 1 is no API key", id="not ASCII"),
+        pytest.param("", r"has no API key\. Write one a line", id="empty"),
+        pytest.param("# nothing yet\n\n", r"has no API key\.", id="comments only"),
+        pytest.param(
+            f"{FIRST}\n{'x' * 31}", r"line 2 is not an API key\. A key has at least 32 ASCII characters", id="short"
+        ),
+        pytest.param(f"{FIRST} {SECOND}", r"line 1 is not an API key", id="two on a line"),
+        pytest.param("ä" * 40, r"line 1 is not an API key", id="not ASCII"),
     ],
 )
 def test_file_without_keys_is_refused(content: str | None, words: str, tmp_path: Path) -> None:

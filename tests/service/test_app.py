@@ -321,7 +321,7 @@ def test_pinned_archive_is_loaded_and_any_other_refused(
     bad = start_service(archive=str(archive_path), sha256="0" * 64)
     bad.wait_for("/api/health", status=503)
     assert bad.get("/api/health/ready")[0] == 503
-    assert f"its SHA-256 is {digest}, the configuration pins" in bad.log.read_text()
+    assert f"its SHA-256 is {digest}, but the configuration pins" in bad.log.read_text()
 
 
 def test_model_not_loaded_is_a_503_to_come_back_to(
@@ -416,7 +416,7 @@ def test_champion_and_challenger_stand_side_by_side(start_service: Callable[...,
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (None, "models: two are called credit_risk_model. Set `model_name` in the configuration of one."),
+        (None, "models: two are named credit_risk_model. Set `model_name` in the configuration of one."),
         ("a/b", "model_name is 'a/b': set 1 to 64 lower-case letters, digits or underscores."),
         (5, "model_name is '5': set 1 to 64 lower-case letters, digits or underscores."),
     ],

@@ -213,7 +213,7 @@ def test_unfit_reference_is_refused(
     ("log", "key", "words"),
     [
         ("decisions.jsonl", "nowhere", "nowhere: can't be read (No such file or directory)"),
-        ("decisions.jsonl", "short", "short: the key of the decision log has 5 bytes, of which it needs 32"),
+        ("decisions.jsonl", "short", "short: the key of the decision log has 5 bytes, but needs at least 32"),
         ("short/decisions.jsonl", "key", "short"),
     ],
 )

@@ -41,12 +41,12 @@ def test_fault_of_the_start_is_plain_at_a_terminal() -> None:
     said = os.read(shown, 4096).decode()
     os.close(shown)
     os.close(terminal)
-    assert said.startswith("The service can't start: --workers 2: a process serves on its own")
+    assert said.startswith("The service can't start: --workers 2: must be 1, since each process")
 
 
 def test_more_workers_are_refused_with_the_way_to_run_several() -> None:
     """Metrics and readiness are a process's own, so it is one process."""
-    assert "Start more of them on ports of their own behind a proxy" in refusal_of("--workers", "2")
+    assert "Start more processes on other ports behind a proxy" in refusal_of("--workers", "2")
 
 
 def test_address_in_use_is_named() -> None:
@@ -54,7 +54,7 @@ def test_address_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refusal_of("--port", str(port))
-    assert said == f"127.0.0.1:{port}: can't be listened at (Address already in use)."
+    assert said == f"127.0.0.1:{port}: can't listen on this address (Address already in use)."
 
 
 def test_certificate_that_can_not_be_used_is_named(tmp_path: Path) -> None:
@@ -62,23 +62,23 @@ def test_certificate_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     empty.touch()
     said = refusal_of("--port", "0", "--ssl-certfile", str(missing))
-    assert said == f"--ssl-certfile {missing}: can't be used (No such file or directory)."
+    assert said == f"--ssl-certfile {missing}: can't be loaded (No such file or directory)."
     said = refusal_of("--port", "0", "--ssl-certfile", str(empty), "--ssl-keyfile", str(empty))
-    assert said.startswith(f"--ssl-certfile {empty}, --ssl-keyfile {empty}: can't be used (")
-    assert refusal_of("--ssl-keyfile", str(empty)) == "--ssl-keyfile: name the certificate, too: --ssl-certfile."
+    assert said.startswith(f"--ssl-certfile {empty}, --ssl-keyfile {empty}: can't be loaded (")
+    assert refusal_of("--ssl-keyfile", str(empty)) == "--ssl-keyfile: also name the certificate (--ssl-certfile)."
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param("service:\n  max_connections: 1\nservice:\n  api_keys: {}\n", "'service' stands twice", id="key"),
+        pytest.param("service:\n  max_connections: 1\nservice:\n  api_keys: {}\n", "duplicate key 'service'", id="key"),
         pytest.param(
-            "service: {max_connections: 1, max_connections: 2}", "'max_connections' stands twice", id="deeper"
+            "service: {max_connections: 1, max_connections: 2}", "duplicate key 'max_connections'", id="deeper"
         ),
         pytest.param("service_title: a".encode("utf-16"), "not in UTF-8. Save it in UTF-8.", id="UTF-16"),
         pytest.param("service_title: \xff".encode("latin-1"), "not in UTF-8. Save it in UTF-8.", id="Latin-1"),
         pytest.param(
-            "service: {largest_body: 1}", "service.largest_body: is called max_body_bytes now", id="former name"
+            "service: {largest_body: 1}", "service.largest_body: has been renamed to max_body_bytes", id="former name"
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_prefix_of_a_proxy_changes_no_bound(behind_proxy: Service) -> None:
     assert httpx.post(behind_proxy.address + PREDICTION, json=EXAMPLE_LOAN).status_code == 200
     assert httpx.post(behind_proxy.address + PREDICTION, content=b" " * 70_000).status_code == 413
     many = httpx.post(behind_proxy.address + PREDICTION, content=b"[" + b"{}," * 20_000 + b"{}]")
-    assert (many.status_code, many.json()["messages"][0][:32]) == (400, "The body has 20001 JSON objects,")
+    assert (many.status_code, many.json()["messages"][0][:32]) == (400, "The body has 20001 JSON objects;")
     time.sleep(0.15)  # metrics are gathered at most every tenth of a second
     samples = httpx.get(f"{behind_proxy.address}/metrics").text
     assert f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1' in samples

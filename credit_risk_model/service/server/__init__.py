@@ -1,4 +1,4 @@
-"""The server: uvicorn, with what it lacks. Nothing outside this folder knows uvicorn's or httptools' insides."""
+"""The HTTP server: uvicorn with bounds. Only this folder uses uvicorn's and httptools' internals."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -7,10 +7,10 @@ from credit_risk_model.service.errors import Headers, RequestRefused
 
 
 class Answer(NamedTuple):
-    """An answer, whole.
+    """A complete response.
 
     Attributes:
-        content: Its body; what is the same for all is one object, of which no connection needs a copy.
+        content: The body. A constant body is one shared object, so connections need no copy.
     """
 
     status: int
@@ -20,21 +20,21 @@ class Answer(NamedTuple):
 
 
 class Request:
-    """A request as it arrives.
+    """A request, possibly still arriving.
 
     Attributes:
-        path: Without escapes, and without the query; empty where nothing that can be read arrived.
+        path: Decoded, without the query; empty if the request could not be parsed.
         headers: Names in lower case.
-        body: What has arrived of it.
-        refusal: Why it is refused; its body is then not kept.
-        identity: Under which the log tells of it and the answer names it.
-        trace_id: Of the trace that the client's request is a part of.
-        key_name, reference, route, endpoint, outcome: The application's own: who asks, under which name, where it
-            leads, and what came of it.
-        max_body_bytes: The most that its body may have.
-        keep_alive: Whether another may follow on its connection.
-        expects_continue: Whether the client waits to be told to send the body.
-        began: When its first byte arrived, in seconds of `time.perf_counter`.
+        body: The part that has arrived.
+        refusal: Why the request is refused; its body is then dropped.
+        identity: Request id for the log and the response.
+        trace_id: Id of the client's trace.
+        key_name, reference, route, endpoint, outcome: Set by the application: the name of the API key, the client's
+            reference, the route and its endpoint, and the result.
+        max_body_bytes: Maximum size of the body.
+        keep_alive: Whether the connection stays open after the response.
+        expects_continue: Whether the client waits for `100 Continue` before it sends the body.
+        began: Time of the first byte, in seconds of `time.perf_counter`.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Request:
     )
 
     def __init__(self, method: str, path: str, headers: Headers, began: float) -> None:
-        """Begin with an empty body."""
+        """Create a request with an empty body."""
         self.method = method
         self.path = path
         self.headers = headers
@@ -63,16 +63,16 @@ class Request:
 
 
 class Served(Protocol):
-    """What the server asks of the application that it serves."""
+    """What the server calls of the application."""
 
     def admit(self, request: Request) -> None:
-        """Decide on a request by its line and headers: give it an identity and a bound on its body, or a refusal."""
+        """Check a request's line and headers: set an identity, and a maximum body size or a refusal."""
 
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
-        """Answer a request whose body is whole, or that is refused; at once, unless it would hold others up."""
+        """Return the response to a complete or refused request; as an awaitable if it would block others."""
 
     def note(self, request: Request, answer: Answer | None) -> None:
-        """Take note of an answer that has left; None where the client went away before."""
+        """Record a request whose response was sent; None if the client disconnected before."""
 
     def drain(self) -> None:
-        """Note that the process is about to end: from now on traffic is unwelcome, but answered."""
+        """Handle the start of a graceful shutdown: report not ready, but keep answering."""

@@ -1,4 +1,4 @@
-"""Answers out, as HTTP/1.1, and how much of them the client has not taken."""
+"""Writes HTTP/1.1 responses, and measures how much of them the client has not read."""
 
 import asyncio
 import fcntl
@@ -10,20 +10,20 @@ from http import HTTPStatus
 from credit_risk_model.service.server import Answer, Request
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-# A copy of so little costs less than to give it to the system by itself.
+# Copying this much costs less than a separate write.
 _MAX_COPIED_BYTES = 16_384
 
 
 class AnswerWriter:
-    """Writes answers to the client of one connection."""
+    """Writes responses to one connection."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Begin with nothing written."""
+        """Create a writer for a transport."""
         self._transport = transport
         self._unsent = 0
 
     def write(self, request: Request, answer: Answer, date_line: bytes, *, closes: bool) -> None:
-        """Write an answer, which is the connection's last where that closes."""
+        """Write a response; if `closes`, it is the connection's last."""
         content = answer.content
         head = [
             _STATUS_LINES[answer.status],
@@ -43,18 +43,18 @@ class AnswerWriter:
         self._unsent = 0
 
     def client_reads(self) -> bool:
-        """Return whether the client has taken a part, since this was last asked, of what it has not taken whole."""
+        """Return whether the client has read a part, but not all, of the unsent data since the last call."""
         before, self._unsent = self._unsent, self._count_unsent()
         return self._unsent not in (0, before)
 
     def _count_unsent(self) -> int:
-        """Count the bytes that the client has not taken, those that the system holds for it, too.
+        """Count the bytes that the client has not read, including those in the system's send buffer.
 
-        The system may hold megabytes, so that only its part tells whether a client reads slowly or not at all.
+        That buffer may hold megabytes, so it alone shows whether a client reads slowly or not at all.
         """
         held = bytearray(4)
         open_socket = self._transport.get_extra_info("socket")
         if open_socket is not None:
-            with suppress(OSError, ValueError):  # closed, and not yet told so; or a system that can't tell
+            with suppress(OSError, ValueError):  # the socket is closed, or the system has no such call
                 fcntl.ioctl(open_socket.fileno(), termios.TIOCOUTQ, held)
         return self._transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)

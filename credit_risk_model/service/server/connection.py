@@ -1,10 +1,10 @@
-"""One client's connection: HTTP/1.1 within bounds, one request at work at a time.
+"""A client connection: HTTP/1.1 with bounds, one request in progress at a time.
 
-uvicorn's own protocol bounds neither the time in which a request's headers and body arrive, nor their size; it starts
-a request before its body is there, and answers to several before the first is read; it closes on clients that still
-send, who then see a reset in place of the answer; and its own errors are plain text. Here a request is started when all
-of it has arrived, and the next one when the answer before it has left. Most answers take microseconds: those are given
-at once, without a task for the event loop.
+uvicorn's own protocol bounds neither the time nor the size of headers and bodies. It starts a request before the body
+has arrived, and answers several before the client has read the first. It closes connections while the client still
+sends, so that the client gets a reset instead of the response. Its own errors are plain text. Here a request starts
+when it has arrived completely, and the next one starts when the previous response was sent. Most responses take
+microseconds; these are written directly, without an event loop task.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from credit_risk_model.service.server.request_reader import RequestReader
 if TYPE_CHECKING:
     from credit_risk_model.service.server.connections import Connections
 
-# Of what is parsed in one go: fifty small requests of a client that pipelines. Headers that come in one piece are
-# within their bound, which is larger.
+# Bytes parsed at a time: fifty small requests of a client that pipelines. Headers that arrive in one piece are within
+# their bound, which is larger.
 _PIECE_BYTES = 2048
-# Of what a refused client still sends. It is dropped unread, but read it must be.
+# Maximum number of bytes that are read and dropped after a refusal.
 _MAX_DISCARDED_BYTES = 64 * 2**20
 
 AGAIN = [(b"retry-after", b"1")]
@@ -40,8 +40,8 @@ class State(Enum):
     IDLE = "the next request"
     HEADERS = "the rest of a request's line and headers"
     BODY = "the rest of a request's body"
-    ANSWERING = "a request at work, or a client that does not read its answer"
-    LINGERING = "the client to close, after the last answer; what it still sends is dropped"
+    ANSWERING = "a request in progress, or a client that does not read its response"
+    LINGERING = "the client to close after the last response; further data is dropped"
     CLOSED = "nothing"
 
 
@@ -50,35 +50,35 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         state: What it waits for.
-        asked: Whether a whole request has come by it.
-        waiting: Among whom it waits; None while it does not.
-        reader: What reads its requests.
+        asked: Whether it has had a complete request.
+        waiting: The group of waiting connections it belongs to; None if it does not wait.
+        reader: Parser of its requests.
     """
 
     def __init__(self, connections: "Connections") -> None:
-        """Make a connection of a server."""
+        """Create a connection of a server."""
         self.state = State.IDLE
         self.asked = False
         self.waiting: dict[Connection, float] | None = None
         self._connections = connections
         self.reader = RequestReader(connections.served, connections.max_header_bytes)
         self._at_work: Request | None = None
-        self._answer: Answer | None = None  # to the one at work, where the client has not taken it yet
-        self._held = b""  # received while a request was at work, and not parsed yet
+        self._answer: Answer | None = None  # response to that request, until the client has taken it
+        self._held = b""  # received while a request was in progress, and not parsed yet
         self._ended = False  # whether the client has closed its side
-        self._reads = True  # whether the transport is to read on
+        self._reads = True  # whether the transport is reading
         self._write_paused = False
         self._discarded = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it always is one
-        """Take the connection up, or refuse it."""
+        """Register the connection, or refuse it."""
         self._transport = transport
         self._writer = AnswerWriter(transport)
         self._expires = self._connections.make_expiry()
         self._connections.open(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Unregister the connection."""
         self.state = State.CLOSED
         self._connections.forget(self)
         self.reader.complete.clear()
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._at_work = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; what comes while a request is at work waits, and so does the client."""
+        """Parse received data; while a request is in progress, keep it and pause reading."""
         if self.state is State.ANSWERING:
             self._held += data
             self._pause_reading()
@@ -101,12 +101,12 @@ class Connection(asyncio.Protocol):
             self._read(data)
 
     def eof_received(self) -> bool:
-        """Answer a client that has ended its side after whole requests; otherwise let the connection close."""
+        """Keep the connection open for responses if the client has closed its side; otherwise let it close."""
         self._ended = True
         return self.state is State.ANSWERING
 
     def _read(self, data: bytes) -> None:
-        """Parse in pieces, as long as no request is at work."""
+        """Parse data in pieces until a request is in progress."""
         for start in range(0, len(data), _PIECE_BYTES):
             if self.state is State.ANSWERING:
                 self._held = data[start:] + self._held
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             self._continue()
 
     def _continue(self) -> None:
-        """Do what is next, while no request is at work."""
+        """Start the next request, or wait for more data."""
         request = self.reader.take()
         if request is not None:
             self._start(request)
@@ -150,16 +150,16 @@ class Connection(asyncio.Protocol):
     async def _answer_later(self, request: Request, coming: Awaitable[Answer]) -> None:
         try:
             answer = await coming
-        except asyncio.CancelledError:  # the server ends, and has waited long enough
+        except asyncio.CancelledError:  # the grace period of the shutdown is over
             self._transport.abort()
             raise
         self._write(request, answer)
 
     def _write(self, request: Request, answer: Answer) -> None:
-        """Write an answer, and go on when it has left: not before the event loop has looked after the others."""
-        if self.state is not State.ANSWERING:  # the client has gone
+        """Write a response. The next request starts in a later round of the event loop, after other connections."""
+        if self.state is not State.ANSWERING:  # the client has disconnected
             return
-        request.body = _NO_BODY  # of no use any more, and perhaps a megabyte
+        request.body = _NO_BODY  # free up to a megabyte
         closes = not request.keep_alive or self._connections.draining or request.began > self._expires
         self._writer.write(request, answer, self._connections.date_line(), closes=closes)
         self._answer = answer
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._connections.loop.call_soon(self._finish)
 
     def _finish(self) -> None:
-        """Note an answer that has left, and go on."""
+        """Record a response that was sent, and continue."""
         request, answer = self._at_work, self._answer
         if request is None or answer is None:
             return
@@ -178,10 +178,10 @@ class Connection(asyncio.Protocol):
         self._connections.state.total_requests += 1
         self._connections.served.note(request, answer)
         if self.state is State.ANSWERING:
-            self._go_on()
+            self._start_next()
 
-    def _go_on(self) -> None:
-        """Start the next request that waits, or read on."""
+    def _start_next(self) -> None:
+        """Start the next pipelined request, or resume reading."""
         if self.reader.complete:
             self._start(self.reader.complete.popleft())
             return
@@ -197,17 +197,17 @@ class Connection(asyncio.Protocol):
             self._continue()
 
     def _close(self) -> None:
-        """Close, once the client can have read its answer.
+        """Close the connection once the client can have read its response.
 
-        Closing a socket that holds unread data makes the system reset the connection, and the answer is lost with it.
-        So where more may come, only the sending side is closed, and what comes is dropped until the client closes too,
-        or has sent too much or waited too long.
+        Closing a socket with unread data makes the system reset the connection, and the client loses the response. So
+        if more data may arrive, only the sending side is closed. Data is then dropped until the client closes too,
+        sends too much or takes too long.
         """
         reader = self.reader
         more = reader.refusal is not None or reader.complete or reader.arriving is not None or self._held
         lingers = more and not (self._ended or self._connections.ending or self._transport.is_closing())
         self.state = State.LINGERING if lingers else State.CLOSED
-        self._connections.wait(self)  # also for what is still to be sent
+        self._connections.wait(self)  # also while data is still being sent
         if not lingers:
             self._transport.close()
             return
@@ -216,12 +216,12 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def pause_writing(self) -> None:
-        """Note a client that does not read."""
+        """Handle a client that does not read."""
         self._write_paused = True
         self._connections.wait(self)
 
     def resume_writing(self) -> None:
-        """Note that it reads again."""
+        """Handle a client that reads again."""
         self._write_paused = False
         if self.state is State.ANSWERING:
             self._connections.stop_waiting(self)
@@ -238,8 +238,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def time_out(self) -> None:
-        """Refuse or close, since the client did not do in time what it was expected to do."""
-        if self._writer.client_reads():  # if slowly
+        """Refuse the request or close the connection after a timeout."""
+        if self._writer.client_reads():  # slowly
             self._connections.wait(self)
         elif self.state is State.HEADERS:
             self.refuse(_SLOW_HEADERS)
@@ -253,22 +253,22 @@ class Connection(asyncio.Protocol):
         self.refuse(_SLOW_BODY)
 
     def refuse(self, refusal: RequestRefused) -> None:
-        """Refuse what is arriving, or the connection where nothing is, and close it."""
+        """Refuse the arriving request, or the connection if there is none, and close it."""
         self.reader.break_off(refusal)
         self._continue()
 
-    def make_room(self, since: float) -> None:
-        """Close for another connection's sake; nothing was expected of the client, or nothing came, since then."""
-        # An answer of a moment ago may still be on its way to the socket.
+    def evict(self, since: float) -> None:
+        """Close to make room for another connection; this one has been idle since then."""
+        # A response from a moment ago may still be on its way to the socket.
         if monotonic() - since < 1 and self.asked:
             self._transport.close()
-            if self._transport.get_write_buffer_size():  # it closes when that is sent, which may be never
+            if self._transport.get_write_buffer_size():  # it closes after sending that, which may never happen
                 self._connections.wait(self, since)
         else:
             self._transport.abort()
 
     def shutdown(self) -> None:
-        """End the connection, now or with the answer that is owed; called by uvicorn when it ends."""
+        """Close now, or after the response in progress; called by uvicorn's shutdown."""
         if self.state is State.ANSWERING:
             if self._answer is not None:
                 self._close()

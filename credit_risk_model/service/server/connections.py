@@ -1,4 +1,4 @@
-"""All connections of a server: how many there may be, how long they may wait, and who makes room for whom."""
+"""All connections of a server: their maximum number, their timeouts, and which one is closed to make room."""
 
 import asyncio
 import ctypes
@@ -20,12 +20,12 @@ from credit_risk_model.service.settings import ServiceSettings
 logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.5
-# Files that a process has open besides its connections.
+# Open files of a process besides its connections.
 _OTHER_FILES = 64
-_M_MMAP_THRESHOLD = -3  # as glibc's malloc.h has it
+_M_MMAP_THRESHOLD = -3  # from glibc's malloc.h
 _LARGE_BYTES = 262_144
-# What a body is held to have received before its first byte, when it is weighed against others: those that have only
-# just begun are not the slowest.
+# Added to the received bytes of a body when rates are compared, so that a body that has only just begun is not the
+# slowest.
 _HEAD_START_BYTES = 1024
 
 
@@ -33,15 +33,15 @@ class Connections:
     """The connections of one server.
 
     Attributes:
-        max_header_bytes: Bytes that a request's line and headers may have.
-        draining: Whether each answer is to be its connection's last.
+        max_header_bytes: Limit for the size of a request line and its headers.
+        draining: Whether connections are closed after the current response.
         ending: Whether connections are closed at once, without waiting for what the client still sends.
     """
 
     def __init__(self, config: Config, state: ServerState, served: Served, settings: ServiceSettings) -> None:
-        """Make room for as many as the settings allow."""
+        """Prepare for the number of connections in the settings."""
         self.state, self.served = state, served
-        # The server's own set, whose members uvicorn asks for nothing but their shutdown().
+        # The server's own set; uvicorn only calls shutdown() of its members.
         self._open: set[Connection] = state.connections  # type: ignore[assignment]
         self._keep_alive_seconds = config.timeout_keep_alive
         self.loop = asyncio.get_running_loop()
@@ -49,8 +49,8 @@ class Connections:
         self._max_age_seconds = settings.max_connection_age_seconds
         self.draining = self.ending = False
         self._settings = settings
-        # Those that wait, the longest first, with the time since when: for a first request, for a further one or for
-        # the client to read, and for a body.
+        # Waiting connections with the time since when, the longest first: those without a request so far, those that
+        # wait for another request or for the client to read, and those that wait for a body.
         self._fresh: dict[Connection, float] = {}
         self._kept: dict[Connection, float] = {}
         self._bodies: dict[Connection, float] = {}
@@ -62,27 +62,27 @@ class Connections:
         _give_large_blocks_back()
 
     def open(self, connection: Connection) -> None:
-        """Accept a new connection. Where there are too many, close the one that can best be spared.
+        """Register a new connection. If there are too many, close one.
 
-        That is the longest silent of those that never asked anything, else of those that wait for the next request.
+        That is the longest idle of those without a request so far, else of those that wait for their next request.
         """
         self._open.add(connection)
         if len(self._open) > self._settings.max_connections:
-            spared = next(iter(self._fresh or self._kept), None)
-            if spared is None:
+            evicted = next(iter(self._fresh or self._kept), None)
+            if evicted is None:
                 connection.refuse(FULL)
                 return
-            since = (self._fresh or self._kept)[spared]
+            since = (self._fresh or self._kept)[evicted]
             metrics.evicted.labels("first_request" if self._fresh else "next_request").inc()
-            self.stop_waiting(spared)
-            spared.make_room(since)
+            self.stop_waiting(evicted)
+            evicted.evict(since)
         self.wait(connection)
         if not self._watching:
             self._watching = True
             self._watch_later()
 
     def wait(self, connection: Connection, since: float | None = None) -> None:
-        """Note that a connection waits, from now on or since a time."""
+        """Register a connection as waiting, from now on or since a time."""
         self.stop_waiting(connection)
         if connection.state is State.BODY:
             waiting = self._bodies
@@ -94,28 +94,28 @@ class Connections:
         connection.waiting = waiting
 
     def stop_waiting(self, connection: Connection) -> None:
-        """Note that a connection waits no longer."""
+        """Unregister a connection as waiting."""
         if connection.waiting is not None:
             del connection.waiting[connection]
             connection.waiting = None
 
     def forget(self, connection: Connection) -> None:
-        """Note that a connection is closed."""
+        """Unregister a closed connection."""
         self.stop_waiting(connection)
         self._open.discard(connection)
 
     def make_expiry(self) -> float:
-        """Choose when a new connection is old, in seconds of `time.perf_counter`; not all that are new at once."""
+        """Return when a new connection expires, in seconds of `time.perf_counter`, with jitter."""
         return perf_counter() + self._max_age_seconds * uniform(0.8, 1.2)  # noqa: S311  # no secret
 
     def run(self, answering: Coroutine[Any, Any, None]) -> None:
-        """Run what answers later; the server's end waits for it."""
+        """Run a coroutine that sends a response; the shutdown waits for it."""
         task = self.loop.create_task(answering)
         self.state.tasks.add(task)
         task.add_done_callback(self.state.tasks.discard)
 
     def date_line(self) -> bytes:
-        """Return the header that tells the time, which uvicorn makes anew each second."""
+        """Return the Date header, which uvicorn updates every second."""
         headers, line = self._date
         if headers is not self.state.default_headers:
             headers = self.state.default_headers
@@ -124,7 +124,7 @@ class Connections:
         return line
 
     def silent(self, seconds: float) -> bool:
-        """Return whether no connection that has not asked anything yet is younger than this."""
+        """Return whether all connections without a request so far are older than this."""
         return not self._fresh or next(reversed(self._fresh.values())) < monotonic() - seconds
 
     def _count_at_work(self) -> int:
@@ -146,7 +146,7 @@ class Connections:
         self.loop.call_at(due, self._watch, due)
 
     def _watch(self, due: float) -> None:
-        """End the waits whose time is over; goes on as long as there are connections."""
+        """Time out connections; runs periodically while there are connections."""
         metrics.loop_lag.add(max(self.loop.time() - due, 0))
         self._watching = bool(self._open)
         if self._watching:
@@ -164,17 +164,17 @@ class Connections:
 
 
 def _give_large_blocks_back() -> None:
-    """Make glibc return the memory of a large body when it is freed. By default it stops doing so after the first."""
+    """Make glibc return the memory of freed large bodies. By default it stops doing so after the first one."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _allow_open_files(number: int) -> None:
-    """Raise the process's own limit, which is often 1,024, as far as the system lets it."""
+    """Raise the process's limit of open files, which is often 1,024, as far as the system allows."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < number:
         wanted = number if most == resource.RLIM_INFINITY else min(number, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         if wanted < number:
-            logger.warning("fewer open files allowed than connections", extra={"fields": {"limit": wanted}})
+            logger.warning("open file limit is below max_connections", extra={"fields": {"limit": wanted}})

@@ -1,4 +1,4 @@
-"""A connection's bytes in, whole requests out: HTTP/1.1 within bounds, by httptools' parser."""
+"""Parses a connection's bytes into complete requests, with bounds, by httptools' parser."""
 
 import urllib.parse
 from collections import deque
@@ -13,33 +13,35 @@ from credit_risk_model.service.server import Request, Served
 _MAX_HEADERS = 100
 _MAX_URL_BYTES = 4096
 _HEADERS_OF_A_BODY = (b"content-length", b"transfer-encoding")
-# Whatever else a name of a host may hold, none of these: they would make a URL of ours lead elsewhere.
+# A host name with one of these would make our redirects lead elsewhere.
 _NOT_IN_A_HOST = frozenset(b'/@\\?# \t"<>^`{|}')
 
 _MALFORMED = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
-_HOST = RequestRefused(400, "malformed", "MalformedRequest", ["A request has one Host header, with a host and a port."])
-_VERSION = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not in HTTP/1.1 or HTTP/1.0."])
-_CODING = RequestRefused(501, "coding", "NotImplemented", ["Of all transfer codings only chunked is understood."])
+_HOST = RequestRefused(
+    400, "malformed", "MalformedRequest", ["Send exactly one Host header, with a host name and an optional port."]
+)
+_VERSION = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not HTTP/1.1 or HTTP/1.0."])
+_CODING = RequestRefused(501, "coding", "NotImplemented", ["The only supported transfer coding is chunked."])
 _LONG_URL = RequestRefused(414, "long_url", "URITooLong", [f"The URL is longer than {_MAX_URL_BYTES} bytes."])
 _LARGE_HEADERS = RequestRefused(431, "large_headers", "HeadersTooLarge", ["The headers are too many or too large."])
 
 
 class RequestReader:
-    """Reads one connection's requests.
+    """Parser of one connection's requests.
 
     Attributes:
-        complete: Requests that have arrived whole and that nobody has taken yet.
-        arriving: The request whose headers are complete and whose body is not.
-        has_begun: Whether a request has begun whose headers are not complete.
-        refusal: Why nothing more is read; None while all is well.
+        complete: Complete requests that have not been taken yet.
+        arriving: The request whose headers are complete but whose body is not.
+        has_begun: Whether the headers of a request are arriving.
+        refusal: Why parsing has stopped; None if it has not.
     """
 
     def __init__(self, served: Served, max_header_bytes: int) -> None:
-        """Begin with nothing read.
+        """Create a parser.
 
         Args:
-            served: What decides on a request once its headers are complete.
-            max_header_bytes: The most that a request's line and headers may have.
+            served: The application, which checks a request when its headers are complete.
+            max_header_bytes: Limit for the size of a request line and its headers.
         """
         self.complete: deque[Request] = deque()
         self.arriving: Request | None = None
@@ -51,24 +53,24 @@ class RequestReader:
         self._began = 0.0
         self._url = b""
         self._headers: Headers = []
-        # Bytes received while headers, or what of a body is none (extensions of chunks, trailers), are not complete.
+        # Bytes since the last progress: of headers, or of what a body has besides content (chunk extensions, trailers).
         self._unfinished = 0
-        self._breach = _MALFORMED  # what is wrong where the parser stops
+        self._breach = _MALFORMED  # the refusal if the parser stops
         self._expects_continue = False
-        self._resumed = False  # a parser that reads on after a request to change protocols
+        self._resumed = False  # whether the parser continues after an Upgrade request's headers
 
     @property
     def received(self) -> int:
-        """Bytes of the body that is arriving."""
+        """Number of received bytes of the arriving body."""
         return len(self.arriving.body) if self.arriving is not None else 0
 
     def read(self, piece: bytes) -> None:
-        """Parse what came."""
+        """Parse received data."""
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             self._resume(piece[upgrade.args[0] :])
-        except httptools.HttpParserError:  # or a bound that is broken
+        except httptools.HttpParserError:  # also raised when a bound is exceeded
             self.break_off(self._breach)
         if self.has_begun or self.arriving is not None:
             self._unfinished += len(piece)
@@ -76,23 +78,23 @@ class RequestReader:
                 self.break_off(_LONG_URL if len(self._url) > _MAX_URL_BYTES else _LARGE_HEADERS)
 
     def take(self) -> Request | None:
-        """Take the next request to answer: one that is whole, or one that is refused; None where more must come."""
+        """Return the next complete or refused request; None if more data must arrive."""
         if self.complete:
             return self.complete.popleft()
         request = self.arriving
         if request is not None and request.refusal is not None:
             self.arriving = None
-            request.keep_alive = False  # the rest of its body is not waited for
+            request.keep_alive = False  # do not wait for the rest of its body
             self.refusal = request.refusal
             return request
-        if self.refusal is not None:  # an error that became no request
+        if self.refusal is not None:  # an error before there was a request
             request = Request("", "", [], self._began or perf_counter())
             request.refusal = self.refusal
             return request
         return None
 
     def break_off(self, refusal: RequestRefused) -> None:
-        """Read nothing more; refuse the request that is arriving, or else the next."""
+        """Stop parsing; refuse the arriving request, or else the next one."""
         self.refusal = refusal
         self.has_begun = False
         if self.arriving is not None and self.arriving.refusal is None:
@@ -100,15 +102,15 @@ class RequestReader:
 
     def _make_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        # A request after one that asked to close is still to be parsed, and then not answered.
+        # Parse a request after one with `Connection: close` too; it is not answered.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
 
     def _resume(self, rest: bytes) -> None:
-        """Go on after a request to change over to another protocol as if it were none, as any server may.
+        """Continue after an Upgrade request as if it were a normal one, which HTTP allows.
 
-        The parser takes such a request to end with its headers. So another one, told only how long the body is, reads
-        from there on.
+        The parser ends such a request after its headers. So a new parser, which gets only the headers on the body's
+        length, reads the body.
         """
         if self.arriving is None:  # CONNECT, which has no body
             self.complete[-1].keep_alive = False
@@ -123,7 +125,7 @@ class RequestReader:
             self.read(rest)
 
     def on_message_begin(self) -> None:
-        """Start reading a request's headers."""
+        """Start the headers of a request."""
         if not self._resumed:
             self.has_begun = True
             self._began = perf_counter()
@@ -131,17 +133,17 @@ class RequestReader:
             self._headers = []
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
+        """Collect a part of the URL."""
         if not self._resumed:
             self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is none."""
+        """Collect a header, but not a trailer."""
         if self.has_begun:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Decide on a request, unless it breaks a bound: then the parser stops."""
+        """Check a request's headers; stop the parser if they exceed a bound."""
         if self._resumed:
             return
         version = self._parser.get_http_version()
@@ -163,7 +165,7 @@ class RequestReader:
         self.arriving = request
 
     def _check_headers(self, version: str) -> None:
-        """Find what the parser lets pass against RFC 9112, or beyond a bound; in one pass, for it is each request's."""
+        """Check what the parser accepts against RFC 9112 or beyond a bound; in one pass, as each request needs it."""
         hosts, self._expects_continue = 0, False
         for name, value in self._headers:
             if name == b"host":
@@ -178,7 +180,7 @@ class RequestReader:
             self._breach = _HOST
         if version not in ("1.1", "1.0"):
             self._breach = _VERSION
-        # Headers that came in one piece are within their bound.
+        # Headers that arrived in one piece are within their bound.
         if len(self._headers) > _MAX_HEADERS or (self._unfinished and self._size_headers() > self._max_header_bytes):
             self._breach = _LARGE_HEADERS
         if len(self._url) > _MAX_URL_BYTES:
@@ -188,7 +190,7 @@ class RequestReader:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, and drop what is too much."""
+        """Collect a part of the body; drop a body that is too large."""
         self._unfinished = 0
         request = self.arriving
         assert request is not None
@@ -199,7 +201,7 @@ class RequestReader:
                 request.body = bytearray()
 
     def on_message_complete(self) -> None:
-        """Queue a request that is whole, unless it is one whose body the parser skips."""
+        """Queue a complete request, unless the parser skips its body."""
         request = self.arriving
         assert request is not None
         if self._parser.should_upgrade() and request.method != "CONNECT":

@@ -1,10 +1,9 @@
-"""uvicorn's server on sockets of our own, with an end that loses no request.
+"""uvicorn's server on our own sockets, with a graceful shutdown that loses no request.
 
-uvicorn closes keep-alive connections the moment it begins to shut down, and a request that lies unread in such a
-connection is reset; so are connections that the system has accepted and the server has not. So SIGTERM first starts a
-drain: requests go on being answered, each answer asks its client to close the connection, and the shutdown begins when
-no request has come for a moment. Then what waits is accepted, the listening sockets are closed, and what was accepted
-is answered.
+When uvicorn shuts down, it closes keep-alive connections at once. That resets unread requests in them, and connections
+that the system has accepted but the server has not. Here SIGTERM first starts a drain: requests are still answered, and
+each response asks the client to close the connection. The shutdown begins when no request has arrived for a moment. It
+accepts the connections that wait in the backlog, closes the listening sockets, and answers what was accepted.
 """
 
 import asyncio
@@ -30,16 +29,16 @@ from credit_risk_model.service.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
-# libuv accepts one connection in each round of the event loop. Where requests make the rounds long, new connections,
-# among them the probes', would wait the longer the more of them come.
+# libuv accepts one connection per round of the event loop. If requests make the rounds long, new connections, including
+# those of probes, wait longer the more of them arrive.
 _MAX_ACCEPTED_AT_ONCE = 32
 _NO_FILE_SECONDS = 0.1
 _QUIET_SECONDS = 0.25
 GRACEFUL_SECONDS = 20
-"""Time in which requests at work may be finished once the drain is over."""
+"""Grace period for requests in progress after the drain, in seconds."""
 _BACKLOG = 2048
 
-# What is relied on beyond what uvicorn documents.
+# Names that this module uses beyond uvicorn's documentation.
 _NAMES: dict[Any, tuple[str, ...]] = {
     uvicorn.Server: ("def startup", "def shutdown", "def handle_exit", "self.server_state.default_headers ="),
     ServerState: ("connections", "tasks", "default_headers", "total_requests"),
@@ -47,22 +46,22 @@ _NAMES: dict[Any, tuple[str, ...]] = {
 
 
 class Server(uvicorn.Server):
-    """Serves an application on sockets that are bound already."""
+    """Server on sockets that are already bound."""
 
     def __init__(
         self, served: Served, lifespan: Any, settings: ServiceSettings, sockets: list[socket.socket], **options: Any
     ) -> None:
-        """Prepare a server.
+        """Create the server.
 
         Args:
-            served: What answers.
-            lifespan: An ASGI application that is told of the start and of the end, and nothing else.
+            served: The application.
+            lifespan: ASGI application for the lifespan events alone.
             settings: The bounds.
             sockets: Listening sockets.
-            options: More of uvicorn's options: those of TLS.
+            options: More options of uvicorn: those for TLS.
 
         Raises:
-            ConfigurationError: The installed uvicorn is not the one that this was written for, or an option is wrong.
+            ConfigurationError: The installed uvicorn is not supported, or an option is invalid.
         """
         check_uvicorn()
         super().__init__(
@@ -86,7 +85,7 @@ class Server(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, and then to accept connections."""
+        """Start the application, then accept connections."""
         await super().startup(sockets=[])
         self._connections = Connections(self.config, self.server_state, self._served, self._settings)
         for listening in self._sockets:
@@ -99,14 +98,14 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        """Accept those that wait, a bounded number of them at a time."""
+        """Accept waiting connections, up to a maximum per call."""
         loop = asyncio.get_running_loop()
         for _ in range(_MAX_ACCEPTED_AT_ONCE):
             try:
                 accepted, _address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:  # no file is left for it: try again when others may have closed
+            except OSError:  # out of file descriptors: retry when connections may have been closed
                 loop.remove_reader(listening)
                 loop.call_later(_NO_FILE_SECONDS, self._listen, listening)
                 return
@@ -121,10 +120,10 @@ class Server(uvicorn.Server):
     def _note_accepted(self, task: asyncio.Task[Any]) -> None:
         self._accepting.discard(task)
         if not task.cancelled():
-            task.exception()  # a client's that broke off its handshake: seen, and of no further interest
+            task.exception()  # mark as retrieved: a client broke off its TLS handshake
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first SIGTERM; at any further signal, or any other, end at once."""
+        """Start a drain at the first SIGTERM; exit at once at any other or further signal."""
         if sig != signal.SIGTERM or self._draining is not None or not self.started:
             super().handle_exit(sig, frame)
             return
@@ -136,7 +135,7 @@ class Server(uvicorn.Server):
             self._draining = self._connections.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
-        """Answer requests until none has come for a moment, or the time is over; then let uvicorn end."""
+        """Answer requests until none has arrived for a moment or the timeout is over; then let uvicorn exit."""
         self._connections.draining = True
         self._served.drain()
         loop = self._connections.loop
@@ -151,7 +150,7 @@ class Server(uvicorn.Server):
         super().handle_exit(signal.SIGTERM, None)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept what waits, close the sockets, answer what was accepted, and end."""
+        """Accept connections from the backlog, close the sockets, answer what was accepted, and exit."""
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             loop.remove_reader(listening)
@@ -165,37 +164,37 @@ class Server(uvicorn.Server):
 
 
 def describe(listening: socket.socket) -> str:
-    """Name a socket's address, as host:port or as a path."""
+    """Format a socket's address as host:port or as a path."""
     address = listening.getsockname()
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
 
 
 def check_uvicorn() -> None:
-    """Compare what this package relies on with what is installed.
+    """Check that the installed uvicorn has the names that this module uses.
 
     Raises:
-        ConfigurationError: They differ; says in what.
+        ConfigurationError: It lacks some; the message names them.
     """
     differing = [name for kind, names in _NAMES.items() for name in names if name not in inspect.getsource(kind)]
     if differing:
         raise ConfigurationError(
-            f"uvicorn {uvicorn.__version__} with httptools {httptools.__version__} is not what this service was "
-            f"written for (it differs in {', '.join(differing)}): install the packages of service_requirements.txt."
+            f"uvicorn {uvicorn.__version__} with httptools {httptools.__version__} is not supported "
+            f"(it lacks {', '.join(differing)}): install the packages of service_requirements.txt."
         )
 
 
 def check_certificate(certificate: str, key: str | None) -> None:
-    """Try a certificate with its key, which may stand in the same file.
+    """Check that a certificate and its key can be loaded; the key may be in the same file.
 
     Raises:
-        ConfigurationError: They can't be used; says why.
+        ConfigurationError: They can't be loaded; the message says why.
     """
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except OSError as error:  # ssl's errors are such, too
+    except OSError as error:  # includes ssl's errors
         reason = error.strerror
         raise ConfigurationError(
-            f"--ssl-certfile {certificate}{f', --ssl-keyfile {key}' if key else ''}: can't be used ({reason})."
+            f"--ssl-certfile {certificate}{f', --ssl-keyfile {key}' if key else ''}: can't be loaded ({reason})."
         ) from None
 
 
@@ -203,12 +202,12 @@ def bind(host: str, port: int, uds: str | None) -> socket.socket:
     """Bind a listening socket.
 
     Args:
-        host: Name or address to listen at.
-        port: Number; 0 for any that is free.
-        uds: Path of a Unix domain socket to listen at instead.
+        host: Host name or address to listen on.
+        port: Port number; 0 for any free one.
+        uds: Path of a Unix domain socket to listen on instead.
 
     Raises:
-        ConfigurationError: The address can't be bound; says why.
+        ConfigurationError: The address can't be bound; the message says why.
     """
     try:
         if uds is not None:
@@ -217,13 +216,13 @@ def bind(host: str, port: int, uds: str | None) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         place = f"{host}:{port}" if uds is None else uds
-        # An address in use comes with a longer text of Python's, an unknown name with a number of another kind.
+        # For an address in use Python has a longer text; for an unknown name the number is not an errno.
         reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
-        raise ConfigurationError(f"{place}: can't be listened at ({reason}).") from None
+        raise ConfigurationError(f"{place}: can't listen on this address ({reason}).") from None
 
 
 def _bind_path(path: str) -> socket.socket:
-    """Bind a path, in place of a socket that is left of a process that has ended."""
+    """Bind a path; replace a stale socket of a process that has ended."""
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.connect(path)
@@ -236,6 +235,6 @@ def _bind_path(path: str) -> socket.socket:
     listening.close()
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
-    os.chmod(path, 0o666)  # noqa: S103  # whoever may enter its folder may connect, as with a port
+    os.chmod(path, 0o666)  # noqa: S103  # access is controlled by the folder, as it is by the network for a port
     listening.listen(_BACKLOG)
     return listening
