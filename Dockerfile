@@ -1,7 +1,7 @@
-# The image of the service: `make image`, or
+# Image of the service: `make image`, or
 #     docker build --build-arg REVISION="$(git rev-parse HEAD)" -t credit_risk_model_service:0.4.0 .
-# Docker, Buildah and Podman build it alike. All stages start from the same base, so that what one installs runs in the
-# others. With `--target scoring` (`make scoring-image`) it is the image that scores files. A tag can be moved, a digest
+# Docker, Buildah and Podman all build it. All stages use the same base, so packages that one stage installs run in the
+# others. `--target scoring` (`make scoring-image`) builds the image that scores files. A tag can be moved, a digest
 # can't: BASE_IMAGE=python:3.11-slim-bookworm@sha256:... pins the base.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -11,11 +11,11 @@ FROM ${BASE_IMAGE} AS build
 WORKDIR /service
 COPY service_requirements.txt ./
 
-# The requirements are pinned to the last package, so nothing is resolved here (--no-deps), and what is fetched must have
-# one of the SHA-256 digests below the package's name; awk takes an entry with the lines below it. NumPy, SciPy and
-# narwhals stand among them because LightGBM's Python package needs them; the service calls LightGBM's compiled library
-# without that package (credit_risk_model/booster.py), so they stay out, and with them some 220 MB. Byte code is compiled
-# here, since the root filesystem is read-only later; it is valid unchecked, whatever times a builder gives the files.
+# All requirements are pinned, so nothing is resolved here (--no-deps), and each download must match one of the SHA-256
+# digests below the package's name. awk selects entries with the lines below them. NumPy, SciPy and narwhals are in the
+# file because LightGBM's Python package needs them. The service calls LightGBM's compiled library without that package
+# (credit_risk_model/booster.py), so they are left out, which saves some 220 MB. Byte code is compiled here, since the
+# root filesystem is read-only later. It is not checked against the source, so file times do not matter.
 RUN awk '/^[a-z]/ { kept = !/^(numpy|scipy|narwhals)==/ } kept' service_requirements.txt > image_requirements.txt \
     && python -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-compile \
         --no-deps --target packages --require-hashes --requirement image_requirements.txt \
@@ -23,14 +23,14 @@ RUN awk '/^[a-z]/ { kept = !/^(numpy|scipy|narwhals)==/ } kept' service_requirem
 
 COPY configuration configuration
 COPY credit_risk_model credit_risk_model
-# Service and scoring stand aside, each for its own image.
+# Service and scoring are moved aside, each for its own image.
 RUN python -m compileall -q --invalidation-mode unchecked-hash packages credit_risk_model \
     && mv credit_risk_model/service credit_risk_model/scoring . \
     && chmod -R a+rX .
 
 
-# What reads and writes files of loans, by the same pins as everywhere; without the HTTP server, and without the tests and C
-# headers of Arrow.
+# Packages that read and write files of loans, with the same pins; without the HTTP server, and without Arrow's tests
+# and C headers.
 FROM build AS scoring-build
 
 COPY scoring_requirements.txt ./
@@ -42,14 +42,14 @@ RUN awk '/^[a-z]/ { kept = !/^(scipy|narwhals)==/ } kept' scoring_requirements.t
     && chmod -R a+rX .
 
 
-# What both images have.
+# The common part of both images.
 FROM ${BASE_IMAGE} AS runtime
 
-# LightGBM's library is linked with GCC's OpenMP runtime, which slim images lack. The public Python images come without
-# the standard library's byte code; where it is there, compileall leaves it alone. What the service never imports, some
-# of it broken on purpose, stays as it is. pip goes, by whichever way it came (Debian's package or the public image's own
-# build, which has its packages in a folder that nothing else uses), and so do the bits that let a program run as root.
-# What caches and logs hold differs with every build.
+# LightGBM's library needs GCC's OpenMP runtime, which slim images lack. The public Python images have no byte code for
+# the standard library; where it exists, compileall skips it. Modules that the service never imports, some of them
+# broken on purpose, are not compiled. pip is removed (Debian's package, or the public image's own build, which has a
+# folder for its packages alone), and so are setuid and setgid bits. Caches and logs are removed, since they differ with
+# every build.
 # hadolint ignore=DL3008  # Debian's archive keeps one version only, the one with the security fixes
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
@@ -66,7 +66,7 @@ COPY --from=build /service/configuration configuration
 COPY --from=build /service/credit_risk_model credit_risk_model
 COPY LICENSE ./
 
-# HOME: the user has no entry in /etc/passwd, and /tmp is the only place that it may write to.
+# HOME: the user has no entry in /etc/passwd, and only /tmp is writable.
 ENV HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/service:/service/packages \
@@ -95,12 +95,12 @@ COPY --from=scoring-build /service/scoring credit_risk_model/scoring
 LABEL org.opencontainers.image.title="Credit Risk Model Scoring" \
       org.opencontainers.image.description="Scores files of running loans, whole or in shards."
 
-# An image that lacks a package for it is not built.
+# Fails the build if a package is missing.
 RUN python -m credit_risk_model.scoring --help > /dev/null
 CMD ["python", "-m", "credit_risk_model.scoring", "--help"]
 
 
-# The last stage is what is built where none is asked for.
+# The last stage is the default target.
 FROM runtime AS service
 
 COPY --from=build /service/packages packages
@@ -108,14 +108,14 @@ COPY --from=build /service/service credit_risk_model/service
 LABEL org.opencontainers.image.title="Credit Risk Model Service" \
       org.opencontainers.image.description="Predicts whether a running loan is risky as it stands now."
 
-# An image that can't load the archive that it is configured for is not built.
+# Fails the build if the configured archive can't be loaded.
 RUN python -c 'import os, yaml; from rest_model_service import configuration, helpers; \
         settings = configuration.ServiceConfiguration(**yaml.safe_load(open(os.environ["REST_CONFIG"]))); \
         helpers.create_app(settings, wait_for_model_creation=True)'
 
 EXPOSE 8000
 
-# One process, PID 1 itself, so that SIGTERM reaches it: it drains (drain_timeout_seconds of the configuration), finishes
-# what it has accepted within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop sleep
-# together. The service writes a log line of its own for each request.
+# One process, as PID 1, so that it gets SIGTERM: it drains (drain_timeout_seconds of the configuration), finishes
+# accepted requests within 20 seconds, and ends. The Deployment's grace period is longer than these and its preStop
+# sleep together. The service writes its own access log.
 CMD ["python", "-m", "credit_risk_model.service", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,4 +1,4 @@
-# Everything is done from a fresh clone with Python 3.11, pip and make: the environments are made when they are needed.
+# Everything works from a fresh clone with Python 3.11, pip and make. Each target creates the environments it needs.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SERVICE := .venv/service
@@ -32,7 +32,7 @@ WIDEN_BOUNDS ?=
 OWNER ?=
 APPROVED_BY ?=
 
-# Parameters of the notebook that are set here.
+# Notebook parameters from the variables above.
 PARAMETERS = $(strip $(foreach name,TIME_BUDGET OUTPUT MAX_ITER COST_RATIO AS_OF WIDEN_BOUNDS OWNER APPROVED_BY,\
 	$(if $($(name)),-p $(shell echo $(name) | tr A-Z a-z) "$($(name))")))
 EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBOOK) build/credit_risk_model.ipynb \
@@ -40,16 +40,16 @@ EXECUTE = $(TRAINING)/bin/python -m credit_risk_model.training.notebook $(NOTEBO
 COMPILE = $(TRAINING)/bin/pip-compile --quiet --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --generate-hashes
 
-# An image of a commit bears the commit's time. By Podman its files do, too, so that who builds it again gets the same bytes.
+# An image has its commit's time. With Podman its files have it too, so that a rebuild gives the same bytes.
 BUILD = $(ENGINE) build $(if $(filter podman,$(ENGINE)),--timestamp=$(COMMIT_TIME)) $(BUILD_OPTIONS) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
 	--build-arg REVISION=$(REVISION) --build-arg BUILD_DATE=$(COMMIT_DATE)
 
-# The packages that the Dockerfile takes of the requirements. Nothing in it differs from one run to the next.
+# The requirements that the Dockerfile installs. The output is reproducible.
 SBOM = awk '/^[a-z]/ { kept = $(2) } kept' $(1)_requirements.txt | $(TRAINING)/bin/cyclonedx-py requirements \
 	--pyproject pyproject.toml --output-reproducible --output-file build/credit_risk_model_$(1)-$(VERSION).cdx.json -
 
-# `kubectl wait` waits for one end only, and a Job has two. It has one by its deadline at the latest.
+# `kubectl wait` waits for one condition only, but a Job can complete or fail. Its deadline makes it end.
 WAIT_FOR_JOB = while ended=$$(kubectl -n model-scoring get job $(1) \
 		--output 'jsonpath={.status.conditions[?(@.status=="True")].type}'); do \
 		case " $$ended " in \
@@ -63,7 +63,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long test-containers test-spark test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
-help: ## Say what there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(SERVICE)/.installed: service_requirements.txt
@@ -82,7 +82,7 @@ $(SCORING)/.installed: scoring_requirements.txt
 	$(SCORING)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r scoring_requirements.txt
 	@touch $@
 
-# Spark alone, beside the environment of the tests.
+# Spark alone; the other packages come from the training environment.
 $(SPARK)/.installed: spark_requirements.txt $(TRAINING)/.installed
 	rm -rf $(SPARK) && mkdir -p $(SPARK)
 	awk '/^[a-z]/ { kept = /^(pyspark|py4j)==/ } kept' spark_requirements.txt > $(SPARK)/requirements.txt
@@ -102,14 +102,14 @@ test: $(TRAINING)/.installed ## Run all tests and measure their coverage
 test-long: $(TRAINING)/.installed ## Run the tests that wait long: a soak, fuzzing, a full disk, a real Prometheus
 	$(TRAINING)/bin/python -m pytest -m long tests
 
-test-containers: $(TRAINING)/.installed ## Build the image and try the Deployment in real containers (podman, root)
+test-containers: $(TRAINING)/.installed ## Build the image and test the Deployment in real containers (podman, root)
 	$(TRAINING)/bin/python -m pytest -m container -rs tests/container
 
-test-spark: $(SPARK)/.installed ## Try scoring in Spark with a local session (needs Java)
+test-spark: $(SPARK)/.installed ## Test scoring in Spark with a local session (needs Java)
 	PYTHONPATH=$(CURDIR)/$(SPARK) $(TRAINING)/bin/python -m pytest -rs tests/scoring/test_spark.py
 
-# Only the services run with these versions; what asks them is the tests' own environment.
-test-versions: test-lowest test-newest ## Try the service with the lowest and the newest versions that pyproject.toml allows
+# Only the service runs with these versions; the tests use their own environment.
+test-versions: test-lowest test-newest ## Test the service with the lowest and the newest versions that pyproject.toml allows
 
 test-lowest test-newest: test-%: $(TRAINING)/.installed
 	$(PYTHON) -m venv --clear .venv/$*
@@ -124,21 +124,21 @@ lint: $(TRAINING)/.installed ## Check style and types
 	MYPYPATH=tests $(TRAINING)/bin/mypy --explicit-package-bases --no-warn-return-any tests
 	$(TRAINING)/bin/mypy docs/picture.py docs/reference.py
 
-format: $(TRAINING)/.installed ## Bring the code into its format
+format: $(TRAINING)/.installed ## Format the code
 	$(TRAINING)/bin/ruff format .
 
-contract: $(TRAINING)/.installed ## Write service_contract.yaml anew
+contract: $(TRAINING)/.installed ## Regenerate service_contract.yaml
 	REST_CONFIG=$(CONFIG) $(TRAINING)/bin/python -m credit_risk_model.service.openapi --output service_contract.yaml
 
 docs: $(TRAINING)/.installed ## Build the documentation into build/docs/index.html
 	NO_MKDOCS_2_WARNING=1 $(TRAINING)/bin/mkdocs build --strict
 	@echo "Open build/docs/index.html."
 
-reference: $(TRAINING)/.installed ## Write the docs' reference pages and picture anew
+reference: $(TRAINING)/.installed ## Regenerate the docs' reference pages and picture
 	$(TRAINING)/bin/python docs/reference.py
 	$(TRAINING)/bin/python docs/picture.py
 
-screenshot: $(TRAINING)/.installed ## Take the docs' picture of the documentation page anew (needs chromium)
+screenshot: $(TRAINING)/.installed ## Regenerate the docs' screenshot of /docs (needs chromium)
 	SCREENSHOT=docs/try_it_out.png TOOLS=required $(TRAINING)/bin/python -m pytest -q tests/service/test_browser.py \
 		-k example_loan
 
@@ -153,21 +153,21 @@ sbom: $(TRAINING)/.installed ## List the images' Python packages, with digests, 
 	$(call SBOM,service,!/^(numpy|scipy|narwhals)==/)
 	$(call SBOM,scoring,!/^(scipy|narwhals)==/)
 
-deploy: ## Apply OVERLAY (minikube, production) to the cluster that kubectl is set to
+deploy: ## Apply OVERLAY (minikube, production) to kubectl's current cluster
 	kubectl apply --server-side $(APPLY_OPTIONS) -k kubernetes_overlays/$(OVERLAY)
 	kubectl -n model-services rollout status deployment/credit-risk-model-deployment --timeout=180s
 
-undeploy: ## Take it away again, with its namespace
+undeploy: ## Delete what OVERLAY deploys, including its namespace
 	kubectl delete -k kubernetes_overlays/$(OVERLAY) --ignore-not-found
 
-score-job: ## Score the loans on the cluster's volume, a pod a shard, and join the shards (kubernetes/README.md)
+score-job: ## Score the loans on the cluster's volume, one pod per shard, and join the shards (kubernetes/README.md)
 	kubectl -n model-scoring delete job credit-risk-scoring credit-risk-scoring-join --ignore-not-found
 	kubectl apply --server-side $(APPLY_OPTIONS) -k kubernetes_overlays/scoring_$(OVERLAY)
 	@$(call WAIT_FOR_JOB,credit-risk-scoring)
 	kubectl -n model-scoring patch job credit-risk-scoring-join --patch '{"spec": {"suspend": false}}'
 	@$(call WAIT_FOR_JOB,credit-risk-scoring-join)
 
-bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.installed) ## Measure what is fast into benchmarks/results/ (QUICK=1: under 2 minutes)
+bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.installed) ## Run the benchmarks into benchmarks/results/ (QUICK=1: under 2 minutes)
 	@command -v wrk >/dev/null || { echo "wrk is not installed: apt-get install wrk, or your system's package." >&2; exit 1; }
 	$(TRAINING)/bin/python -m benchmarks.serving $(if $(QUICK),--quick)
 	$(TRAINING)/bin/python -m benchmarks.operation $(if $(QUICK),--quick)
@@ -177,17 +177,17 @@ bench: $(SERVICE)/.installed $(TRAINING)/.installed $(if $(QUICK),,$(SCORING)/.i
 	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.training --steps)
 	$(if $(QUICK),,$(TRAINING)/bin/python -m benchmarks.scoring)
 
-soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with good and bad traffic for SECONDS (600) and judge it
+soak: $(SERVICE)/.installed $(TRAINING)/.installed ## Load the service with valid and invalid traffic for SECONDS (600) and check it
 	$(TRAINING)/bin/python -m benchmarks.soak --seconds $(SECONDS)
 
 train: $(TRAINING)/.installed ## Train and package a model (LOAN_DATA, TIME_BUDGET, MAX_ITER, COST_RATIO, AS_OF, WIDEN_BOUNDS, OUTPUT=...)
 	@$(EXECUTE)
 
-notebook: $(TRAINING)/.installed ## Train as `train` does, and keep the executed notebook in notebooks/
+notebook: $(TRAINING)/.installed ## Train like `train`, and keep the executed notebook in notebooks/
 	@$(EXECUTE)
 	cp build/credit_risk_model.ipynb $(NOTEBOOK)
 
-data: ## Fetch Kaggle's loan.csv into data/ (needs Kaggle credentials)
+data: ## Download Kaggle's loan.csv into data/ (needs Kaggle credentials)
 	@$(PYTHON) -m credit_risk_model.training.download
 
 synthetic-data: $(TRAINING)/.installed ## Write a synthetic loan book of ROWS loans to data/synthetic/loan.csv
@@ -199,6 +199,6 @@ requirements: $(TRAINING)/.installed ## Pin the newest versions that pyproject.t
 	for extra in service scoring spark; do $(COMPILE) --upgrade --constraint requirements.txt --extra $$extra \
 		--output-file $${extra}_requirements.txt pyproject.toml || exit 1; done
 
-clean: ## Remove environments, caches and built files; data/ stays
+clean: ## Remove environments, caches and built files, but not data/
 	rm -rf .venv build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
