@@ -1,4 +1,4 @@
-"""Draw the parts of the system: `docs/parts.yaml` in, `docs/parts.svg` out."""
+"""Draw `docs/parts.svg`, the picture of the system's parts, from `docs/parts.yaml`."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def _draw_arrow(start: dict[str, Any], end: dict[str, Any], both: bool) -> str:
 
 
 def draw() -> str:
-    """Return the picture as SVG. It needs no font, style or script from elsewhere."""
+    """Return the picture as SVG, without external fonts, styles or scripts."""
     source = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
     boxes = source["boxes"]
     edges = [_rectangle(box) for box in boxes.values()]

@@ -1,4 +1,4 @@
-"""Write the reference pages from the code: `python docs/reference.py` (`make reference`). A test compares them."""
+"""Generate the reference pages from the code: `python docs/reference.py` (`make reference`). A test compares them."""
 
 import inspect
 import os
@@ -45,13 +45,13 @@ COMMANDS = {
     "credit_risk_model.monitoring erase": "",
     "credit_risk_model.training.pipeline": "Train without the notebook",
     "credit_risk_model.training.notebook": "Run the notebook",
-    "credit_risk_model.training.download": "Fetch Kaggle's file",
-    "credit_risk_model.training.synthetic": "Make a loan book",
+    "credit_risk_model.training.download": "Download Kaggle's file",
+    "credit_risk_model.training.synthetic": "Create a synthetic loan book",
     "credit_risk_model.service.openapi": "Write the contract",
 }
 """The commands by module and subcommand, in the page's order."""
 
-_NOTE = "<!-- Written by docs/reference.py from the code: change the code, then `make reference`. -->"
+_NOTE = "<!-- Generated from the code by docs/reference.py: change the code, then run `make reference`. -->"
 
 
 def _table(heads: list[str], rows: list[list[object]]) -> str:
@@ -65,7 +65,7 @@ def _page(title: str, *parts: str) -> str:
 
 
 def _code(words: object) -> str:
-    """Return words as code. A space at an end is shown by quotes, since Markdown drops it."""
+    """Return words as code. Quotes show a leading or trailing space, which Markdown drops."""
     text = str(words)
     return f'`"{text}"`' if text != text.strip() else f"`{text}`"
 
@@ -105,17 +105,17 @@ def write_fields() -> str:
     ]
     return _page(
         "Fields",
-        "Over HTTP a field has the name in the first column. Files and frames may have Kaggle's column instead.",
+        "In requests a field has the name in the first column. Files and frames may have Kaggle's column instead.",
         "## A loan",
-        _table(["field", "needed", "values", "Kaggle's column", "what it is"], rows),
-        f"An explanation's request may also have:\n\n{_model_table(CreditRiskExplanationInput, CreditRiskModelInput)}",
+        _table(["field", "required", "values", "Kaggle's column", "what it is"], rows),
+        "An explanation's request may also have:\n\n" + _model_table(CreditRiskExplanationInput, CreditRiskModelInput),
         f"A batch has such loans in a list: {', '.join(map(_code, CreditRiskBatchInput.model_fields))}.",
-        "## An answer",
+        "## A response",
         _model_table(CreditRiskModelOutput),
-        "## An explanation's answer",
+        "## An explanation's response",
         "It also has:\n\n" + _model_table(CreditRiskExplanationOutput, CreditRiskModelOutput),
         f"A reason:\n\n{_model_table(Reason)}",
-        f"A value out of the training's range:\n\n{_model_table(OutsideTraining)}",
+        f"A value outside the training range:\n\n{_model_table(OutsideTraining)}",
         "## Derived features",
         "The models also use these. Reasons name them.",
         _table(["feature", "what it is", "from"], computed),
@@ -124,7 +124,7 @@ def write_fields() -> str:
 
 def _default(field: Any) -> str:
     if field.is_required():
-        return "none, must be set"
+        return "none, required"
     default = field.default
     if default is None:
         return "left out"
@@ -141,7 +141,7 @@ def _settings_table(model: type[BaseModel]) -> str:
 
 
 def _arguments(function: object) -> dict[str, str]:
-    """Return what a docstring's `Args:` say of each argument."""
+    """Return the descriptions in a docstring's `Args:`, by argument."""
     text = inspect.cleandoc(function.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return {name: " ".join(words.split()) for name, words in found}
@@ -150,10 +150,10 @@ def _arguments(function: object) -> dict[str, str]:
 def write_settings() -> str:
     """Return the page of the settings."""
     of_models = _arguments(ArchiveModel.__init__)
-    of_models["max_reasons"] = f"Of the explanation alone. {_arguments(CreditRiskExplanation.__init__)['max_reasons']}"
+    of_models["max_reasons"] = f"For the explanation only. {_arguments(CreditRiskExplanation.__init__)['max_reasons']}"
     return _page(
         "Settings",
-        "All settings stand in one YAML file: `configuration/rest_configuration.yaml`, or the one that `--config` or "
+        "All settings are in one YAML file: `configuration/rest_configuration.yaml`, or the one that `--config` or "
         "`REST_CONFIG` names. An unknown key under `service:`, or among the framework's own, stops the start. An "
         "unknown setting of a model leaves the service unready, and the log says why.",
         "## `service:`",
@@ -164,8 +164,8 @@ def write_settings() -> str:
         _settings_table(DecisionSettings),
         "## `configuration:` of a model",
         _table(["setting", "what it does"], [[_code(name), words] for name, words in of_models.items()]),
-        "## Settings of 0.4.0 that have another name now",
-        _table(["former name", "name"], [[_code(former), _code(name)] for former, name in RENAMED.items()]),
+        "## Settings of 0.4.0 that were renamed",
+        _table(["old name", "name"], [[_code(former), _code(name)] for former, name in RENAMED.items()]),
     )
 
 
@@ -178,7 +178,7 @@ def _library_metrics() -> Iterator[list[object]]:
 
 
 def _own_metrics() -> Iterator[list[object]]:
-    """Yield the histograms that write themselves: each is scraped by a method of its own."""
+    """Yield the histograms of this package, which have their own output method."""
     for write in metrics._written:
         histogram = getattr(write, "__self__", None)
         if isinstance(histogram, metrics.FastHistogram):
@@ -188,12 +188,12 @@ def _own_metrics() -> Iterator[list[object]]:
 
 def write_metrics() -> str:
     """Return the page of the metrics."""
-    build: list[object] = ["`credit_risk_build_info`", "info", "`version`, `python`", "The release that serves."]
+    build: list[object] = ["`credit_risk_build_info`", "info", "`version`, `python`", "The running release."]
     of_drift: list[list[object]] = [[_code(name), kind, "", words] for name, (kind, words) in drift._FAMILIES.items()]
     rows = sorted([*_library_metrics(), *_own_metrics(), *of_drift, build], key=lambda row: str(row[0]))
     return _page(
         "Metrics",
-        "`/metrics` has them in Prometheus' text format. Each series begins with 0. `process_*` and `python_*` are "
+        "`/metrics` serves them in Prometheus' text format. Each series starts at 0. `process_*` and `python_*` are "
         "those of the Prometheus library. [Drift](../drift.md) has the labels of `credit_risk_drift_*`.",
         _table(["metric", "kind", "labels", "what it is"], rows),
     )
@@ -212,39 +212,39 @@ def write_errors() -> str:
     ]
     return _page(
         "Errors",
-        "A message says what was wrong and what to do. It never holds a borrower's value.",
-        "## Reasons of refusal",
-        "`credit_risk_refused_requests_total` and the log count a refused request by one of these. "
-        "[Bounds](../bounds.md#why-a-request-was-refused) says what each means, and [HTTP](http.md#errors) the "
+        "A message says what was wrong and what to do. It never contains a borrower's value.",
+        "## Reasons for refusing a request",
+        "`credit_risk_refused_requests_total` and the log use these reasons. "
+        "[Bounds](../bounds.md#why-a-request-was-refused) explains each reason, and [HTTP](http.md#errors) the "
         "statuses.",
         _table(["reason", "class of status", "also counted by model"], reasons),
         "## Exceptions of the package",
-        _table(["exception", "is a", "when"], rows),
+        _table(["exception", "base class", "meaning"], rows),
     )
 
 
 _FILES = {
-    archive.METADATA: "what a reader must know; see below",
-    archive.MODEL: "LightGBM's text of the model for loans whose age is known; empty where no loan had an age",
-    archive.MODEL_WITHOUT_AGE: "LightGBM's text of the model for all others",
+    archive.METADATA: "what a reader needs to know; see below",
+    archive.MODEL: "LightGBM's text of the model for loans whose age is known; empty if no loan had an age",
+    archive.MODEL_WITHOUT_AGE: "LightGBM's text of the model for all other loans",
     archive.GOLDEN: "made-up loans with the fitted model's own probabilities",
-    archive.CARD: "the model card, for people",
+    archive.CARD: "the model card",
     archive.ESTIMATOR: "the fitted estimators, for notebooks; nothing on the served path reads it",
-    archive.EXPLORATION_REPORT: "the profile of the data",
-    archive.INTEGRITY_REPORT: "the checks of the data",
-    archive.SPLIT_REPORT: "the checks of training against test set",
-    archive.MODEL_REPORT: "the checks of the model",
+    archive.EXPLORATION_REPORT: "the data profile",
+    archive.INTEGRITY_REPORT: "data checks",
+    archive.SPLIT_REPORT: "checks of the training set against the test set",
+    archive.MODEL_REPORT: "model checks",
 }
 
 
 _RECORDS = {
     "format": "number of the format",
-    "model_version": "the version that answers name",
-    "seed": "seed of all that is drawn in training",
-    "cleaning": "each cleaning step, with the rows that it left",
-    "data": "the file of the training: kind, name, SHA-256, rows, source of the loans' age",
+    "model_version": "the version in responses",
+    "seed": "random seed of the training",
+    "cleaning": "each cleaning step, with the number of rows after it",
+    "data": "the training file: kind, name, SHA-256, rows, source of the loans' age",
 }
-"""What the code does not describe."""
+"""Descriptions of fields that have none in the code."""
 
 
 def write_archive() -> str:
@@ -255,22 +255,22 @@ def write_archive() -> str:
     readable = " and ".join(map(str, archive.FORMATS))
     return _page(
         "Archive format",
-        f"An archive is a zip file. It is written in format {archive.FORMAT}. Formats {readable} are read. It is "
-        "written whole or not at all, and the same content gives the same bytes. It holds aggregates, never a "
+        f"An archive is a zip file. It is written in format {archive.FORMAT}. Formats {readable} can be read. It is "
+        "written completely or not at all, and the same content gives the same bytes. It has aggregates, never a "
         "borrower's row.",
         "## Files",
-        _table(["file", "what it holds"], [[_code(name), _FILES[name]] for name in archive.CONTENTS]),
+        _table(["file", "content"], [[_code(name), _FILES[name]] for name in archive.CONTENTS]),
         f"## `{archive.METADATA}`",
         _table(["field", "what it is"], records),
-        "## What is verified",
-        "Every file is compared with its SHA-256 in the metadata; of an archive that is pinned, those that answers "
-        f"come from. Each golden loan's probability must be reproduced to {archive.GOLDEN_TOLERANCE:g}. "
-        "[Why ready means ready](../explanation/ready.md) has the order.",
+        "## Verification",
+        "Every file is compared with its SHA-256 in the metadata; of a pinned archive, only those that predictions "
+        f"use. Each golden loan's probability must be reproduced to {archive.GOLDEN_TOLERANCE:g}. "
+        "[Why ready means ready](../explanation/ready.md) lists the steps.",
     )
 
 
 def _help(command: str) -> str:
-    """Return what `--help` says, in lines of 100 characters, without what differs between machines."""
+    """Return the output of `--help`, in lines of 100 characters, without what differs between machines."""
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(PAGES.parents[1])}
     environment.pop("REST_CONFIG", None)
     with tempfile.TemporaryDirectory() as folder:
@@ -294,7 +294,7 @@ def write_commands() -> str:
         parts.append(f"```text\n{_help(command)}\n```")
     return _page(
         "Command lines",
-        "`make` lists what the Makefile does. The modules' own options:",
+        "`make` lists the Makefile's targets. The modules' own options:",
         *parts,
     )
 

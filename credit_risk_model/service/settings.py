@@ -66,9 +66,11 @@ class ServiceSettings(_Strict):
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    max_body_bytes: int = Field(default=65_536, ge=1024, description="Maximum size of a request body; 413 beyond it.")
+    max_body_bytes: int = Field(
+        default=65_536, ge=1024, description="Maximum size of a request body in bytes; 413 beyond it."
+    )
     body_timeout_seconds: float = Field(
-        default=10, gt=0, description="Time within which a request body must arrive; 408 after it."
+        default=10, gt=0, description="Time in seconds within which a request body must arrive; 408 after it."
     )
     max_concurrent_bodies: int = Field(
         default=64, ge=1, description="Maximum number of bodies that arrive at once; the slowest gets a 408."
@@ -80,10 +82,10 @@ class ServiceSettings(_Strict):
         "then gets a 503.",
     )
     header_timeout_seconds: float = Field(
-        default=10, gt=0, description="Time within which a request's headers must arrive; 408 after it."
+        default=10, gt=0, description="Time in seconds within which a request's headers must arrive; 408 after it."
     )
     max_header_bytes: int = Field(
-        default=16_384, ge=2048, description="Maximum size of a request line and its headers; 431 beyond it."
+        default=16_384, ge=2048, description="Maximum size of a request line and its headers in bytes; 431 beyond it."
     )
     max_connections: int = Field(
         default=1000,
