@@ -21,7 +21,7 @@ Bounds = tuple[float, float]
 """The smallest and the largest value."""
 
 _WIDEST: dict[str, Bounds] = {"interest_rate": (0.01, 1000.0), "loan_amount": (1.0, 1e9)}
-_WIDEST_OF_OTHERS: Bounds = (0.0, 1e9)
+_WIDEST_DEFAULT: Bounds = (0.0, 1e9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ def widest_bounds(name: str) -> Bounds:
     Nothing may be below 0. Amount and rate must be above 0, since the instalment divides by them. Values above 10**9
     would overflow the arithmetic.
     """
-    return _WIDEST.get(name, _WIDEST_OF_OTHERS)
+    return _WIDEST.get(name, _WIDEST_DEFAULT)
 
 
 def may_be_widened(field: Feature) -> bool:

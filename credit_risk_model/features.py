@@ -132,13 +132,13 @@ _DERIVED_WITH_AGE = (
     ),
     Feature(
         "irregularity_of_last_payment",
-        "What the last payment differs by from one instalment.",
+        "Difference between the last payment and one instalment.",
         _LAST,
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "distance_from_whole_instalments",
-        "What payments to date differ by from a whole number of instalments.",
+        "Distance of payments to date from a whole number of instalments.",
         _PAID,
         bounds=(0.0, 0.5),
     ),
@@ -156,8 +156,8 @@ _DERIVED_WITH_AGE = (
     ),
     Feature(
         "part_of_an_instalment_after_term",
-        "What payments to date exceed a whole number of instalments by, once all instalments are due and not all are "
-        "paid.",
+        "Part of an instalment by which payments to date exceed a whole number, once all instalments are due and not "
+        "all are paid.",
         (*_PAID, AGE),
         bounds=(0.0, 1.0),
     ),
@@ -211,7 +211,7 @@ _DERIVED_WITHOUT_AGE = (
     ),
     Feature(
         "part_of_an_instalment",
-        "What payments to date exceed a whole number of instalments by, as a share of one: fees and partial payments.",
+        "Part of an instalment by which payments to date exceed a whole number: fees and partial payments.",
         _PAID,
         bounds=(0.0, 1.0),
     ),

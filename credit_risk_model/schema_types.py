@@ -1,4 +1,4 @@
-"""What the contract's fields are made of: levels of a category, whole numbers, bounds that hang on other fields."""
+"""Building blocks of the contract's fields: levels of a category, whole numbers, bounds that depend on other fields."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -13,13 +13,13 @@ class Level(str, Enum):  # noqa: UP042  # StrEnum has no place for a code
     """A closed set of category levels, in the order in which the model numbers them.
 
     Attributes:
-        code: Place of the level in its class, from 0; a float, since that is what the model's row holds.
+        code: Index of the level in its class, from 0; a float, as in the model's row.
     """
 
     code: float
 
     def __new__(cls, value: str) -> Self:
-        """Create a member that knows its place."""
+        """Create a member with its code."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.code = float(len(cls.__members__))
@@ -28,7 +28,7 @@ class Level(str, Enum):  # noqa: UP042  # StrEnum has no place for a code
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The field's column in Kaggle's `loan.csv`; travels in the field's metadata and stays out of the JSON Schema."""
+    """A field's column in Kaggle's `loan.csv`; part of the field's metadata, but not of the JSON Schema."""
 
     name: str
 
@@ -36,8 +36,8 @@ class Column:
 class WholeNumber:
     """Accepts what JSON Schema calls an integer: 5 and 5.0, but neither "5" nor true nor 5.5.
 
-    Pydantic's lax integers take strings and booleans, its strict ones refuse 5.0, which JSON encoders that hold the
-    number as a float (pandas among them) send. Both steps run in pydantic's compiled core.
+    Pydantic's lax integers accept strings and booleans. Its strict integers refuse 5.0, which JSON encoders send for
+    floats (pandas does). Both steps run in pydantic's compiled core.
     """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -45,12 +45,12 @@ class WholeNumber:
         return core_schema.chain_schema([core_schema.float_schema(strict=True), handler(source)])
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the integer, not the float before it."""
+        """Return the schema of the integer, not of the float."""
         return handler(schema["steps"][-1])
 
 
 class WithinTerm:
-    """Accepts no more instalments than the loan's term has, which must be validated before."""
+    """Limits the instalments due to the loan's term, which must be validated first."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate the number, then compare it with the term."""
@@ -58,7 +58,7 @@ class WithinTerm:
 
     @staticmethod
     def _check(due: int | None, info: core_schema.ValidationInfo) -> int | None:
-        term = info.data.get("term")  # absent where it is not valid itself
+        term = info.data.get("term")  # absent if it is invalid
         if due is not None and term is not None and due > term.months:
             raise PydanticKnownError("less_than_equal", {"le": term.months})
         return due
@@ -66,20 +66,20 @@ class WithinTerm:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Bounds how many items a list has, once all of them are valid.
+    """Bounds the number of items of a list whose items are all valid.
 
-    Pydantic's own bounds count the valid ones of those that are not: a list of one wrong item would also be too short.
+    Pydantic's own bounds count only valid items: a list with one invalid item would also be too short.
     """
 
     minimum: int
     maximum: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate the items, then their number."""
+        """Validate the items, then count them."""
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the bounds as JSON Schema does."""
+        """Return the JSON Schema with the bounds."""
         return {**handler(schema), "minItems": self.minimum, "maxItems": self.maximum}
 
     def _check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""The contract: the 17 fields of a loan and the answer, each stated here and nowhere else.
+"""The contract: the 17 fields of a loan and the fields of a response, each defined only here.
 
-Whatever needs a field's name, type, bounds, levels, description or column in Kaggle's `loan.csv` (the OpenAPI contract,
-the features, the training data's checks, the model card) reads it from these classes.
+These classes have each field's name, type, bounds, levels, description and column in Kaggle's `loan.csv`. The OpenAPI
+contract, the features, the checks of training data and the model card use them.
 """
 
 from enum import Enum
@@ -118,10 +118,10 @@ EXAMPLE_LOAN: dict[str, Any] = {
     "verification_status": "Verified",
     "instalments_due": 15,
 }
-"""A made-up loan for the contract, the README and the tests: 15 of 36 instalments were due, 13 of them are paid."""
+"""A made-up loan for the contract, the README and the tests: 15 of 36 instalments were due, 13 are paid."""
 
 EXAMPLE_ANSWER: dict[str, Any] = {"credit_risk": "risky", "risk_probability": 0.9089807773685268, "cautions": []}
-"""What the shipped archive answers to the example, to the last bit."""
+"""Prediction of the shipped archive for the example, to the last bit."""
 
 EXAMPLE_EXPLANATION: dict[str, Any] = {
     **EXAMPLE_ANSWER,
@@ -147,14 +147,14 @@ EXAMPLE_EXPLANATION: dict[str, Any] = {
     ],
     "out_of_training_range": [],
 }
-"""What it answers to the example where two reasons are asked for."""
+"""Its explanation of the example with two reasons."""
 
 
 WITHIN_TERM: dict[str, Any] = {
     "if": {"properties": {"term": {"const": Term.THIRTY_SIX_MONTHS.value}}},
     "then": {"properties": {"instalments_due": {"maximum": Term.THIRTY_SIX_MONTHS.months}}},
 }
-"""What `WithinTerm` validates, in JSON Schema's words."""
+"""The rule of `WithinTerm` as JSON Schema."""
 
 
 class CreditRiskModelInput(BaseModel):

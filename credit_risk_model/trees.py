@@ -9,7 +9,7 @@ from math import isfinite, isnan
 
 from credit_risk_model.errors import ModelArchiveError
 
-_OF_NODES = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "internal_count")
+_NODE_LINES = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "internal_count")
 _CATEGORICAL = 1  # bit of a decision type: the node's threshold is an index into the categorical splits
 _KINDS = 16  # number of decision types: bits for categorical, default direction and missing type
 
@@ -55,7 +55,7 @@ def _check_tree(tree: bytes, columns: int) -> Iterator[tuple[str, bool]]:
     yield "leaf_value", len(lines["leaf_value"]) == leaves and all(map(isfinite, map(float, lines["leaf_value"])))
     if leaves == 1:
         return
-    for name in _OF_NODES:
+    for name in _NODE_LINES:
         yield name, len(lines[name]) == leaves - 1
     yield "leaf_count", len(lines["leaf_count"]) == leaves
     # Each node but the root, and each leaf, is the child of exactly one node, so there are no cycles.

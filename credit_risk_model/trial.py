@@ -18,8 +18,10 @@ from credit_risk_model.errors import ModelArchiveError
 
 LIMIT = 60.0
 """Timeout of a trial in seconds. Models of a full training take one."""
-_MEMORY = 4_000_000_000  # bytes of the child's address space: a false size in a model must not exhaust the machine
-_FAR = (float("nan"), -1e9, 0.0, 1e9)
+_MAX_MEMORY_BYTES = (
+    4_000_000_000  # bytes of the child's address space: a false size in a model must not exhaust the machine
+)
+_EXTREMES = (float("nan"), -1e9, 0.0, 1e9)
 # The child imports the package from the same place as this process.
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from credit_risk_model import trial; trial.main()"
 
@@ -79,7 +81,7 @@ def _try_model(text: str, rows: Rows) -> None:
     booster = Booster(text)
     # Rows of real loans reach only some of the nodes. Contributions visit every node, and read what these extreme
     # values lead to.
-    far = [[value] * booster.feature_count for value in _FAR]
+    far = [[value] * booster.feature_count for value in _EXTREMES]
     for row in (*rows, *far):
         booster.predict_row(row)
     for row in (*rows[:1], *far):
@@ -92,4 +94,4 @@ def _limit_resources() -> None:
         import resource  # noqa: PLC0415  # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))

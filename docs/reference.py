@@ -179,7 +179,7 @@ def _library_metrics() -> Iterator[list[object]]:
 
 def _own_metrics() -> Iterator[list[object]]:
     """Yield the histograms of this package, which have their own output method."""
-    for write in metrics._written:
+    for write in metrics._writers:
         histogram = getattr(write, "__self__", None)
         if isinstance(histogram, metrics.FastHistogram):
             labels = ", ".join(map(_code, histogram._labels))
@@ -207,8 +207,8 @@ def write_errors() -> str:
         for each in (*raised, DecisionLogError)
     ]
     reasons: list[list[object]] = [
-        [_code(reason), "4xx" if status == 400 else "5xx", "yes" if reason in metrics._OF_MODELS else ""]
-        for reason, status in metrics._OF_ALL.items()
+        [_code(reason), "4xx" if status == 400 else "5xx", "yes" if reason in metrics._MODEL_REASONS else ""]
+        for reason, status in metrics._ALL_REASONS.items()
     ]
     return _page(
         "Errors",

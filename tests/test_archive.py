@@ -171,7 +171,7 @@ def test_archive_that_is_not_the_pinned_one_is_refused_unread(
 
 def test_file_larger_than_any_archive_is_refused(archive_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that no archive is as large as is not read to its end."""
-    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._MAX_BYTES", 1000)
     with pytest.raises(ModelArchiveError, match=r"1\.zip: larger than 1,000 bytes"):
         archive.read(archive_path)
 
@@ -248,7 +248,7 @@ def test_unknown_packing_is_refused(archive_path: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive_path) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
-    with pytest.raises(ModelArchiveError, match=r"metadata\.json is packed in an unknown way"):
+    with pytest.raises(ModelArchiveError, match=r"metadata\.json has an unsupported compression"):
         archive.read(path)
 
 
@@ -256,7 +256,7 @@ def test_bomb_that_lies_about_its_size_is_refused(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that unpacks to more than it states is refused, and no more of it is unpacked than it states."""
-    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1_000_000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._MAX_BYTES", 1_000_000)
     bomb = b"\0" * 200_000_000
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: bomb}))
     size = len(bomb).to_bytes(4, "little")
@@ -285,7 +285,7 @@ def test_bomb_is_refused_before_it_is_unpacked(
     archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file larger than any real one is refused by its stated size."""
-    monkeypatch.setattr("credit_risk_model.archive.reading._LARGEST", 1_000_000)
+    monkeypatch.setattr("credit_risk_model.archive.reading._MAX_BYTES", 1_000_000)
     path = rewrite(archive_path, tmp_path / "1.zip", lambda contents: contents.update({archive.CARD: b"0" * 1_000_001}))
     with pytest.raises(ModelArchiveError, match="unpacked larger than 1,000,000 bytes"):
         archive.read(path)

@@ -37,10 +37,10 @@ from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.trees import check_trees
 from credit_risk_model.trial import try_models
 
-_ANSWERED_FROM = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
+_PREDICTION_FILES = (METADATA, MODEL, MODEL_WITHOUT_AGE, GOLDEN)
 """The files that are read from a pinned archive."""
 
-_LARGEST = 100_000_000  # bytes, unpacked: several times the size after training on the full file
+_MAX_BYTES = 100_000_000  # bytes, unpacked: several times the size after training on the full file
 _MAX_METADATA_BYTES = 10_000_000
 
 
@@ -95,13 +95,13 @@ def _load(path: Path) -> bytes:
     """Return the file's content. All checks use these bytes, even if the file changes afterwards."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise ModelArchiveError(f"{path.name}: no such file. Name one that exists, or run `make train`.") from None
     except OSError as error:
         raise ModelArchiveError(f"{path.name}: can't be read ({error.strerror or error}).") from None
-    if len(content) > _LARGEST:
-        raise ModelArchiveError(f"{path.name}: larger than {_LARGEST:,} bytes. {CURE}")
+    if len(content) > _MAX_BYTES:
+        raise ModelArchiveError(f"{path.name}: larger than {_MAX_BYTES:,} bytes. {CURE}")
     return content
 
 
@@ -128,7 +128,7 @@ def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive
     Raises:
         ModelArchiveError: As from `read`.
     """
-    wanted = _ANSWERED_FROM if trusted else CONTENTS
+    wanted = _PREDICTION_FILES if trusted else CONTENTS
     contents = _unpack(path, content, wanted)
     metadata = _parse_metadata(path, contents[METADATA])
     if set(metadata.files) != set(CONTENTS) - {METADATA}:
@@ -199,13 +199,13 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
                 _check_format_of_foreign(path, archive, names)
                 wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
                 raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {CURE}")
-            if sum(entry.file_size for entry in entries) > _LARGEST:
-                raise ModelArchiveError(f"{path.name}: unpacked larger than {_LARGEST:,} bytes. {CURE}")
+            if sum(entry.file_size for entry in entries) > _MAX_BYTES:
+                raise ModelArchiveError(f"{path.name}: unpacked larger than {_MAX_BYTES:,} bytes. {CURE}")
             for entry in entries:
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     raise ModelArchiveError(f"{path.name}: {entry.filename} is a link. {CURE}")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ModelArchiveError(f"{path.name}: {entry.filename} is packed in an unknown way. {CURE}")
+                    raise ModelArchiveError(f"{path.name}: {entry.filename} has an unsupported compression. {CURE}")
             return {entry.filename: _read_entry(archive, entry) for entry in entries if entry.filename in wanted}
     except (
         zipfile.BadZipFile,
@@ -223,7 +223,7 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Unpack a file up to its stated size; `ZipFile.read` would unpack all of one that understates it."""
+    """Unpack a file, up to a byte beyond its stated size; `ZipFile.read` would unpack all of a larger one."""
     with archive.open(entry) as file:
         return file.read(entry.file_size + 1)
 
@@ -277,16 +277,16 @@ def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet
         if recorded[name] != levels:
             raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
     # Lines of LightGBM's text format: column names, objective, and pandas' category levels by column.
-    if _line(model, b"feature_names=").split(" ") != list(expected):
+    if _find_line(model, b"feature_names=").split(" ") != list(expected):
         raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
-    if _line(model, b"objective=").split(" ")[0] != "binary":
+    if _find_line(model, b"objective=").split(" ")[0] != "binary":
         raise ModelArchiveError(f"{path.name}: {file} is not a binary classifier. {cure}")
     expected_levels = json.dumps([list(levels) for levels in expected.values() if levels])
-    if _line(model, b"pandas_categorical:") != expected_levels:
+    if _find_line(model, b"pandas_categorical:") != expected_levels:
         raise ModelArchiveError(f"{path.name}: the category levels of {file} are not the contract's. {cure}")
 
 
-def _line(model: bytes, start: bytes) -> str:
+def _find_line(model: bytes, start: bytes) -> str:
     """Return what follows `start` on its line, or an empty string."""
     return model.partition(b"\n" + start)[2].partition(b"\n")[0].decode(errors="replace")
 

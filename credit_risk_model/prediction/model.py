@@ -139,7 +139,7 @@ def valid_digest(sha256: object) -> str | None:
     if sha256 is None or (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         return sha256
     # YAML reads a digest of decimal digits only as a number.
-    raise ConfigurationError(f"sha256 is {str(sha256)[:80]!r}: set the 64 digits that `sha256sum` gives, in quotes.")
+    raise ConfigurationError(f"sha256 is {str(sha256)[:80]!r}: set the 64 digits that `sha256sum` prints, in quotes.")
 
 
 def valid_cut_off(cut_off: object) -> float:

@@ -22,10 +22,10 @@ SECURITY_SCHEMES = {
     "Bearer": {"type": "http", "scheme": "bearer"},
 }
 _UNAUTHORIZED = "Send a valid API key as X-API-Key, or as Authorization: Bearer."
-_SHORTEST = 32
+_MIN_KEY_CHARACTERS = 32
 # Shorter than any key, so a key is never mistaken for a name, which the decision log contains.
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,31}")
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 class ApiKeys:
@@ -41,7 +41,7 @@ class ApiKeys:
         self._protected = frozenset(settings.protect)
         self._version = _version(self._file)
         self._names = _read(self._file)
-        self._next_look = monotonic() + _LOOK_SECONDS
+        self._next_check = monotonic() + _CHECK_SECONDS
 
     def announce(self) -> None:
         """Log the number of keys and what they protect."""
@@ -60,30 +60,30 @@ class ApiKeys:
         # Browsers send a preflight request (OPTIONS) without a key.
         if group not in self._protected or request.method == "OPTIONS":
             return None
-        if monotonic() >= self._next_look:
-            self._look()
+        if monotonic() >= self._next_check:
+            self._reload_if_changed()
         for name, value in request.headers:
-            given = None
+            candidate = None
             if name == b"x-api-key":
-                given = value.strip()
+                candidate = value.strip()
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                given = value[7:].strip()
-            if given is not None and (known := self._find(given)) is not None:
+                candidate = value[7:].strip()
+            if candidate is not None and (known := self._find(candidate)) is not None:
                 return known
         headers = [(b"www-authenticate", b'Bearer realm="credit risk model"')]
         raise RequestRefused(401, "unauthorized", "Unauthorized", [_UNAUTHORIZED], headers)
 
-    def _find(self, given: bytes) -> str | None:
+    def _find(self, candidate: bytes) -> str | None:
         """Return a key's name, or None. Comparing with all keys keeps the time constant."""
-        digest, found = _digest(given), None
+        digest, found = _digest(candidate), None
         for known, name in self._names.items():
             if hmac.compare_digest(digest, known):
                 found = name
         return found
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         """Reload the file if it has changed; keep the previous keys if it is invalid."""
-        self._next_look = monotonic() + _LOOK_SECONDS
+        self._next_check = monotonic() + _CHECK_SECONDS
         version = _version(self._file)
         if version == self._version:
             return
@@ -124,11 +124,11 @@ def _read(file: Path) -> dict[bytes, str]:
         *name, key = line.split(maxsplit=1)
         key = key.strip()
         named = all(_NAME.fullmatch(word) for word in name)
-        if not named or len(key) < _SHORTEST or not all(0x21 <= byte <= 0x7E for byte in key):
+        if not named or len(key) < _MIN_KEY_CHARACTERS or not all(0x21 <= byte <= 0x7E for byte in key):
             raise ConfigurationError(
-                f"{file}: line {number} is not an API key. A key has at least {_SHORTEST} ASCII characters without "
-                "spaces; create one with `openssl rand -hex 32`. A name of up to 31 letters, digits, '.', '_' or '-' "
-                "may precede it."
+                f"{file}: line {number} is not an API key. A key has at least {_MIN_KEY_CHARACTERS} ASCII characters "
+                "without spaces; create one with `openssl rand -hex 32`. A name of up to 31 letters, digits, "
+                "'.', '_' or '-' may precede it."
             )
         digest = _digest(key)
         names[digest] = name[0].decode() if name else f"key {digest.hex()[:8]}"

@@ -44,7 +44,7 @@ _NOT_FOUND = RequestRefused(404, "http", "NotFound", ["Not Found"])
 _NOT_LOADED = RequestRefused(
     503, "not_loaded", "ServiceNotReady", ["The models are not loaded."], [(b"retry-after", b"1")]
 )
-_OF_THE_FRAMEWORK = ("/api/health", "/api/health/ready", "/api/health/startup", "/api/models")
+_FRAMEWORK_PATHS = ("/api/health", "/api/health/ready", "/api/health/startup", "/api/models")
 
 
 class Application:
@@ -79,7 +79,7 @@ class Application:
     def _make_routes(self) -> dict[str, Route]:
         """Create the complete routing table, which needs no loaded model."""
         answered: dict[str, Handler] = {path: answer_always(page) for path, page in self._static().items()}
-        answered |= dict.fromkeys(_OF_THE_FRAMEWORK, self._ask_framework)
+        answered |= dict.fromkeys(_FRAMEWORK_PATHS, self._ask_framework)
         answered["/openapi.json"] = self._answer_contract
         if self._configuration.metrics is not None and self._configuration.metrics.enabled:
             answered["/metrics"] = self._answer_metrics
@@ -164,7 +164,7 @@ class Application:
 
     async def run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run as the ASGI lifespan application of the server; the framework loads the models meanwhile."""
-        self._begin()
+        self._start()
         await self._framework.app(scope, receive, send)
         self._bookkeeping.settle()
         if self._decision_log is not None:
@@ -177,7 +177,7 @@ class Application:
         self._framework.refuse_traffic()
         logger.info("draining")
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         """Start what needs the server's event loop."""
         if self._keys is None:
             logger.info("API keys are disabled: anyone who can reach the service can call it")

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from credit_risk_model.service.errors import RequestRefused
 
 _SLACK = {"objects": 1, "arrays": 1, "names": 2, "commas": 2}
-_MORE = 16
+_ALLOWANCE = 16
 """Factor and constant above what the schema allows, so slightly too many items or fields get precise errors."""
-_SIGNS = {b"{": "objects", b"[": "arrays", b":": "names", b",": "commas"}
+_CHARACTERS = {b"{": "objects", b"[": "arrays", b":": "names", b",": "commas"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class JsonBounds:
         needs = _needs_of(document, document.get("$defs", {}), 0)
         most = (needs.objects, needs.arrays, needs.names, needs.values)
         self._most = [
-            (sign, int(_SLACK[what] * number) + _MORE, what)
-            for (sign, what), number in zip(_SIGNS.items(), most, strict=True)
+            (sign, int(_SLACK[what] * number) + _ALLOWANCE, what)
+            for (sign, what), number in zip(_CHARACTERS.items(), most, strict=True)
             if number != float("inf")
         ]
 
@@ -64,11 +64,11 @@ class JsonBounds:
 
 
 _ANY = _Needs(*(float("inf"),) * 4)
-_DEEPEST = 16
+_MAX_DEPTH = 16
 
 
 def _needs_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> _Needs:
-    if depth > _DEEPEST:  # a recursive schema
+    if depth > _MAX_DEPTH:  # a recursive schema
         return _ANY
     if "$ref" in schema:
         return _needs_of(definitions[schema["$ref"].rpartition("/")[2]], definitions, depth + 1)

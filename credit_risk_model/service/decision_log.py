@@ -59,7 +59,7 @@ class DecisionLog:
         self._unwritten: deque[bytes | None] = deque()
         self._first_lines: deque[int] = deque()  # first line numbers of the files to rotate
         try:
-            self._chain = Chain(decisions.read_key(Path(settings.key_file)), *self._leave_former_file())
+            self._chain = Chain(decisions.read_key(Path(settings.key_file)), *self._rotate_previous_file())
             self._open()
             self._unwritten.append(self._begin())
             self._write()
@@ -113,37 +113,37 @@ class DecisionLog:
         self._ended.set()
         self._thread.join(_RETRY_SECONDS * 2)
         if self._is_behind(1):
-            logger.error("decisions not logged", extra={"fields": {"number": self._number_behind()}})
+            logger.error("decisions not logged", extra={"fields": {"number": self._count_unwritten()}})
         self._announce("decision log closed")
 
-    def _number_behind(self) -> int:
+    def _count_unwritten(self) -> int:
         return self._made_decisions + self._unwritten_decisions
 
     def _is_behind(self, number: int | None = None) -> bool:
-        return self._number_behind() >= (number or self._settings.max_waiting)
+        return self._count_unwritten() >= (number or self._settings.max_waiting)
 
     def _announce(self, event: str) -> None:
         number, mac = self._head
         logger.info(event, extra={"fields": {"line": number, "mac": mac}})
 
-    def _leave_former_file(self) -> tuple[str, int]:
+    def _rotate_previous_file(self) -> tuple[str, int]:
         """Return the last line of a previous process's log, and rotate its file."""
         if self._to_output:
             return decisions.START, 0
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if not (former := decisions.find_files(self._path)):
+        if not (previous := decisions.find_files(self._path)):
             return decisions.START, 0
-        last = decisions.last_line(former[-1])
-        if former[-1] == self._path:
+        last = decisions.last_line(previous[-1])
+        if previous[-1] == self._path:
             first = next(decisions.records([self._path], "begin"), {"n": 0})
-            self._put_aside(first["n"])
+            self._rename_file(first["n"])
         return last
 
-    def _put_aside(self, first_line: int) -> None:
-        aside = decisions.sealed_name(self._path, first_line)
-        if aside.exists():
-            raise FileExistsError(errno.EEXIST, f"{aside.name} exists", str(aside))
-        self._path.rename(aside)
+    def _rename_file(self, first_line: int) -> None:
+        rotated = decisions.sealed_name(self._path, first_line)
+        if rotated.exists():
+            raise FileExistsError(errno.EEXIST, f"{rotated.name} exists", str(rotated))
+        self._path.rename(rotated)
 
     def _open(self) -> None:
         if self._to_output:
@@ -224,7 +224,7 @@ class DecisionLog:
         """Rotate the file; can be called again if it failed."""
         if self._path.exists():
             os.fsync(self._file.fileno())
-            self._put_aside(self._first_lines[0])
+            self._rename_file(self._first_lines[0])
             self._file.close()
         self._open()
         self._first_lines.popleft()

@@ -39,7 +39,7 @@ _MAX_WAIT_SECONDS = 0.5
 _MAX_WAITING_BYTES = 4 * 2**20
 _DIGITS = 12
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class PredictionEndpoint:
@@ -135,7 +135,7 @@ class PredictionEndpoint:
 
     async def _answer_on_thread(self, request: Request, validator: ThreadPoolExecutor) -> Answer:
         began = perf_counter()
-        await self._take_place(len(request.body))
+        await self._acquire_slot(len(request.body))
         try:
             data = await asyncio.get_running_loop().run_in_executor(validator, self._validate, request.body)
             content = await to_thread.run_sync(self._predict_and_record, data, request)
@@ -144,7 +144,7 @@ class PredictionEndpoint:
         request.outcome = None, None, perf_counter() - began
         return Answer(200, content, headers=self._headers)
 
-    async def _take_place(self, size: int) -> None:
+    async def _acquire_slot(self, size: int) -> None:
         """Wait briefly for a free slot. Waiting bodies are held in memory, so their total size is bounded.
 
         Raises:
@@ -181,7 +181,7 @@ class PredictionEndpoint:
 
 
 def _refusal(error: ValidationError, body: bytearray) -> RequestRefused:
-    if body[:2] in _WIDE or (b"\0" in body[:4] and body[:4].strip(b"\0")):
+    if body[:2] in _UTF_16_MARKS or (b"\0" in body[:4] and body[:4].strip(b"\0")):
         return RequestRefused(400, "invalid", "ValidationError", ["The body is UTF-16 or UTF-32. Send it as UTF-8."])
     if error.error_count() > _MAX_ERRORS:
         return RequestRefused(400, "invalid", "ValidationError", [f"The body has {error.error_count()} errors."])

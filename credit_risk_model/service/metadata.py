@@ -30,8 +30,8 @@ class ArchiveMetadata(BaseModel):
         "`age_unknown` the others."
     )
     widened_bounds: SkipJsonSchema[dict[str, Bounds]] = Field(
-        description="Bounds that the training widened, by field. They are left out where it widened none, and the "
-        "shipped contract says nothing of them."
+        description="Bounds that the training widened, by field. Left out if there are none. The shipped contract does "
+        "not mention them."
     )
 
     @classmethod

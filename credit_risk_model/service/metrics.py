@@ -25,20 +25,20 @@ from credit_risk_model.schemas import (
 
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _SECONDS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-_SECONDS_OF_A_REQUEST = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
-_OF_A_MODEL = ["model", "model_version"]
+_REQUEST_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+_MODEL_LABELS = ["model", "model_version"]
 _STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-_OF_MODELS = {
+_MODEL_REASONS = {
     **dict.fromkeys(("invalid", "media_type", "too_large", "slow"), 400),
     "busy": 500,
     "decision_log": 500,
     "fault": 500,
 }
 """Reasons for refusing a model's requests, with the class of the status."""
-_OF_ALL = {
+_ALL_REASONS = {
     **dict.fromkeys(("unauthorized", "http", "malformed", "long_url", "large_headers"), 400),
     **dict.fromkeys(("coding", "not_loaded"), 500),
-    **_OF_MODELS,
+    **_MODEL_REASONS,
 }
 
 
@@ -83,13 +83,13 @@ class Distribution:
         yield f"{self._last_lines[1]}{total}\n"
 
 
-_written: list[Callable[[], str]] = []
+_writers: list[Callable[[], str]] = []
 """Functions that write their own metrics, in order: prometheus_client takes ten microseconds a line."""
 
 
 def write_also(write: Callable[[], str]) -> None:
     """Register a function that returns metrics in Prometheus' text format."""
-    _written.append(write)
+    _writers.append(write)
 
 
 class FastHistogram:
@@ -116,12 +116,12 @@ class FastHistogram:
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each counter, which nobody uses
 
-answers = Counter("credit_risk_predictions", "Loans predicted, by decision.", [*_OF_A_MODEL, "credit_risk"])
-cautions = Counter("credit_risk_cautions", "Predictions with a caution, by caution.", [*_OF_A_MODEL, "caution"])
+answers = Counter("credit_risk_predictions", "Loans predicted, by decision.", [*_MODEL_LABELS, "credit_risk"])
+cautions = Counter("credit_risk_cautions", "Predictions with a caution, by caution.", [*_MODEL_LABELS, "caution"])
 probability = FastHistogram(
     "credit_risk_probability",
     "Predicted risk probabilities. If they drift, the loans may no longer be like those of the training.",
-    _OF_A_MODEL,
+    _MODEL_LABELS,
     _TENTHS,
 )
 duration = FastHistogram(
@@ -134,7 +134,7 @@ requests = FastHistogram(
     "credit_risk_request_duration_seconds",
     "Time from a request's first byte to its response's last, by route and class of status.",
     ["route", "status"],
-    _SECONDS_OF_A_REQUEST,
+    _REQUEST_SECONDS,
 )
 refused = Counter("credit_risk_refused_requests", "Requests with an error response.", ["reason", "model", "status"])
 clients_gone = Counter("credit_risk_clients_gone", "Clients that disconnected before their response.")
@@ -149,7 +149,7 @@ loop_lag = FastHistogram(
     "credit_risk_event_loop_lag_seconds",
     "Lateness of the event loop, measured twice a second: an additional delay of every request.",
     [],
-    _SECONDS_OF_A_REQUEST,
+    _REQUEST_SECONDS,
 ).of()
 in_flight = Gauge("credit_risk_requests_in_flight", "Requests in progress.")
 open_connections = Gauge("credit_risk_open_connections", "Open client connections.")
@@ -174,15 +174,15 @@ started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's
 loaded = Info("credit_risk_model", "The model's archive.", ["model"])
 Info("credit_risk_build", "The running release.").info({"version": __version__, "python": python_version()})
 
-_EVERY_SECONDS = 0.1
-_gathered = (-_EVERY_SECONDS, b"")
+_MAX_AGE_SECONDS = 0.1
+_gathered = (-_MAX_AGE_SECONDS, b"")
 
 
 def gather() -> bytes:
     """Return all metrics as text, at most a tenth of a second old: collecting them takes milliseconds."""
     global _gathered  # noqa: PLW0603  # one for the process, like the registry
-    if monotonic() - _gathered[0] >= _EVERY_SECONDS:
-        ours = "".join(write() for write in _written)
+    if monotonic() - _gathered[0] >= _MAX_AGE_SECONDS:
+        ours = "".join(write() for write in _writers)
         _gathered = (monotonic(), generate_latest(REGISTRY) + ours.encode())
     return _gathered[1]
 
@@ -194,7 +194,7 @@ def count_refused(reason: str, model: str, status: int, number: int = 1) -> None
 
 def expect_refused(model: str) -> None:
     """Create the series of refused requests with 0, for a model or, if its name is empty, for no model."""
-    for reason, status in (_OF_MODELS if model else _OF_ALL).items():
+    for reason, status in (_MODEL_REASONS if model else _ALL_REASONS).items():
         count_refused(reason, model, status, 0)
 
 
@@ -226,7 +226,7 @@ class AnswerCount:
         self._answers = {risk: answers.labels(model, version, risk.value) for risk in CreditRisk}
         self._cautions = {caution: cautions.labels(model, version, caution.value) for caution in Caution}
         self._probabilities = probability.of(model, version)
-        self._of_batches = partial(batch_loans.of, model)
+        self._find_batch_loans = partial(batch_loans.of, model)
         self._outside = {
             name: out_of_range.labels(version, name)
             for loaded in (archive.loaded if archive is not None else ())
@@ -251,7 +251,7 @@ class AnswerCount:
                 for caution in found:
                     self._cautions[caution].inc(count)
             self._count_outside(asked.loans, answered.predictions)
-            self._of_batches().add(len(asked.loans))
+            self._find_batch_loans().add(len(asked.loans))
 
     def _count_outside(self, loans: Sequence[BaseModel], answers_given: Sequence[CreditRiskModelOutput]) -> None:
         """Count the out-of-range features of the loans with that caution, which are few."""

@@ -31,7 +31,7 @@ from credit_risk_model.service.metadata import ModelWithArchiveMetadata
 from credit_risk_model.service.routes import group_of
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
-_EVERYWHERE = """\
+_INTRODUCTION = """\
 **Risky** means: charged off, in default, or 16 days late or more, as the loan stands on the day of the request. Nothing
 is said of what will become of it. Every other loan is safe, also one that is repaid. Without `instalments_due` a young
 loan can't be told from one that stopped paying; such an answer carries a caution. A prediction changes nothing: a
@@ -99,7 +99,7 @@ _FAULT: _Responses = {
         example=("ServiceError", "Internal error 4b1d0c8e5f2a7d93. The service's log says more."),
     )
 }
-_OF_PREDICTIONS: _Responses = {
+_PREDICTION_RESPONSES: _Responses = {
     200: {"description": "The answer.", "headers": _headers("X-Model-Version", "X-Model-Digest")},
     400: _error(
         "The body is no JSON, or violates the schema: a message for each field.",
@@ -127,7 +127,7 @@ _NO_KEY = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 # The actual responses of the framework's routes.
-_OF_PATHS: dict[str, _Responses] = {
+_RESPONSES_BY_PATH: dict[str, _Responses] = {
     "/": {307: {"description": "To the page that documents the service.", "headers": _headers("Location")}},
     "/api/health": {200: {"description": "Healthy."}, 503: {"description": "A model could not be loaded."}},
     "/api/health/ready": {
@@ -164,9 +164,9 @@ def document(
     contract = get_openapi(
         title=configuration.service_title,
         version=configuration.version,
-        description=f"{configuration.description}\n\n{_EVERYWHERE}",
+        description=f"{configuration.description}\n\n{_INTRODUCTION}",
         servers=[{"url": root_path}] if root_path else None,
-        routes=[*predictions, *(_as_answered(route) for route in router.routes if isinstance(route, APIRoute))],
+        routes=[*predictions, *(_describe_route(route) for route in router.routes if isinstance(route, APIRoute))],
     )
     if configuration.service.api_keys is not None:
         contract["components"]["securitySchemes"] = SECURITY_SCHEMES
@@ -201,7 +201,7 @@ def unloaded_models(
     Raises:
         ConfigurationError: Two models have the same name, or a name is invalid.
     """
-    models = [(_unloaded(model, contract_of), model.create_endpoint) for model in configuration.models]
+    models = [(_make_unloaded_model(model, contract_of), model.create_endpoint) for model in configuration.models]
     names = [model.qualified_name for model, _ in models]
     for name in names:
         if names.count(name) > 1:
@@ -209,20 +209,20 @@ def unloaded_models(
     return models
 
 
-def _unloaded(model: Model, contract_of: _ContractOf) -> MLModel:
+def _make_unloaded_model(model: Model, contract_of: _ContractOf) -> MLModel:
     """Create a model with its decorators, but without its archive, which is enough for its names and schemas.
 
     Names and schemas are attributes of ml_base's classes, or properties that return constants. An archive may have
     wider bounds than the class.
     """
-    made = _unmade(model.class_path)
+    made = _instantiate(model.class_path)
     if isinstance(made, ArchiveModel):
         settings = model.configuration or {}
         if (name := settings.get("model_name")) is not None:
             made.rename(name)
         made.keep_to(contract_of(made.qualified_name, settings.get("archive")))
     for decorator in model.decorators or ():
-        made = _unmade(decorator.class_path).set_model(made)
+        made = _instantiate(decorator.class_path).set_model(made)
     return made
 
 
@@ -234,7 +234,7 @@ def _read_contract(archive: object) -> Contract:
         return SHIPPED
 
 
-def _unmade(class_path: str) -> Any:
+def _instantiate(class_path: str) -> Any:
     made_from = load_type(class_path)
     return made_from.__new__(made_from)
 
@@ -253,13 +253,13 @@ def _prediction(model: MLModel) -> APIRoute:
         operation_id=f"{model.qualified_name}_prediction",
         tags=["predictions"],
         response_model=model.output_schema,
-        responses=_OF_PREDICTIONS | _NO_422,
+        responses=_PREDICTION_RESPONSES | _NO_422,
     )
 
 
-def _as_answered(route: APIRoute) -> APIRoute:
+def _describe_route(route: APIRoute) -> APIRoute:
     """Return a route of the framework with its actual responses."""
-    documented = _OF_PATHS[route.path]
+    documented = _RESPONSES_BY_PATH[route.path]
     answered = APIRoute(
         route.path,
         route.endpoint,

@@ -46,7 +46,7 @@ def test_values_are_counted_and_written_as_the_library_does() -> None:
     registry = CollectorRegistry()
     library = Histogram("probability", "Probabilities.", ["model", "version"], buckets=tenths, registry=registry)
     ours = FastHistogram("probability", "Probabilities.", ["model", "version"], tenths)
-    metrics._written.remove(ours.write)
+    metrics._writers.remove(ours.write)
     for value in values:
         library.labels("a model", "1").observe(value)
     ours.of("a model", "1").add(*values[:1])

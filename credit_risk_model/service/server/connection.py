@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Bytes parsed at a time: fifty small requests of a client that pipelines. Headers that arrive in one piece are within
 # their bound, which is larger.
-_PIECE_BYTES = 2048
+_CHUNK_BYTES = 2048
 # Maximum number of bytes that are read and dropped after a refusal.
 _MAX_DISCARDED_BYTES = 64 * 2**20
 
@@ -62,11 +62,11 @@ class Connection(asyncio.Protocol):
         self.waiting: dict[Connection, float] | None = None
         self._connections = connections
         self.reader = RequestReader(connections.served, connections.max_header_bytes)
-        self._at_work: Request | None = None
+        self._in_progress: Request | None = None
         self._answer: Answer | None = None  # response to that request, until the client has taken it
-        self._held = b""  # received while a request was in progress, and not parsed yet
+        self._unparsed = b""  # received while a request was in progress, and not parsed yet
         self._ended = False  # whether the client has closed its side
-        self._reads = True  # whether the transport is reading
+        self._is_reading = True  # whether the transport is reading
         self._write_paused = False
         self._discarded = 0
 
@@ -82,16 +82,16 @@ class Connection(asyncio.Protocol):
         self.state = State.CLOSED
         self._connections.forget(self)
         self.reader.complete.clear()
-        if self._at_work is not None and (self._answer is None or self._write_paused):
-            self._connections.served.note(self._at_work, None)
+        if self._in_progress is not None and (self._answer is None or self._write_paused):
+            self._connections.served.note(self._in_progress, None)
         else:
             self._finish()
-        self._at_work = None
+        self._in_progress = None
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; while a request is in progress, keep it and pause reading."""
         if self.state is State.ANSWERING:
-            self._held += data
+            self._unparsed += data
             self._pause_reading()
         elif self.state is State.LINGERING:
             self._discarded += len(data)
@@ -107,14 +107,14 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         """Parse data in pieces until a request is in progress."""
-        for start in range(0, len(data), _PIECE_BYTES):
+        for start in range(0, len(data), _CHUNK_BYTES):
             if self.state is State.ANSWERING:
-                self._held = data[start:] + self._held
+                self._unparsed = data[start:] + self._unparsed
                 self._pause_reading()
                 return
             if self.state in (State.LINGERING, State.CLOSED):
                 return
-            self.reader.read(data[start : start + _PIECE_BYTES])
+            self.reader.read(data[start : start + _CHUNK_BYTES])
             self._continue()
 
     def _continue(self) -> None:
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self.state = State.ANSWERING
         self.asked = True
         self._connections.stop_waiting(self)
-        self._at_work = request
+        self._in_progress = request
         answer = self._connections.served.answer(request)
         if isinstance(answer, Answer):
             self._write(request, answer)
@@ -171,10 +171,10 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Record a response that was sent, and continue."""
-        request, answer = self._at_work, self._answer
+        request, answer = self._in_progress, self._answer
         if request is None or answer is None:
             return
-        self._at_work = self._answer = None
+        self._in_progress = self._answer = None
         self._connections.state.total_requests += 1
         self._connections.served.note(request, answer)
         if self.state is State.ANSWERING:
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         self.state = State.IDLE
         self._connections.wait(self)
         self._resume_reading()
-        held, self._held = self._held, b""
+        held, self._unparsed = self._unparsed, b""
         if held and self.reader.refusal is None:
             self._read(held)
         elif self._ended and self.reader.refusal is None:
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         sends too much or takes too long.
         """
         reader = self.reader
-        more = reader.refusal is not None or reader.complete or reader.arriving is not None or self._held
+        more = reader.refusal is not None or reader.complete or reader.arriving is not None or self._unparsed
         lingers = more and not (self._ended or self._connections.ending or self._transport.is_closing())
         self.state = State.LINGERING if lingers else State.CLOSED
         self._connections.wait(self)  # also while data is still being sent
@@ -228,13 +228,13 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def _pause_reading(self) -> None:
-        if self._reads:
-            self._reads = False
+        if self._is_reading:
+            self._is_reading = False
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._reads:
-            self._reads = True
+        if not self._is_reading:
+            self._is_reading = True
             self._transport.resume_reading()
 
     def time_out(self) -> None:
@@ -272,8 +272,8 @@ class Connection(asyncio.Protocol):
         if self.state is State.ANSWERING:
             if self._answer is not None:
                 self._close()
-            elif self._at_work is not None:
-                self._at_work.keep_alive = False
+            elif self._in_progress is not None:
+                self._in_progress.keep_alive = False
         elif self.state is State.BODY:
             self.refuse_body()
         elif self.state is not State.CLOSED:

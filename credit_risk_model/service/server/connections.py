@@ -57,9 +57,9 @@ class Connections:
         self._watching = False
         self._date: tuple[Any, bytes] = (None, b"")
         metrics.open_connections.set_function(lambda: len(self._open))
-        metrics.in_flight.set_function(self._count_at_work)
-        _allow_open_files(settings.max_connections + _OTHER_FILES)
-        _give_large_blocks_back()
+        metrics.in_flight.set_function(self._count_in_progress)
+        _raise_open_file_limit(settings.max_connections + _OTHER_FILES)
+        _return_freed_memory()
 
     def open(self, connection: Connection) -> None:
         """Register a new connection. If there are too many, close one.
@@ -127,7 +127,7 @@ class Connections:
         """Return whether all connections without a request so far are older than this."""
         return not self._fresh or next(reversed(self._fresh.values())) < monotonic() - seconds
 
-    def _count_at_work(self) -> int:
+    def _count_in_progress(self) -> int:
         return sum(each.state is State.ANSWERING for each in self._open)
 
     def _refuse_slowest_body(self) -> None:
@@ -163,14 +163,14 @@ class Connections:
             connection.time_out()
 
 
-def _give_large_blocks_back() -> None:
+def _return_freed_memory() -> None:
     """Make glibc return the memory of freed large bodies. By default it stops doing so after the first one."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
-def _allow_open_files(number: int) -> None:
+def _raise_open_file_limit(number: int) -> None:
     """Raise the process's limit of open files, which is often 1,024, as far as the system allows."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < number:

@@ -12,9 +12,9 @@ from credit_risk_model.service.server import Request, Served
 
 _MAX_HEADERS = 100
 _MAX_URL_BYTES = 4096
-_HEADERS_OF_A_BODY = (b"content-length", b"transfer-encoding")
+_BODY_HEADERS = (b"content-length", b"transfer-encoding")
 # A host name with one of these would make our redirects lead elsewhere.
-_NOT_IN_A_HOST = frozenset(b'/@\\?# \t"<>^`{|}')
+_FORBIDDEN_IN_HOST = frozenset(b'/@\\?# \t"<>^`{|}')
 
 _MALFORMED = RequestRefused(400, "malformed", "MalformedRequest", ["The request is not valid HTTP."])
 _HOST = RequestRefused(
@@ -55,7 +55,7 @@ class RequestReader:
         self._headers: Headers = []
         # Bytes since the last progress: of headers, or of what a body has besides content (chunk extensions, trailers).
         self._unfinished = 0
-        self._breach = _MALFORMED  # the refusal if the parser stops
+        self._violation = _MALFORMED  # the refusal if the parser stops
         self._expects_continue = False
         self._resumed = False  # whether the parser continues after an Upgrade request's headers
 
@@ -71,7 +71,7 @@ class RequestReader:
         except httptools.HttpParserUpgrade as upgrade:
             self._resume(piece[upgrade.args[0] :])
         except httptools.HttpParserError:  # also raised when a bound is exceeded
-            self.break_off(self._breach)
+            self.break_off(self._violation)
         if self.has_begun or self.arriving is not None:
             self._unfinished += len(piece)
             if self._unfinished > 2 * self._max_header_bytes:
@@ -115,7 +115,7 @@ class RequestReader:
         if self.arriving is None:  # CONNECT, which has no body
             self.complete[-1].keep_alive = False
             return
-        framing = [b"%s: %s\r\n" % header for header in self._headers if header[0] in _HEADERS_OF_A_BODY]
+        framing = [b"%s: %s\r\n" % header for header in self._headers if header[0] in _BODY_HEADERS]
         self._headers = []
         self._parser = self._make_parser()
         self._resumed = True
@@ -148,7 +148,7 @@ class RequestReader:
             return
         version = self._parser.get_http_version()
         self._check_headers(version)
-        if self._breach is not _MALFORMED:
+        if self._violation is not _MALFORMED:
             raise httptools.HttpParserError
         path = httptools.parse_url(self._url).path.decode("ascii")
         request = Request(
@@ -170,23 +170,23 @@ class RequestReader:
         for name, value in self._headers:
             if name == b"host":
                 hosts += 1
-                if not _NOT_IN_A_HOST.isdisjoint(value):
-                    self._breach = _HOST
+                if not _FORBIDDEN_IN_HOST.isdisjoint(value):
+                    self._violation = _HOST
             elif name == b"transfer-encoding" and value.lower() != b"chunked":
-                self._breach = _CODING
+                self._violation = _CODING
             elif name == b"expect" and value.lower() == b"100-continue":
                 self._expects_continue = version != "1.0"
         if hosts > 1 or (hosts == 0 and version == "1.1"):
-            self._breach = _HOST
+            self._violation = _HOST
         if version not in ("1.1", "1.0"):
-            self._breach = _VERSION
+            self._violation = _VERSION
         # Headers that arrived in one piece are within their bound.
-        if len(self._headers) > _MAX_HEADERS or (self._unfinished and self._size_headers() > self._max_header_bytes):
-            self._breach = _LARGE_HEADERS
+        if len(self._headers) > _MAX_HEADERS or (self._unfinished and self._measure_headers() > self._max_header_bytes):
+            self._violation = _LARGE_HEADERS
         if len(self._url) > _MAX_URL_BYTES:
-            self._breach = _LONG_URL
+            self._violation = _LONG_URL
 
-    def _size_headers(self) -> int:
+    def _measure_headers(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def on_body(self, body: bytes) -> None:

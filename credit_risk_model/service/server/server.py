@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 # libuv accepts one connection per round of the event loop. If requests make the rounds long, new connections, including
 # those of probes, wait longer the more of them arrive.
 _MAX_ACCEPTED_AT_ONCE = 32
-_NO_FILE_SECONDS = 0.1
+_ACCEPT_RETRY_SECONDS = 0.1
 _QUIET_SECONDS = 0.25
 GRACEFUL_SECONDS = 20
 """Grace period for requests in progress after the drain, in seconds."""
 _BACKLOG = 2048
 
 # Names that this module uses beyond uvicorn's documentation.
-_NAMES: dict[Any, tuple[str, ...]] = {
+_REQUIRED_NAMES: dict[Any, tuple[str, ...]] = {
     uvicorn.Server: ("def startup", "def shutdown", "def handle_exit", "self.server_state.default_headers ="),
     ServerState: ("connections", "tasks", "default_headers", "total_requests"),
 }
@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
                 return
             except OSError:  # out of file descriptors: retry when connections may have been closed
                 loop.remove_reader(listening)
-                loop.call_later(_NO_FILE_SECONDS, self._listen, listening)
+                loop.call_later(_ACCEPT_RETRY_SECONDS, self._listen, listening)
                 return
             accepted.setblocking(False)
             connected = loop.connect_accepted_socket(
@@ -175,7 +175,9 @@ def check_uvicorn() -> None:
     Raises:
         ConfigurationError: It lacks some; the message names them.
     """
-    differing = [name for kind, names in _NAMES.items() for name in names if name not in inspect.getsource(kind)]
+    differing = [
+        name for kind, names in _REQUIRED_NAMES.items() for name in names if name not in inspect.getsource(kind)
+    ]
     if differing:
         raise ConfigurationError(
             f"uvicorn {uvicorn.__version__} with httptools {httptools.__version__} is not supported "

@@ -33,7 +33,7 @@ def test_installed_uvicorn_is_the_one_that_is_built_on() -> None:
 
 def test_other_uvicorn_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a uvicorn that has other names the service does not start, and says which."""
-    monkeypatch.setitem(server._NAMES, ServerState, ("connections", "started_tasks"))
+    monkeypatch.setitem(server._REQUIRED_NAMES, ServerState, ("connections", "started_tasks"))
     with pytest.raises(ConfigurationError, match=r"uvicorn [0-9.]+ with httptools .*it lacks started_tasks\): install"):
         check_uvicorn()
 
