@@ -77,7 +77,7 @@ def _load_library() -> _Library:
     return _library
 
 
-def _refuse(answer: float) -> NoReturn:
+def _raise_not_finite(answer: float) -> NoReturn:
     raise ModelArchiveError(f"The model's output is {answer}, not a finite number. {CURE}")
 
 
@@ -156,7 +156,7 @@ class Booster:
         if status != 0:
             self._library.check(status)
         value = probability.value
-        return value if isfinite(value) else _refuse(value)
+        return value if isfinite(value) else _raise_not_finite(value)
 
     def predict_rows(self, rows: "array[float] | memoryview") -> "array[float]":
         """Return the positive class's probability for each of many rows, bit for bit as `predict_row` does.
@@ -195,7 +195,7 @@ class Booster:
             )
         )
         total = sum(probabilities)  # not finite if one of them is not; takes a hundredth of the prediction's time
-        return probabilities if isfinite(total) else _refuse(total)
+        return probabilities if isfinite(total) else _raise_not_finite(total)
 
     def contributions(self, row: Sequence[float]) -> list[float]:
         """Return what each number of a row adds to its log-odds, as exact TreeSHAP values; thread-safe.
@@ -215,4 +215,4 @@ class Booster:
             )
         )
         total = sum(values)
-        return list(values) if isfinite(total) else _refuse(total)
+        return list(values) if isfinite(total) else _raise_not_finite(total)

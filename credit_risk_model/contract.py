@@ -94,17 +94,17 @@ def _widen(bounds: tuple[tuple[str, Bounds], ...]) -> Contract:
     for name, (low, high) in bounds:
         if name not in shipped or not may_be_widened(shipped[name]):
             raise ValueError(f"{name[:40]} has no bounds that may be widened")
-        wider[name] = _check(shipped[name], low, high)
+        wider[name] = _check_bounds(shipped[name], low, high)
     fields = tuple(replace(field, bounds=wider.get(field.name, field.bounds)) for field in CONTRACT_FEATURES)
-    loan = _rebuild(CreditRiskModelInput, wider)
-    explanation = _rebuild(CreditRiskExplanationInput, wider)
+    loan = _rebuild_request(CreditRiskModelInput, wider)
+    explanation = _rebuild_request(CreditRiskExplanationInput, wider)
     of_loans = CreditRiskBatchInput.model_fields["loans"].metadata
     loans = tuple[loan, ...]  # type: ignore[valid-type]  # mypy knows only classes that are defined in the code
-    batch = _derive(CreditRiskBatchInput, {"loans": (Annotated[loans, *of_loans], ...)})
+    batch = _derive_request(CreditRiskBatchInput, {"loans": (Annotated[loans, *of_loans], ...)})
     return Contract(fields, wider, loan, explanation, batch)
 
 
-def _check(field: Feature, low: float, high: float) -> Bounds:
+def _check_bounds(field: Feature, low: float, high: float) -> Bounds:
     """Validate a field's wider bounds and return them in the field's own type."""
     assert field.bounds is not None
     (least, most), (lowest, highest) = field.bounds, widest_bounds(field.name)
@@ -119,15 +119,15 @@ def _check(field: Feature, low: float, high: float) -> Bounds:
     return (int(low), int(high)) if field.whole else (low, high)
 
 
-def _rebuild(shipped: type[Any], bounds: Mapping[str, Bounds]) -> type[Any]:
+def _rebuild_request(shipped: type[Any], bounds: Mapping[str, Bounds]) -> type[Any]:
     changed: dict[str, Any] = {}
     for name, ends in bounds.items():
         field = shipped.model_fields[name]
-        changed[name] = _bounded(field.annotation, field.metadata, ends), Field(description=field.description)
-    return _derive(shipped, changed)
+        changed[name] = _replace_bounds(field.annotation, field.metadata, ends), Field(description=field.description)
+    return _derive_request(shipped, changed)
 
 
-def _derive(shipped: type[Any], changed: Mapping[str, Any]) -> type[Any]:
+def _derive_request(shipped: type[Any], changed: Mapping[str, Any]) -> type[Any]:
     """Create a request class with some fields changed, under the name and description of the shipped class.
 
     If one OpenAPI document has both, their modules tell them apart.
@@ -135,13 +135,13 @@ def _derive(shipped: type[Any], changed: Mapping[str, Any]) -> type[Any]:
     return create_model(shipped.__name__, __base__=shipped, __doc__=shipped.__doc__, __module__=__name__, **changed)
 
 
-def _bounded(annotation: Any, metadata: Iterable[Any], bounds: Bounds) -> Any:
+def _replace_bounds(annotation: Any, metadata: Iterable[Any], bounds: Bounds) -> Any:
     """Rebuild a field's type with other bounds, also inside a union."""
     parts = [each for part in metadata for each in (part.metadata if isinstance(part, FieldInfo) else [part])]
     ends = {Ge: Ge(bounds[0]), Le: Le(bounds[1])}
     if get_origin(annotation) is Annotated:
-        annotation = _bounded(annotation.__origin__, annotation.__metadata__, bounds)
+        annotation = _replace_bounds(annotation.__origin__, annotation.__metadata__, bounds)
     elif choices := get_args(annotation):
-        annotation = reduce(or_, (_bounded(choice, (), bounds) for choice in choices))
+        annotation = reduce(or_, (_replace_bounds(choice, (), bounds) for choice in choices))
     replaced = [ends.get(type(part), part) for part in parts]
     return Annotated[annotation, *replaced] if replaced else annotation

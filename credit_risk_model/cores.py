@@ -23,11 +23,11 @@ def count_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
         A number of cores, at least 1.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = (limit for folder in _folders(cgroups, own) for limit in _limits_of(folder))
+    limits = (limit for folder in _find_folders(cgroups, own) for limit in _read_limits(folder))
     return min([allowed, *(ceil(limit) for limit in limits)])
 
 
-def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
+def _find_folders(cgroups: Path, own: Path) -> Iterator[Path]:
     """Find the folders of this process's control groups and their parents: the smallest limit applies."""
     for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -41,7 +41,7 @@ def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
                 yield mount / part
 
 
-def _limits_of(folder: Path) -> Iterator[float]:
+def _read_limits(folder: Path) -> Iterator[float]:
     """Yield a group's limit in cores, or nothing if it has none."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     if not quota:

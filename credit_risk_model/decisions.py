@@ -119,12 +119,12 @@ def make_personal(reference: str | None, loan: bytes, reasons: bytes | None = No
     return b'{"salt":"%b","reference":%b,"loan":%b}' % (_make_salt(), named, loan)
 
 
-def _mac(key: bytes, content: bytes) -> bytes:
+def _compute_mac(key: bytes, content: bytes) -> bytes:
     return hmac.digest(key, content, "sha256").hex().encode()
 
 
-def _seal_of_erasure(key: bytes, meta: bytes) -> str:
-    return _mac(key, b"erased" + meta).decode()
+def _compute_erasure_seal(key: bytes, meta: bytes) -> str:
+    return _compute_mac(key, b"erased" + meta).decode()
 
 
 @dataclass
@@ -207,12 +207,12 @@ def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
         found.faults.append(f"{place}: follows line {found.number} as line {members.get('n')}: lines are lost or moved")
     elif members.get("kind") == "begin" and members["follows"] != former:
         found.faults.append(f"{place}: follows a line other than the last one")
-    if not hmac.compare_digest(_mac(key, former.encode() + meta).decode(), mac):
+    if not hmac.compare_digest(_compute_mac(key, former.encode() + meta).decode(), mac):
         found.faults.append(f"{place}: does not follow from the line before it: one of them was changed, lost or added")
-    erased = _erasure(personal)
+    erased = _read_erasure_seal(personal)
     if erased is not None:
         found.erased += 1
-        if not hmac.compare_digest(_seal_of_erasure(key, meta), erased):
+        if not hmac.compare_digest(_compute_erasure_seal(key, meta), erased):
             found.faults.append(f"{place}: was erased without the key")
     elif sha256(personal).hexdigest() != members["personal_sha256"]:
         found.faults.append(f"{place}: the logged loan was changed")
@@ -221,7 +221,7 @@ def _verify_line(found: Verified, key: bytes, line: bytes, place: str) -> None:
     found.mac, found.number = mac, members["n"]
 
 
-def _erasure(personal: bytes) -> str | None:
+def _read_erasure_seal(personal: bytes) -> str | None:
     if not personal.startswith(b'{"erased":'):
         return None
     seal: str = from_json(personal)["erased"]
@@ -243,7 +243,7 @@ def erase(path: Path, key: bytes, reference: str) -> int:
     for line in lines_of(path):
         parts = _LINE.fullmatch(line.rstrip(b"\n"))
         if parts is not None and from_json(parts[3]).get("reference") == reference:
-            seal = _seal_of_erasure(key, parts[2]).encode()
+            seal = _compute_erasure_seal(key, parts[2]).encode()
             line = b'{"mac":"%b",%b,"personal":{"erased":"%b"}}\n' % (parts[1], parts[2], seal)  # noqa: PLW2901
             number += 1
         kept.append(line)

@@ -60,18 +60,18 @@ class Feature:
         return self.name
 
 
-def _parts(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
+def _find_parts(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
     """Yield the types and annotations of a field, including those inside a union."""
     yield annotation
     for item in metadata:
         yield from item.metadata if isinstance(item, FieldInfo) else (item,)
     for argument in get_args(annotation):
-        yield from _parts(argument, list(getattr(argument, "__metadata__", ())))
+        yield from _find_parts(argument, list(getattr(argument, "__metadata__", ())))
 
 
-def _contract_feature(name: str) -> Feature:
+def _make_contract_feature(name: str) -> Feature:
     field = CreditRiskModelInput.model_fields[name]
-    parts = list(_parts(field.annotation, field.metadata))
+    parts = list(_find_parts(field.annotation, field.metadata))
     found = {type(part): part for part in parts}
     levels: tuple[str, ...] = ()
     for part in parts:
@@ -89,7 +89,7 @@ def _contract_feature(name: str) -> Feature:
     )
 
 
-CONTRACT_FEATURES = tuple(_contract_feature(name) for name in CreditRiskModelInput.model_fields)
+CONTRACT_FEATURES = tuple(_make_contract_feature(name) for name in CreditRiskModelInput.model_fields)
 """The 17 fields, in the contract's order."""
 
 AGE = "instalments_due"

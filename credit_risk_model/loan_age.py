@@ -47,17 +47,17 @@ def choose_age_source(columns: Container[str], latest: Callable[[str], int | Non
     if ISSUED not in columns:
         return AgeSource(f"not known: the file has no {ISSUED}. {_CURE}")
     if SNAPSHOT in columns and latest(SNAPSHOT) is not None:
-        return _computed(SNAPSHOT, None)
+        return _count_from_issue(SNAPSHOT, None)
     for name in DATES_OF_FILE:
         if name in columns and (month := latest(name)) is not None:
             ignored = f" (as_of {format_month(as_of)} is not used)" if as_of not in (None, month) else ""
-            return _computed(f"{format_month(month)}, the latest {name}{ignored}", month)
+            return _count_from_issue(f"{format_month(month)}, the latest {name}{ignored}", month)
     if as_of is not None:
-        return _computed(f"{format_month(as_of)}, as_of", as_of)
+        return _count_from_issue(f"{format_month(as_of)}, as_of", as_of)
     return AgeSource(f"not known: the file does not say when it was recorded. {_CURE}, or name the month (as_of)")
 
 
-def _computed(until: str, snapshot: int | None) -> AgeSource:
+def _count_from_issue(until: str, snapshot: int | None) -> AgeSource:
     return AgeSource(f"whole months from {ISSUED} to {until}, at most the term's", computed=True, snapshot=snapshot)
 
 

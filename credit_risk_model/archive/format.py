@@ -163,7 +163,7 @@ def newest() -> Path:
     Raises:
         ModelArchiveError: There is no archive.
     """
-    numbers = _numbers(MODEL_FILES)
+    numbers = _find_numbers(MODEL_FILES)
     if not numbers:
         raise ModelArchiveError(f"No model archive (<number>.zip) in the folder {MODEL_FILES.name}. Run `make train`.")
     return MODEL_FILES / f"{max(numbers)}.zip"
@@ -171,10 +171,10 @@ def newest() -> Path:
 
 def next_free(folder: Path = MODEL_FILES) -> Path:
     """Return the path for the next training's archive: one above the highest number in the folder."""
-    return folder / f"{max(_numbers(folder), default=0) + 1}.zip"
+    return folder / f"{max(_find_numbers(folder), default=0) + 1}.zip"
 
 
-def _numbers(folder: Path) -> list[int]:
+def _find_numbers(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.zip") if re.fullmatch(r"[1-9]\d*", path.stem)]
 
 

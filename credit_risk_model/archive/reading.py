@@ -151,7 +151,7 @@ def verify(path: Path, content: bytes, digest: str, *, trusted: bool) -> Archive
         answers = [archive.evaluate(example.loan) for example in golden]
     except ModelArchiveError as error:
         raise ModelArchiveError(f"{path.name}: {error}") from None
-    _compare(path, golden, answers)
+    _compare_golden(path, golden, answers)
     return archive
 
 
@@ -196,7 +196,7 @@ def _unpack(path: Path, content: bytes, wanted: Sequence[str]) -> dict[str, byte
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if sorted(names) != sorted(CONTENTS):
-                _check_format_of_foreign(path, archive, names)
+                _check_foreign_format(path, archive, names)
                 wrong = sorted(set(CONTENTS).symmetric_difference(names)) or ["a file twice"]
                 raise ModelArchiveError(f"{path.name}: missing, unknown or repeated: {', '.join(wrong)[:200]}. {CURE}")
             if sum(entry.file_size for entry in entries) > _MAX_BYTES:
@@ -228,7 +228,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         return file.read(entry.file_size + 1)
 
 
-def _check_format_of_foreign(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
+def _check_foreign_format(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
     """Refuse an archive of another format by its number, if its files differ and its metadata is readable."""
     if names.count(METADATA) == 1:
         entry = archive.getinfo(METADATA)
@@ -291,7 +291,7 @@ def _find_line(model: bytes, start: bytes) -> str:
     return model.partition(b"\n" + start)[2].partition(b"\n")[0].decode(errors="replace")
 
 
-def _compare(path: Path, golden: Sequence[GoldenLoan], answers: Sequence[float]) -> None:
+def _compare_golden(path: Path, golden: Sequence[GoldenLoan], answers: Sequence[float]) -> None:
     """Compare this process's predictions of the golden loans with the trained model's."""
     for number, (example, probability) in enumerate(zip(golden, answers, strict=True)):
         if not abs(probability - example.risk_probability) <= GOLDEN_TOLERANCE:

@@ -72,14 +72,14 @@ class CreditRiskExplanation(ArchiveModel):
         probability = model.booster.predict_row(row)
         decision = decide(probability, self.cut_off)
         *contributions, baseline = model.booster.contributions(row)
-        values = _values(data, model.features, row)
+        values = _collect_values(data, model.features, row)
         return CreditRiskExplanationOutput(
             credit_risk=decision,
             risk_probability=probability,
             cautions=find_cautions(data, model, row),
             cut_off=self.cut_off,
             baseline_probability=1 / (1 + math.exp(-baseline)),
-            reasons=_reasons(
+            reasons=_choose_reasons(
                 decision, model.features.features, contributions, values, data.max_reasons or self.max_reasons
             ),
             out_of_training_range=tuple(
@@ -94,7 +94,7 @@ class CreditRiskExplanation(ArchiveModel):
         )
 
 
-def _values(
+def _collect_values(
     loan: CreditRiskExplanationInput, wanted: FeatureSet, row: tuple[float, ...]
 ) -> dict[str, reasons.Value | None]:
     """Return the features' values in readable form: levels by name, None if not known."""
@@ -107,10 +107,10 @@ def _values(
     return values
 
 
-_Moved = tuple[Feature, float, CreditRisk]
+_Contribution = tuple[Feature, float, CreditRisk]
 
 
-def _distinct(moved: list[_Moved], values: Mapping[str, reasons.Value | None]) -> list[_Moved]:
+def _keep_distinct(moved: list[_Contribution], values: Mapping[str, reasons.Value | None]) -> list[_Contribution]:
     """Keep the strongest feature of each fact, and only derived features that apply to the loan."""
     named: set[Any] = set()
     distinct = []
@@ -123,7 +123,7 @@ def _distinct(moved: list[_Moved], values: Mapping[str, reasons.Value | None]) -
     return distinct
 
 
-def _reasons(
+def _choose_reasons(
     decision: CreditRisk,
     model_features: tuple[Feature, ...],
     contributions: list[float],
@@ -142,7 +142,7 @@ def _reasons(
     ]
     moved.sort(key=lambda reason: -abs(reason[1]))
     if limit <= REASONS_FOR_A_DECISION:
-        moved = _distinct([reason for reason in moved if reason[2] is decision], values)
+        moved = _keep_distinct([reason for reason in moved if reason[2] is decision], values)
     return tuple(
         Reason(
             feature=feature.name,

@@ -43,14 +43,14 @@ class Options:
 def score_frame(archive: Archive, cut_off: float, frame: Any, options: Options) -> Any:
     """Score a frame, as `LoanModel.score` does."""
     opened = open_frame(frame)
-    return opened.like_it(_answer(archive, opened, partial(_score, archive, cut_off), _CHUNK_ROWS, options))
+    return opened.like_it(_score_on_all_cores(archive, opened, partial(_score, archive, cut_off), _CHUNK_ROWS, options))
 
 
 def explain_frame(explanation: CreditRiskExplanation, frame: Any, options: Options) -> Any:
     """Explain a frame, as `LoanModel.explain` does."""
     opened = open_frame(frame)
     answer = partial(_explain, explanation)
-    return opened.like_it(_answer(explanation.archive, opened, answer, _CHUNK_ROWS_EXPLAINED, options))
+    return opened.like_it(_score_on_all_cores(explanation.archive, opened, answer, _CHUNK_ROWS_EXPLAINED, options))
 
 
 def score_batches(
@@ -62,38 +62,40 @@ def score_batches(
         frame = open_frame(batch)
         loans, converted = read_frame(frame, as_of, is_part=True)
         kept = keep_columns(frame, keep)
-        answers, more = _answer_chunks(archive, loans, partial(_score, archive, cut_off), _CHUNK_ROWS, threads=1)
+        answers, more = _score_chunks(archive, loans, partial(_score, archive, cut_off), _CHUNK_ROWS, threads=1)
         total += converted + more
         yield frame.like_it(pa.table({**kept, **dict(zip(answers.column_names, answers.columns, strict=True))}))
     _log_converted(total)
 
 
-_Answer = Callable[[CheckedLoans], pa.Table]
+_ScoreChunk = Callable[[CheckedLoans], pa.Table]
 
 
-def _answer(archive: Archive, frame: Frame, answer: _Answer, chunk_rows: int, options: Options) -> pa.Table:
+def _score_on_all_cores(
+    archive: Archive, frame: Frame, answer: _ScoreChunk, chunk_rows: int, options: Options
+) -> pa.Table:
     """Score a frame's loans on all cores, and log the conversions."""
     loans, converted = read_frame(frame, options.as_of)
     _check_scales(archive, loans, options)
-    answers, more = _answer_chunks(archive, loans, answer, chunk_rows, count_cores())
+    answers, more = _score_chunks(archive, loans, answer, chunk_rows, count_cores())
     if options.errors == "raise":
         _refuse_rejected(answers["rejected"])
     _log_converted(converted + more)
     return answers
 
 
-def _answer_chunks(
-    archive: Archive, loans: pa.Table, answer: _Answer, chunk_rows: int, threads: int
+def _score_chunks(
+    archive: Archive, loans: pa.Table, answer: _ScoreChunk, chunk_rows: int, threads: int
 ) -> tuple[pa.Table, Counter[str]]:
     """Score loans chunk by chunk, and count the conversions. With one thread, that is the caller's."""
 
-    def answer_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
+    def score_chunk(start: int) -> tuple[pa.Table, Counter[str]]:
         checked = check(loans.slice(start, chunk_rows), archive.metadata.contract)
         return answer(checked), checked.converted
 
     starts = range(0, max(1, loans.num_rows), chunk_rows)
     chunks, converted = [], Counter[str]()
-    for chunk, more in map(answer_chunk, starts) if threads == 1 else map_in_order(answer_chunk, starts, threads):
+    for chunk, more in map(score_chunk, starts) if threads == 1 else map_in_order(score_chunk, starts, threads):
         chunks.append(chunk)
         converted += more
     return pa.concat_tables(chunks).combine_chunks(), converted
@@ -143,7 +145,7 @@ def _score(archive: Archive, cut_off: float, checked: CheckedLoans) -> pa.Table:
 def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Table:
     contract = explanation.archive.metadata.contract
     texts: list[list[str | None]] = [[None] * len(_REASONS) for _ in checked.good]
-    for row, loan in zip(np.flatnonzero(checked.good), _requests(checked, contract), strict=True):
+    for row, loan in zip(np.flatnonzero(checked.good), _make_requests(checked, contract), strict=True):
         for place, reason in enumerate(explanation.predict(loan).reasons):
             texts[row][place] = reason.text
     answers = _score(explanation.archive, explanation.cut_off, checked)
@@ -152,7 +154,7 @@ def _explain(explanation: CreditRiskExplanation, checked: CheckedLoans) -> pa.Ta
     return answers
 
 
-def _requests(checked: CheckedLoans, contract: Contract) -> list[CreditRiskExplanationInput]:
+def _make_requests(checked: CheckedLoans, contract: Contract) -> list[CreditRiskExplanationInput]:
     """Create the requests of the accepted loans: an explanation has the same input as in the service."""
     columns = []
     for feature in CONTRACT_FEATURES:

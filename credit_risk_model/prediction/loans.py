@@ -110,7 +110,7 @@ class LoanModel:
             second        None  term: unknown level
         """
         self._check(errors)
-        frames = _frames()
+        frames = _import_frames()
         options = frames.Options(errors, as_of, accept_scale)
         answers: Frame = frames.score_frame(self._model.archive, self.cut_off, frame, options)
         return answers
@@ -145,7 +145,7 @@ class LoanModel:
             'Payments are 2.0 instalments behind schedule, which raises the risk.'
         """
         self._check(errors)
-        frames = _frames()
+        frames = _import_frames()
         answers: Frame = frames.explain_frame(self._explanation, frame, frames.Options(errors, as_of, accept_scale))
         return answers
 
@@ -183,7 +183,9 @@ class LoanModel:
         parse_as_of(as_of)
         if taken := [name for name in keep if name in _SPARK_TYPES]:
             raise ConfigurationError(f"keep names {taken[0]!r}, which is also a column of the scores: rename it first.")
-        scores: Iterator[Frame] = _frames().score_batches(self._model.archive, self.cut_off, batches, keep, as_of)
+        scores: Iterator[Frame] = _import_frames().score_batches(
+            self._model.archive, self.cut_off, batches, keep, as_of
+        )
         return scores
 
     @staticmethod
@@ -203,7 +205,7 @@ def _load_pinned(path: str | None, sha256: str) -> LoanModel:
     return LoanModel(path, sha256)
 
 
-def _frames() -> ModuleType:
+def _import_frames() -> ModuleType:
     """Import the code for frames; programs that score single loans need not have its packages."""
     try:
         from credit_risk_model.prediction import frames  # noqa: PLC0415

@@ -40,11 +40,11 @@ def predict_table(archive: Archive, checked: CheckedLoans) -> tuple[Array, npt.N
         if model is not None and chosen.any():
             columns = checked.model_columns(model.features, chosen)
             probability[chosen] = model.booster.predict_rows(np.column_stack(columns).data)
-            cautions[chosen] += _OUTSIDE * _lies_outside(columns, model)
+            cautions[chosen] += _OUTSIDE * _find_outside(columns, model)
     return probability, cautions
 
 
-def _lies_outside(columns: list[Array], model: LoadedModel) -> Mask:
+def _find_outside(columns: list[Array], model: LoadedModel) -> Mask:
     """Find loans with a value outside the training range, as `LoadedModel.is_outside_training_range` does."""
     outside = np.zeros(len(columns[0]), dtype=bool)
     for values, minimum, maximum in zip(columns, model.minima, model.maxima, strict=True):

@@ -78,7 +78,7 @@ class Application:
 
     def _make_routes(self) -> dict[str, Route]:
         """Create the complete routing table, which needs no loaded model."""
-        answered: dict[str, Handler] = {path: answer_always(page) for path, page in self._static().items()}
+        answered: dict[str, Handler] = {path: answer_always(page) for path, page in self._make_pages().items()}
         answered |= dict.fromkeys(_FRAMEWORK_PATHS, self._ask_framework)
         answered["/openapi.json"] = self._answer_contract
         if self._configuration.metrics is not None and self._configuration.metrics.enabled:
@@ -93,7 +93,7 @@ class Application:
                 )
         return routes
 
-    def _static(self) -> dict[str, Answer]:
+    def _make_pages(self) -> dict[str, Answer]:
         moved = Answer(307, b"", b"text/plain", [(b"location", f"{self._root_path}/docs".encode())])
         return {"/": moved, **pages(self._configuration.service_title)}
 
@@ -119,7 +119,7 @@ class Application:
         if method not in route.handlers and method != "OPTIONS":
             raise RequestRefused(405, "http", "MethodNotAllowed", ["Method Not Allowed"], [(b"allow", route.allowed)])
         if route.takes_json and method == "POST":
-            endpoint = self._endpoint(path)
+            endpoint = self._find_endpoint(path)
             request.endpoint = endpoint
             check_body_headers(request.headers, endpoint.max_body_bytes)
             request.max_body_bytes = endpoint.max_body_bytes
@@ -189,7 +189,7 @@ class Application:
     def _ready(self) -> bool:
         return self._was_ready or self._framework.is_ready()
 
-    def _endpoint(self, path: str) -> PredictionEndpoint:
+    def _find_endpoint(self, path: str) -> PredictionEndpoint:
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             if not self._ready():
@@ -239,7 +239,7 @@ class Application:
         if self._ready():
             for route in self._routes.values():
                 if route.takes_json:
-                    self._endpoint(route.path)
+                    self._find_endpoint(route.path)
         # Loaded models stay for good: the garbage collector need not scan them again and again.
         gc.collect()
         gc.freeze()

@@ -43,7 +43,7 @@ class JsonBounds:
     def __init__(self, schema: type[BaseModel]) -> None:
         """Derive the bounds from a schema; unbounded parts of it get no bound."""
         document = schema.model_json_schema()
-        needs = _needs_of(document, document.get("$defs", {}), 0)
+        needs = _compute_needs(document, document.get("$defs", {}), 0)
         most = (needs.objects, needs.arrays, needs.names, needs.values)
         self._most = [
             (sign, int(_SLACK[what] * number) + _ALLOWANCE, what)
@@ -67,23 +67,23 @@ _ANY = _Needs(*(float("inf"),) * 4)
 _MAX_DEPTH = 16
 
 
-def _needs_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> _Needs:
+def _compute_needs(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> _Needs:
     if depth > _MAX_DEPTH:  # a recursive schema
         return _ANY
     if "$ref" in schema:
-        return _needs_of(definitions[schema["$ref"].rpartition("/")[2]], definitions, depth + 1)
+        return _compute_needs(definitions[schema["$ref"].rpartition("/")[2]], definitions, depth + 1)
     if choices := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
         needs = _Needs()
         for choice in choices:
-            needs = needs.or_else(_needs_of(choice, definitions, depth + 1))
+            needs = needs.or_else(_compute_needs(choice, definitions, depth + 1))
         return needs
     if schema.get("type") == "array":
-        items = _needs_of(schema.get("items", {}), definitions, depth + 1)
+        items = _compute_needs(schema.get("items", {}), definitions, depth + 1)
         return _Needs(arrays=1) + items.times(schema.get("maxItems", float("inf")))
     if schema.get("type") == "object":
         fields = schema.get("properties", {})
         needs = _Needs(objects=1, names=len(fields))
         for field in fields.values():
-            needs += _needs_of(field, definitions, depth + 1)
+            needs += _compute_needs(field, definitions, depth + 1)
         return needs if fields or schema.get("additionalProperties") is False else _ANY
     return _Needs() if "type" in schema or "enum" in schema or "const" in schema else _ANY

@@ -61,7 +61,7 @@ class DecisionLog:
         try:
             self._chain = Chain(decisions.read_key(Path(settings.key_file)), *self._rotate_previous_file())
             self._open()
-            self._unwritten.append(self._begin())
+            self._unwritten.append(self._make_first_line())
             self._write()
         except DecisionLogError as error:
             raise ConfigurationError(str(error)) from None
@@ -151,14 +151,14 @@ class DecisionLog:
         else:  # readable for the owner alone
             self._file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0)
 
-    def _begin(self) -> bytes:
+    def _make_first_line(self) -> bytes:
         """Return a file's first line."""
         self._size, self._day = 0, int(time() // _DAY)
         self._first_line = self._chain.number + 1
         members = b'"log":1,"time":"%b","follows":"%b"' % (_now(), self._chain.mac.encode())
         return self._chain.add("begin", members)
 
-    def _seal(self) -> bytes:
+    def _make_last_line(self) -> bytes:
         """Return a file's last line."""
         return self._chain.add("seal", b'"time":"%b"' % _now())
 
@@ -166,13 +166,13 @@ class DecisionLog:
         ending = False
         while not ending:
             ending = self._ended.wait(_PAUSE_SECONDS)
-            head = self._take(ending)
+            head = self._take_lines(ending)
             if self._try_to_write():
                 self._head = head
                 metrics.decisions_logged.inc(self._unwritten_decisions)
                 self._unwritten_decisions = 0
 
-    def _take(self, ending: bool) -> tuple[int, str]:
+    def _take_lines(self, ending: bool) -> tuple[int, str]:
         """Take the queued lines, and rotate the file if it is full; return the last line's number and `mac`."""
         with self._lock:
             made, self._made = b"".join(self._made), []
@@ -181,10 +181,10 @@ class DecisionLog:
             self._size += len(made)
             full = self._size > self._settings.max_file_bytes or time() // _DAY != self._day
             if ending:
-                self._unwritten.append(made + self._seal())
+                self._unwritten.append(made + self._make_last_line())
             elif full and not self._to_output:
                 first_line = self._first_line
-                self._unwritten += [made + self._seal(), None, self._begin()]
+                self._unwritten += [made + self._make_last_line(), None, self._make_first_line()]
                 self._first_lines.append(first_line)
             else:
                 self._unwritten.append(made)

@@ -72,12 +72,12 @@ def pages(title: str) -> dict[str, Answer]:
         )
         for name, content_type in _ASSETS.items()
     }
-    found["/docs"] = _page(title, "swagger-ui-bundle.js", _SWAGGER_START, _SWAGGER_LINK)
-    found["/redoc"] = _page(title, "redoc.standalone.js", _REDOC_START)
+    found["/docs"] = _make_page(title, "swagger-ui-bundle.js", _SWAGGER_START, _SWAGGER_LINK)
+    found["/redoc"] = _make_page(title, "redoc.standalone.js", _REDOC_START)
     return found
 
 
-def _page(title: str, script: str, start: str, link: str = "") -> Answer:
+def _make_page(title: str, script: str, start: str, link: str = "") -> Answer:
     """Create a page with an inline script and a vendor's script, which can connect to this service only."""
     content = _PAGE.format(title=escape(title), script=script, start=start, link=link, style=_STYLE)
     policy = (

@@ -120,7 +120,7 @@ class PredictionEndpoint:
         try:
             return self._schema.model_validate_json(body)
         except ValidationError as error:
-            refusal = _refusal(error, body)
+            refusal = _make_refusal(error, body)
         raise refusal  # outside the handler, so that it does not keep the errors alive
 
     def _predict(self, loan: BaseModel, identity: str) -> tuple[BaseModel, bytes]:
@@ -180,7 +180,7 @@ class PredictionEndpoint:
         return content
 
 
-def _refusal(error: ValidationError, body: bytearray) -> RequestRefused:
+def _make_refusal(error: ValidationError, body: bytearray) -> RequestRefused:
     if body[:2] in _UTF_16_MARKS or (b"\0" in body[:4] and body[:4].strip(b"\0")):
         return RequestRefused(400, "invalid", "ValidationError", ["The body is UTF-16 or UTF-32. Send it as UTF-8."])
     if error.error_count() > _MAX_ERRORS:

@@ -77,7 +77,7 @@ _ContractOf = Callable[[str, object], Contract]
 _Responses = dict[int | str, dict[str, Any]]
 
 
-def _error(description: str, *headers: str, example: tuple[str, str] | None = None) -> dict[str, Any]:
+def _describe_error(description: str, *headers: str, example: tuple[str, str] | None = None) -> dict[str, Any]:
     """Describe an error response; the example is its type and message."""
     answer: dict[str, Any] = {"model": Error, "description": description, "headers": _headers(*headers)}
     if example is not None:
@@ -94,28 +94,30 @@ def _headers(*names: str) -> dict[str, Any]:
 _NO_422: _Responses = {422: {}}
 _NOT_LOADED = "The models are not loaded."
 _FAULT: _Responses = {
-    500: _error(
+    500: _describe_error(
         "A fault of the service, under an id by which its log tells more.",
         example=("ServiceError", "Internal error 4b1d0c8e5f2a7d93. The service's log says more."),
     )
 }
 _PREDICTION_RESPONSES: _Responses = {
     200: {"description": "The answer.", "headers": _headers("X-Model-Version", "X-Model-Digest")},
-    400: _error(
+    400: _describe_error(
         "The body is no JSON, or violates the schema: a message for each field.",
         example=(
             "ValidationError",
             "Field 'body, term' has error 'enum', Input should be ' 36 months' or ' 60 months'.",
         ),
     ),
-    408: _error("The body did not arrive in time.", example=("RequestTimeout", "The body did not arrive in time.")),
-    413: _error("The body is too large.", example=("RequestTooLarge", "The body is larger than 65536 bytes.")),
-    415: _error(
+    408: _describe_error(
+        "The body did not arrive in time.", example=("RequestTimeout", "The body did not arrive in time.")
+    ),
+    413: _describe_error("The body is too large.", example=("RequestTooLarge", "The body is larger than 65536 bytes.")),
+    415: _describe_error(
         "The body is said to be something other than JSON, or to be packed.",
         example=("UnsupportedMediaType", "Send the loan as JSON: application/json."),
     ),
     **_FAULT,
-    503: _error(
+    503: _describe_error(
         f"{_NOT_LOADED[:-1]}, or too much is at work.",
         "Retry-After",
         example=("ServiceNotReady", "The models are not loaded."),
@@ -138,9 +140,9 @@ _RESPONSES_BY_PATH: dict[str, _Responses] = {
     "/api/models": {200: {"description": "The models that are loaded."}, **_FAULT},
     "/api/models/{model_qualified_name}/metadata": {
         200: {"description": "The model's metadata.", "model": ModelWithArchiveMetadata},
-        404: _error("There is no such model.", example=("NotFound", "There is no such model.")),
+        404: _describe_error("There is no such model.", example=("NotFound", "There is no such model.")),
         **_FAULT,
-        503: _error(_NOT_LOADED, "Retry-After"),
+        503: _describe_error(_NOT_LOADED, "Retry-After"),
     },
 }
 
