@@ -22,7 +22,8 @@ from credit_risk_model import archive
 from credit_risk_model.drift.counting import Counted, LoanCount
 from credit_risk_model.drift.judging import OF_SCORE, judge
 from credit_risk_model.drift.reference import Bins, Reference
-from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.examples import EXAMPLE_LOAN
+from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training import cleaning, fitting
 from credit_risk_model.training.archived_models import ArchivedModels
 from credit_risk_model.training.loans import ISSUE_MONTH, read_loans

@@ -13,16 +13,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import ZipFile
 
 import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -30,7 +31,7 @@ from benchmarks import report
 from benchmarks.processes import ROOT
 from credit_risk_model import archive
 from credit_risk_model.cores import count_cores
-from credit_risk_model.features import AGE_KNOWN
+from credit_risk_model.features import AGE_KNOWN, CONTRACT_FEATURES
 from credit_risk_model.tables.checking import check
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans
@@ -41,6 +42,7 @@ QUICK_SIZES = (100_000, 300_000)
 BOOK_ROWS = 50_000
 MATRIX_ROWS = 300_000
 ROW_GROUP = 250_000
+MAX_ROWS_OF_LENDINGCLUB = 1_000_000
 PYTHON = ROOT / ".venv" / "scoring" / "bin" / "python"
 
 
@@ -81,7 +83,7 @@ def main() -> None:
 
 
 def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Measure Parquet and CSV files of every size."""
+    """Measure files of every size: Parquet, CSV, and CSV as LendingClub writes it."""
     loans = synthetic_loans(folder)
     booster = lgb.Booster(model_str=_model_text())
     drawn = np.random.default_rng(0).integers(len(loans), size=MATRIX_ROWS)
@@ -89,9 +91,11 @@ def measure(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, A
     matrix = np.column_stack(check(loans.take(drawn)).model_columns(AGE_KNOWN, every))
     rows = []
     for size in sizes:
-        for suffix in (".parquet", ".csv"):
+        for suffix, write in KINDS.items():
+            if write is write_as_lendingclub and size > MAX_ROWS_OF_LENDINGCLUB:
+                continue
             source = folder / f"loans{suffix}"
-            write_loans(source, loans, size)
+            write(source, loans, size)
             # Ten million loans take minutes per round, and vary little.
             figures = compare(source, size, booster, matrix, rounds if size < 10_000_000 else 1)
             rows.append({"rows": size, "from": suffix, "MB": round(source.stat().st_size / 1e6), **figures})
@@ -119,13 +123,35 @@ def synthetic_loans(folder: Path) -> pa.Table:
     return kept.append_column("id", pa.array(np.arange(len(kept))))
 
 
-def write_loans(path: Path, loans: pa.Table, rows: int) -> None:
+def write_loans(target: Path | IO[bytes], loans: pa.Table, rows: int) -> None:
     """Write a file with a number of loans, drawn from the given ones."""
     rng = np.random.default_rng(rows)
-    kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
-    with kind(path, loans.schema) as writer:
+    in_parquet = isinstance(target, Path) and target.suffix == ".parquet"
+    with (pq.ParquetWriter if in_parquet else pyarrow.csv.CSVWriter)(target, loans.schema) as writer:
         for start in range(0, rows, ROW_GROUP):
             writer.write_table(loans.take(rng.integers(len(loans), size=min(ROW_GROUP, rows - start))))
+
+
+def write_as_lendingclub(path: Path, loans: pa.Table, rows: int) -> None:
+    """Write such a file as LendingClub's own download has it: all as text, a note above, two lines below."""
+    columns = {}
+    for feature in (*CONTRACT_FEATURES, None):
+        name = "id" if feature is None else feature.name
+        texts = loans[name].cast(pa.string())
+        if name in ("interest_rate", "revolving_line_utilization_rate"):
+            texts = pc.binary_join_element_wise(texts, "%", "")
+        columns[name if feature is None else feature.column or name] = texts.fill_null("n/a")
+    with path.open("wb") as file:
+        file.write(b"Notes offered by Prospectus (https://www.lendingclub.com/info/prospectus.action)\n")
+        write_loans(file, pa.table(columns), rows)
+        file.write(b"\n\nTotal amount funded in policy code 1: 1\nTotal amount funded in policy code 2: 0\n")
+
+
+KINDS: dict[str, Callable[[Path, pa.Table, int], None]] = {
+    ".parquet": write_loans,
+    ".csv": write_loans,
+    ".lendingclub.csv": write_as_lendingclub,
+}
 
 
 def compare(

@@ -29,8 +29,8 @@ import pytest
 import yaml
 
 from credit_risk_model import archive, features
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS
-from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training import fitting, packaging
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans

@@ -4,7 +4,7 @@ import json
 
 from raw_client import CHUNK, CHUNKED, LENGTH, LOAN, PREDICTION, post, predict_with, request
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 EXPLANATION = "/api/models/credit_risk_explanation/prediction"
 

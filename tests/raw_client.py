@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conftest import Service
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
 LOAN = json.dumps(EXAMPLE_LOAN).encode()

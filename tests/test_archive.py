@@ -16,7 +16,7 @@ from conftest import HYPERPARAMETERS, Service
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.training.fitting import Fitted, fit
 from credit_risk_model.training.packaging import make_model_files, predict_requests
 

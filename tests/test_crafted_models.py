@@ -19,15 +19,11 @@ from conftest import ROOT, SHIPPED, Service
 from credit_risk_model import archive, features, trial
 from credit_risk_model.booster import Booster
 from credit_risk_model.errors import ModelArchiveError
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
-from credit_risk_model.schemas import (
-    EXAMPLE_LOAN,
-    CreditRiskBatchInput,
-    CreditRiskExplanationInput,
-    CreditRiskModelInput,
-)
+from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskExplanationInput, CreditRiskModelInput
 from credit_risk_model.scoring.command_line import FAILED, main
 from credit_risk_model.trees import check_trees
 

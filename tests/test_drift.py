@@ -25,7 +25,8 @@ from credit_risk_model.drift.judging import (
 )
 from credit_risk_model.drift.reference import MEAN, SCORE, Bins, Reference
 from credit_risk_model.errors import ModelArchiveError
-from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.examples import EXAMPLE_LOAN
+from credit_risk_model.schemas import CreditRiskModelInput
 
 AMOUNTS: dict[str, Any] = {
     "feature": "loan_amount",

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit_risk_model import features
-from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.examples import EXAMPLE_LOAN
+from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.training.fitting import make_feature_frame
 from credit_risk_model.training.golden import make_golden_loans
 from credit_risk_model.training.packaging import to_frame

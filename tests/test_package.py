@@ -30,7 +30,7 @@ def test_example_of_the_readme_runs() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     program = f"""
 import pandas
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 frame = pandas.DataFrame([EXAMPLE_LOAN])
 {example}
 print(list(scores), list(model.explain(frame)))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, find_tool, rounded
 
-from credit_risk_model.schemas import EXAMPLE_ANSWER, EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_LOAN
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TRIED_ELSEWHERE = {

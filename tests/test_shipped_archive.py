@@ -11,17 +11,11 @@ import yaml
 from conftest import CONFIGURATION, RELEASED, ROOT, SHIPPED, rounded
 
 from credit_risk_model import archive
+from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_EXPLANATION, EXAMPLE_LOAN
 from credit_risk_model.features import compute_instalments
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel
-from credit_risk_model.schemas import (
-    EXAMPLE_ANSWER,
-    EXAMPLE_EXPLANATION,
-    EXAMPLE_LOAN,
-    CreditRiskExplanationInput,
-    CreditRiskModelInput,
-    Term,
-)
+from credit_risk_model.schemas import CreditRiskExplanationInput, CreditRiskModelInput, Term
 from credit_risk_model.training import fitting
 from credit_risk_model.training.archived_models import ArchivedModels
 from credit_risk_model.training.loans import hash_file

@@ -24,13 +24,14 @@ import credit_risk_model
 from credit_risk_model import archive, contract
 from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import DataError, ModelArchiveError
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, compute_instalments
 from credit_risk_model.monitoring import replay
 from credit_risk_model.monitoring.drift import count_log, count_table
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel, decide
-from credit_risk_model.schemas import EXAMPLE_LOAN, Caution, CreditRiskModelInput
+from credit_risk_model.schemas import Caution, CreditRiskModelInput
 from credit_risk_model.scoring.run import Settings as ScoringSettings
 from credit_risk_model.scoring.run import score
 from credit_risk_model.service.openapi import document

@@ -56,7 +56,7 @@ class LoanModel:
 
         Examples:
             >>> import credit_risk_model
-            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> from credit_risk_model.examples import EXAMPLE_LOAN
             >>> answer = credit_risk_model.load().predict(EXAMPLE_LOAN)
             >>> answer.credit_risk.value, round(answer.risk_probability, 4), answer.cautions
             ('risky', 0.909, ())
@@ -102,7 +102,7 @@ class LoanModel:
 
         Examples:
             >>> import credit_risk_model, pandas
-            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> from credit_risk_model.examples import EXAMPLE_LOAN
             >>> loans = pandas.DataFrame([EXAMPLE_LOAN, {**EXAMPLE_LOAN, "term": "soon"}], index=["first", "second"])
             >>> credit_risk_model.load().score(loans)[["credit_risk", "rejected"]]
                    credit_risk             rejected
@@ -140,7 +140,7 @@ class LoanModel:
 
         Examples:
             >>> import credit_risk_model, pandas
-            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> from credit_risk_model.examples import EXAMPLE_LOAN
             >>> credit_risk_model.load().explain(pandas.DataFrame([EXAMPLE_LOAN])).reason_1[0]
             'Payments are 2.0 instalments behind schedule, which raises the risk.'
         """
@@ -174,7 +174,7 @@ class LoanModel:
 
         Examples:
             >>> import credit_risk_model, pyarrow
-            >>> from credit_risk_model.schemas import EXAMPLE_LOAN
+            >>> from credit_risk_model.examples import EXAMPLE_LOAN
             >>> loans = pyarrow.RecordBatch.from_pylist([{"id": 7, **EXAMPLE_LOAN}])
             >>> for scores in credit_risk_model.load().score_batches([loans], keep=["id"]):
             ...     print(scores["id"][0], scores["credit_risk"][0])

@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
+from credit_risk_model.contract import Contract
 from credit_risk_model.prediction.served import FromArchive
 from credit_risk_model.service import metrics
 from credit_risk_model.service.api_keys import ApiKeys
@@ -213,11 +214,7 @@ class Application:
         return Answer(200, metrics.gather(), CONTENT_TYPE_LATEST.encode())
 
     def _write_contract(self) -> bytes:
-        manager, loaded = ModelManager(), {}
-        for name in [model["qualified_name"] for model in manager.get_models()] if self._ready() else []:
-            model: Any = manager.get_model(name)
-            if isinstance(model, FromArchive):
-                loaded[name] = model.archive.metadata.contract
+        loaded = _loaded_contracts() if self._ready() else {}
         return to_json(document(self._configuration, self._root_path, loaded))
 
     async def _answer_contract(self, _: Request) -> Answer:
@@ -251,6 +248,15 @@ class Application:
             for model in ModelManager().get_models():
                 _announce_archive(model["qualified_name"])
             logger.info("ready", extra={"fields": {"seconds": round(seconds, 3)}})
+
+
+def _loaded_contracts() -> dict[str, Contract]:
+    """Return the contract of each loaded model that has an archive, by the model's name."""
+    manager = ModelManager()
+    models: dict[str, Any] = {
+        model["qualified_name"]: manager.get_model(model["qualified_name"]) for model in manager.get_models()
+    }
+    return {name: model.archive.metadata.contract for name, model in models.items() if isinstance(model, FromArchive)}
 
 
 def _announce_archive(name: str) -> None:

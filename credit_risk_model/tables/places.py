@@ -1,4 +1,4 @@
-"""Paths and URIs of files (s3://, gs://, abfs://, hdfs://). It needs no Arrow."""
+"""Paths and URIs of files (s3://, gs://, az://, abfs://, hdfs://). It needs no Arrow."""
 
 import re
 from pathlib import Path, PurePosixPath

@@ -1,11 +1,13 @@
 """Reads and writes files on this machine and in stores that Arrow's filesystems reach."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
@@ -31,7 +33,7 @@ class StoredFile:
         if isinstance(place, Path):
             return cls(LocalFileSystem(), str(place))
         try:
-            filesystem, path = FileSystem.from_uri(place)
+            filesystem, path = FileSystem.from_uri(_to_arrow(place))
         except (OSError, ValueError, pa.ArrowException, ImportError) as error:
             reason = str(error).splitlines()[0].replace(place, "its URI")  # a URI may hold a key
             raise ConfigurationError(f"{identify(place)}: can't be reached ({reason}).") from None
@@ -78,6 +80,17 @@ class StoredFile:
             for path in sorted(paths)
             if not any(part.startswith(("_", ".")) for part in path.relative_to(self.path).parts)
         ]
+
+
+def _to_arrow(uri: str) -> str:
+    """Return the URI that Arrow has for `az://container/path`, which other tools write; any other unchanged."""
+    parts = urlsplit(uri)
+    if parts.scheme.lower() != "az":
+        return uri
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT")
+    if not account:
+        raise ConfigurationError(f"{identify(uri)}: set AZURE_STORAGE_ACCOUNT to the name of the storage account.")
+    return urlunsplit(parts._replace(scheme="abfs", netloc=f"{parts.netloc}@{account}.dfs.core.windows.net"))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import numpy as np
 
 from credit_risk_model.contract import SHIPPED, Contract
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import AGE, TERM_MONTHS, Feature
-from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.schemas import CreditRiskModelInput
 from credit_risk_model.tables.numbers import round_to_whole
 
 _RANDOM_LOANS = 45

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from credit_risk_model.contract import SHIPPED, Contract
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import AGE, CONTRACT_FEATURES, TERM_MONTHS, compute_instalments
-from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training.figures import DollarFigures, PerfectPayerFigures
 from credit_risk_model.training.fitting import Fitted, is_running
 

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 PATH = "/api/models/credit_risk_model/prediction"
 LONGEST_WAIT = 30

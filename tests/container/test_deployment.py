@@ -22,7 +22,7 @@ from container.kubelet import Pod, running
 from container.load import Load
 
 from credit_risk_model import __version__
-from credit_risk_model.schemas import EXAMPLE_ANSWER, EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_LOAN
 
 pytestmark = pytest.mark.container
 

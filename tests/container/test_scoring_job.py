@@ -12,8 +12,8 @@ import pytest
 from container.engine import Podman
 from container.job import Job
 
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.schemas import EXAMPLE_LOAN
 
 pytestmark = pytest.mark.container
 

@@ -22,7 +22,7 @@ from conftest import Service, find_tool, process
 from credit_risk_model import archive
 from credit_risk_model.drift.counting import Counted
 from credit_risk_model.drift.judging import MIN_EXPECTED, MIN_LOANS_FOR_MEAN, Z_OF_SCORE, judge
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.drift import DriftCount
 
 ROOT = Path(__file__).parents[2]

@@ -46,7 +46,7 @@ def test_missing_package_is_named(archive_path: Path, tmp_path: Path) -> None:
 import sys
 sys.modules["pyarrow"] = None  # as where it is not installed
 import credit_risk_model
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 model = credit_risk_model.load({str(archive_path)!r})
 print(model.predict(EXAMPLE_LOAN).credit_risk.value)
 model.score([])

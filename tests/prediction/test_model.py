@@ -12,8 +12,9 @@ from ml_base import MLModel
 
 from credit_risk_model import __version__, archive
 from credit_risk_model.errors import ConfigurationError, ModelArchiveError
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.prediction.model import CreditRiskModel
-from credit_risk_model.schemas import EXAMPLE_LOAN, Caution, CreditRiskModelInput, CreditRiskModelOutput
+from credit_risk_model.schemas import Caution, CreditRiskModelInput, CreditRiskModelOutput
 from credit_risk_model.training.fitting import fit
 from credit_risk_model.training.packaging import make_model_files
 

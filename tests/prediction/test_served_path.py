@@ -11,7 +11,7 @@ def test_reasons_and_batches_need_no_package_of_arrays(archive_path: Path) -> No
 import sys
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 for model, request in (
     (CreditRiskBatch(archive={str(archive_path)!r}), {{"loans": [EXAMPLE_LOAN] * 1000}}),
     (CreditRiskExplanation(archive={str(archive_path)!r}), EXAMPLE_LOAN),

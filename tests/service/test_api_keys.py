@@ -13,7 +13,7 @@ import pytest
 from conftest import FRAMEWORK, Service
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.api_keys import SECURITY_SCHEMES, ApiKeys
 from credit_risk_model.service.settings import ApiKeySettings
 

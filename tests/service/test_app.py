@@ -20,7 +20,7 @@ from conftest import SHIPPED, Service, threads
 from raw_client import JSON, LOAN, PREDICTION, exchange
 
 from credit_risk_model import archive
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from conftest import Service, find_tool, process
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 NGINX = """
 user root;

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Service, find_tool, rounded
 
-from credit_risk_model.schemas import EXAMPLE_ANSWER, EXAMPLE_EXPLANATION, EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_EXPLANATION, EXAMPLE_LOAN
 
 PAGE = (ROOT / "docs" / "how-to" / "call-the-service.md").read_text(encoding="utf-8")
 WITH_HTTPX, WITH_CLIENT = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -5,7 +5,7 @@ import httpx
 import pytest
 from conftest import Service
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
 BANK = {"Origin": "https://bank.example"}

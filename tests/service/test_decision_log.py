@@ -13,7 +13,7 @@ import pytest
 from conftest import PYTHON, ROOT, Service
 
 from credit_risk_model import decisions
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 MODELS = "/api/models"
 PREDICTION = f"{MODELS}/credit_risk_model/prediction"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from conftest import CONFIGURATION, ROOT, Service
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
 

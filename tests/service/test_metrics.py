@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from credit_risk_model import archive
 from credit_risk_model.drift.reference import Reference
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.schemas import (
-    EXAMPLE_LOAN,
     Caution,
     CreditRisk,
     CreditRiskBatchInput,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import CONFIGURATION, ROOT, Service, rounded
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.openapi import document
 from credit_risk_model.service.settings import Configuration
 

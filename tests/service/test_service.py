@@ -12,8 +12,8 @@ import yaml
 from conftest import ALL_MAXIMA, CONFIGURATION, FRAMEWORK, ROOT, Service
 
 from credit_risk_model import __version__, archive
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import CONTRACT_FEATURES, Feature
-from credit_risk_model.schemas import EXAMPLE_LOAN
 
 PREDICTION = "/api/models/credit_risk_model/prediction"
 

@@ -12,7 +12,7 @@ PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
 from time import perf_counter
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.app import Application
 from credit_risk_model.service.drift import DriftCount
 from credit_risk_model.service.server import Request, server

@@ -7,8 +7,8 @@ import pytest
 
 from credit_risk_model.contract import SHIPPED
 from credit_risk_model.errors import DataError
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import CONTRACT_FEATURES, Feature
-from credit_risk_model.schemas import EXAMPLE_LOAN
 from credit_risk_model.training import cleaning
 from credit_risk_model.training.cleaning import clean
 from credit_risk_model.training.loans import read_loans

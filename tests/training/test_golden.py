@@ -1,5 +1,5 @@
 from credit_risk_model.contract import widen
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.training.golden import make_golden_loans
 
 

@@ -36,7 +36,7 @@ from raw_client import (
     wait_for_closed,
 )
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"], ids=["nothing", "empty lines"])

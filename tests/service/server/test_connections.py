@@ -27,7 +27,7 @@ from raw_client import (
     wait_for_closed,
 )
 
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 
 
 def test_slow_bodies_make_room_for_each_other_and_stop_nobody(service: Service) -> None:

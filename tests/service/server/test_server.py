@@ -21,7 +21,7 @@ from raw_client import GOOD, HALF_SENT, HEALTH, JSON, LOAN, PREDICTION, connecte
 from uvicorn.server import ServerState
 
 from credit_risk_model.errors import ConfigurationError
-from credit_risk_model.schemas import EXAMPLE_LOAN
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.server import server
 from credit_risk_model.service.server.server import check_uvicorn
 
