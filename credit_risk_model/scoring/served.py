@@ -1,4 +1,4 @@
-"""Chooses the archive to score with: the one that is named, or the one that the service's configuration serves."""
+"""Chooses the archive to score with: the named one, or the one that the service's configuration serves."""
 
 import os
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def _read_served(configuration: Path) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError):
-        reason = "it is no configuration of the service"
+        reason = "it is not a configuration of the service"
     raise ConfigurationError(
         f"{configuration.name}: can't be read ({reason}). Set REST_CONFIG to the service's configuration, or name "
         "--archive."

@@ -98,7 +98,7 @@ def test_values_written_otherwise_are_scored_and_counted(
 
 
 def test_column_in_a_wrong_unit_stops_the_run(loan: dict[str, Any], run_scoring: RunScoring, tmp_path: Path) -> None:
-    """Fractions instead of percents stop the run before it writes; the error names the option that accepts them."""
+    """Fractions instead of percents stop the run before it writes, and the error names the option to accept them."""
     rows = [loan | {"debt_to_income_ratio": 0.172, "loan_amount": 10_000 + 500 * number} for number in range(9)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "loans.parquet")
     command = [tmp_path / "loans.parquet", "--output", tmp_path / "scores" / "scores.csv"]
