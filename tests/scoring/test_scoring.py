@@ -291,7 +291,7 @@ def test_full_disk_is_reported(book: Path, scoring_command: list[str], tmp_path:
         (["{book}/loans.csv", "--output", "{book}/loans.csv"], 1, "are the same file"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--id", "x"], 1, "loans.csv: no column x"),
         (["{book}/loans.csv"], 2, "--output"),
-        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "one"], 2, "--shard"),
+        (["{book}/loans.csv", "--output", "{out}/s.csv", "--shard", "one"], 2, "'one' is not a shard: write K/N"),
         (["{book}/loans.csv", "--output", "{out}/s.csv", "--max-rejects", "-1"], 2, "--max-rejects"),
     ],
 )
