@@ -168,7 +168,7 @@ decisions_lost = Counter("credit_risk_decisions_lost", "Decisions returned but n
 decision_log_failing = Gauge("credit_risk_decision_log_failing", "1 if the decision log can't be written, else 0.")
 decision_log_lines = Gauge("credit_risk_decision_log_lines", "Number of the decision log's last line.")
 decision_log_head = Gauge(
-    "credit_risk_decision_log_head", "The first 52 bits of that line's mac; a log without it was cut or changed."
+    "credit_risk_decision_log_head", "First 52 bits of the last line's mac; a log without it was cut or changed."
 )
 started = Gauge("credit_risk_startup_duration_seconds", "Time from the process's start until its models are loaded.")
 loaded = Info("credit_risk_model", "The model's archive.", ["model"])

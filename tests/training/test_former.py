@@ -47,4 +47,4 @@ def test_former_model_that_gives_no_number_is_not_compared_with(
     former = Former("1.zip", dataclasses.replace(found, without_age=model))
     other = found.metadata.data.model_copy(update={"sha256": "another"})
     assert former.measure(loans, other) is None
-    assert "can't be compared with 1.zip, which it follows: The model's answer is nan" in caplog.text
+    assert "can't be compared with 1.zip, which it follows: The model's output is nan" in caplog.text
