@@ -102,7 +102,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="column to write before each score; can be given several times (default: the row's number)",
     )
     parser.add_argument(
-        "--rejects", type=to_place, help="CSV file for rows that break the contract (default: beside the output)"
+        "--rejects", type=to_place, help="CSV file for rows that violate the contract (default: beside the output)"
     )
     parser.add_argument(
         "--summary", type=to_place, help="JSON file to write: the run's counts, drift, model and duration"

@@ -12,7 +12,7 @@ from credit_risk_model.tables.threads import map_in_order
 
 
 def count_file(place: Place, archive: Archive, as_of: str | None = None) -> Counts:
-    """Score a file's loans on all cores, and count their fields and probabilities; skip rows that break the contract.
+    """Score a file's loans on all cores, and count their fields and probabilities; skip rows that violate the contract.
 
     Raises:
         DataError: The file can't be read, or lacks a column.

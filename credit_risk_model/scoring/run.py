@@ -43,7 +43,7 @@ class Settings:
     Attributes:
         source: CSV (plain, gzip or zip) or Parquet, or a folder of such files, in Kaggle's columns or the contract's.
         output: Scores to write, `.parquet` or `.csv`.
-        rejects: CSV file of the rows that break the contract; by default `<output's stem>.rejects.csv` beside it.
+        rejects: CSV file of the rows that violate the contract; by default `<output's stem>.rejects.csv` beside it.
         summary: JSON file for the run's summary; None to write none.
         ids: Columns of the source to write before each score; if empty, the row's number is written.
         max_rejects: Maximum number of rejected rows; None for no limit.
@@ -97,7 +97,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
 
     Raises:
         DataError: The source can't be read, a column is in another unit, an output can't be written, or too many rows
-            break the contract. Nothing is written then.
+            violate the contract. Nothing is written then.
         ConfigurationError: A setting is invalid.
         ModelArchiveError: The archive is missing or damaged.
     """

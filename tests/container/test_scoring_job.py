@@ -23,7 +23,7 @@ PODS_AT_ONCE = 4
 
 
 def loans() -> pa.Table:
-    """Loans that differ in what they have paid; some break the contract."""
+    """Loans that differ in what they have paid; some violate the contract."""
     paid = np.random.default_rng(0).random(ROWS) * 50_000
     paid[::997] = -1
     columns: dict[str, Any] = {"id": np.arange(ROWS)}

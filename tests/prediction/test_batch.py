@@ -64,7 +64,7 @@ def test_bad_loan_is_not_also_one_too_few() -> None:
 
 
 def test_every_bad_loan_is_named(loan: dict[str, Any]) -> None:
-    """The error names index and field of every loan that breaks the contract, not only of the first."""
+    """The error names index and field of every loan that violates the contract, not only of the first."""
     loans = [loan] * 3 + [loan | {"term": "36"}, loan, loan | {"annual_income": 1, "colour": "red"}]
     with pytest.raises(ValidationError) as refused:
         CreditRiskBatchInput.model_validate({"loans": loans})

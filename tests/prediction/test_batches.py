@@ -30,7 +30,7 @@ def model(archive_path: Path) -> LoanModel:
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    """Loans of which some break the contract."""
+    """Loans of which some violate the contract."""
     return spoilt(made_up_loans(3000), "term", {0: "soon", 1200: None, 2999: "soon"}).combine_chunks()
 
 

@@ -96,7 +96,7 @@ def test_answers_are_in_the_rows_order(model: LoanModel) -> None:
 
 
 def test_bad_rows_come_back_with_their_reasons(model: LoanModel) -> None:
-    """A row that breaks the contract has its reasons, without its values, and no answer; the others are answered."""
+    """A row that violates the contract has its reasons, without its values, and no answer; the others are answered."""
     frame = spoilt(spoilt(made_up_loans(3), "term", {1: "soon"}), "annual_income", {1: 1.0}).to_pandas()
     answers = model.score(frame)
     assert answers["rejected"].tolist() == [None, "annual_income: below 1896; term: unknown level", None]

@@ -218,7 +218,7 @@ def test_exit_code_shows_rejects(write_loans: WriteLoans, run_scoring: RunScorin
     done = run_scoring(bad, "--output", output, "--max-rejects", 1)
     assert done.returncode == 1
     assert done.stderr.partition("\n")[2] == (
-        "bad.csv: more than 1 of the first 5 rows break the contract, most often by term: unknown level. "
+        "bad.csv: more than 1 of the first 5 rows violate the contract, most often by term: unknown level. "
         "Nothing was written. Fix the rows, or raise --max-rejects.\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"good.csv", "bad.csv"}

@@ -117,7 +117,7 @@ def test_more_instalments_than_the_term_has_are_refused(service: Service) -> Non
     ],
 )
 def test_bad_field_is_a_400_that_names_it(service: Service, change: dict[str, Any], named: str) -> None:
-    """A loan that breaks the contract in one field gets one message, with the field's name."""
+    """A loan that violates the contract in one field gets one message, with the field's name."""
     answer = post(service, {**EXAMPLE_LOAN, **change})
     assert answer.status_code == 400
     (message,) = answer.json()["messages"]
