@@ -119,7 +119,7 @@ def test_training_that_widens_nothing_warns(later_book: Path, tmp_path: Path, ca
     plain.read()
     plain.clean()
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert any(words.endswith("Set widen_bounds to take 5.31 to 30.99.") for words in warned)
+    assert any(words.endswith("Set widen_bounds to accept 5.31 to 30.99.") for words in warned)
 
 
 def test_what_cannot_be_widens_nothing(training: Training, wide: Path) -> None:
