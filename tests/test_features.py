@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,97 @@ def with_age(loan: CreditRiskModelInput) -> dict[str, float]:
     return dict(zip(features.AGE_KNOWN.names, features.AGE_KNOWN.encode_loan(loan), strict=True))
 
 
+SCHEMA = CreditRiskModelInput.model_json_schema()
+KAGGLE = {
+    "annual_income": "annual_inc",
+    "collections_in_last_12_months": "collections_12_mths_ex_med",
+    "delinquencies_in_last_2_years": "delinq_2yrs",
+    "debt_to_income_ratio": "dti",
+    "employment_length": "emp_length",
+    "home_ownership": "home_ownership",
+    "number_of_delinquent_accounts": "acc_now_delinq",
+    "interest_rate": "int_rate",
+    "last_payment_amount": "last_pymnt_amnt",
+    "loan_amount": "loan_amnt",
+    "derogatory_public_record_count": "pub_rec",
+    "loan_purpose": "purpose",
+    "revolving_line_utilization_rate": "revol_util",
+    "term": "term",
+    "total_payments_to_date": "total_pymnt_inv",
+    "verification_status": "verification_status",
+}
+
+
+@pytest.mark.parametrize("name", SCHEMA["properties"])
+def test_feature_of_a_field_says_what_its_json_schema_says(name: str) -> None:
+    """Description, bounds, levels, whole or not, null or not are those of the schema; the column is Kaggle's."""
+    stated = SCHEMA["properties"][name]
+    kinds = stated.get("anyOf", [stated])
+    (kind,) = (kind for kind in kinds if kind != {"type": "null"})
+    levels = tuple(SCHEMA["$defs"][kind["$ref"].rpartition("/")[2]]["enum"]) if "$ref" in kind else ()
+    feature = features._contract_feature(name)
+    assert feature == features.Feature(
+        name=name,
+        description=stated["description"],
+        fields=(name,),
+        levels=levels,
+        bounds=None if levels else (kind["minimum"], kind["maximum"]),
+        column=KAGGLE.get(name),
+        whole=kind.get("type") == "integer",
+        nullable={"type": "null"} in kinds,
+    )
+    assert (type(feature.whole), type(feature.nullable), type(feature.levels)) == (bool, bool, tuple)
+    assert feature in features.CONTRACT_FEATURES
+    assert [each.name for each in features.CONTRACT_FEATURES] == list(SCHEMA["properties"])
+
+
+NULLABLE = ("employment_length", "debt_to_income_ratio", "revolving_line_utilization_rate")
+
+
+@pytest.mark.parametrize("unknown", [(), NULLABLE, *((name,) for name in NULLABLE)], ids=", ".join)
+def test_null_becomes_no_number_and_changes_no_other_value(unknown: tuple[str, ...]) -> None:
+    """Whichever fields are null: they alone become NaN, and the others are what they were."""
+    get_values = features._make_getter(features.AGE_UNKNOWN.contract)
+    loan = CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, **dict.fromkeys(unknown)})
+    known = {
+        "annual_income": 65000,
+        "collections_in_last_12_months": 0,
+        "delinquencies_in_last_2_years": 0,
+        "debt_to_income_ratio": 17.2,
+        "employment_length": 5.0,
+        "home_ownership": 0.0,
+        "number_of_delinquent_accounts": 0,
+        "interest_rate": 13.5,
+        "last_payment_amount": 407.23,
+        "loan_amount": 12000,
+        "derogatory_public_record_count": 0,
+        "loan_purpose": 0.0,
+        "revolving_line_utilization_rate": 54.0,
+        "term": 0.0,
+        "total_payments_to_date": 5293.9,
+        "verification_status": 1.0,
+    }
+    values = get_values(loan)
+    assert isinstance(values, tuple)
+    np.testing.assert_equal(values, tuple((known | dict.fromkeys(unknown, math.nan)).values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("share_of_due_paid", "total_payments_to_date"),
+        ("arrears_before_last_payment", "total_payments_to_date"),
+        ("last_payment_after_term", "last_payment_amount"),
+        ("instalments_due", "instalments_due"),
+        ("annual_income", "annual_income"),
+    ],
+)
+def test_feature_restates_the_payment_that_it_comes_from(name: str, fact: str) -> None:
+    """A derived feature is one fact with its payment; any other field is a fact of its own."""
+    (found,) = {each.fact for each in (*features.AGE_KNOWN.features, *features.CONTRACT_FEATURES) if each.name == name}
+    assert found == fact
+
+
 def test_row_of_the_example() -> None:
     """A loan becomes its fields in the contract's order, levels as codes, and its arithmetic."""
     loan = CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
@@ -77,6 +169,35 @@ def test_loan_of_no_instalment_due_owes_nothing() -> None:
     first_day = {"instalments_due": 0, "total_payments_to_date": 0, "last_payment_amount": 0}
     derived = with_age(CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, **first_day}))
     assert (derived["arrears_in_instalments"], derived["share_of_due_paid"]) == (0, 1)
+
+
+def test_derived_features_of_a_longer_loan() -> None:
+    """20,000 dollars at 12 % over 60 months are 444.889 a month: what was paid is told in those and in shares."""
+    monthly = 20_000 * 0.01 / (1 - 1.01**-60)
+    terms = {"loan_amount": 20_000, "interest_rate": 12.0, "term": " 60 months", "instalments_due": 1}
+    paid = {"last_payment_amount": 1.7 * monthly, "total_payments_to_date": 3.53 * monthly}
+    loan = CreditRiskModelInput.model_validate({**EXAMPLE_LOAN, **terms, **paid})
+    without_age = features.AGE_UNKNOWN.encode_loan(loan)[len(features.AGE_UNKNOWN.contract) :]
+    share = 3.53 * monthly / 20_000
+    np.testing.assert_allclose(without_age, (3.53, 3.53 / 60, share, 1.7, 1.83, 0.53), rtol=1e-9)
+    derived = [with_age(loan)[feature.name] for feature in features.AGE_KNOWN.derived]
+    # In twentieths of an instalment, shares in hundredths.
+    np.testing.assert_allclose(derived[:7], (-2.55, -0.85, 3.53, 0.08, 1.7, 0.7, 0.45), atol=1e-9)
+    over = loan.model_copy(update={"instalments_due": 60})
+    derived = [with_age(over)[feature.name] for feature in features.AGE_KNOWN.derived]
+    np.testing.assert_allclose(derived[:3], (56.45, 58.15, 0.06), atol=1e-9)
+    after_term = (1.7, share, 0.53, 1.83, 1.7 * monthly, 3.53 * monthly)
+    np.testing.assert_allclose(derived[7:], after_term, rtol=1e-9)
+    assert math.isnan(with_age(loan.model_copy(update={"instalments_due": 59}))["last_payment_after_term"])
+
+
+def test_instalment_of_a_table_is_that_of_its_terms() -> None:
+    """A table of loans gets the textbook annuity of each."""
+    table = pd.DataFrame(
+        {"loan_amount": [12_000, 12_000], "interest_rate": [13.5, 13.5], "term": [" 36 months", " 60 months"]}
+    )
+    expected = [12_000 * 0.01125 / (1 - 1.01125**-months) for months in (36, 60)]
+    np.testing.assert_allclose(features.instalment_of(table), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

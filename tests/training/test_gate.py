@@ -111,6 +111,39 @@ def test_few_loans_allow_more_noise() -> None:
     refuse(dataclasses.replace(evidence, rows=gate.NOISE_ROWS), "its AUC on all loans")
 
 
+def test_noise_grows_with_the_root_and_never_shrinks() -> None:
+    """A sixteenth of the loans allow four times the noise, and many loans no less than was measured."""
+    auc = _FIGURES["age_known"]["all"]["auc"]
+    for rows, times in ((gate.NOISE_ROWS // 16, 4), (gate.NOISE_ROWS * 16, 1)):
+        for part, is_refused in ((0.99, False), (1.01, True)):
+            figures = changed("age_known", "all", "auc", auc - part * times * gate.AUC_NOISE)
+            verdict = gate.judge(dataclasses.replace(GOOD, out_of_fold=figures, rows=rows))
+            assert bool(verdict.shortcomings) == is_refused
+
+
+@pytest.mark.parametrize("calibration", [0.7, 1.4])
+def test_calibration_may_be_at_its_bounds(calibration: float) -> None:
+    """0.7 and 1.4 times the share that was risky are allowed."""
+    gate.judge(dataclasses.replace(GOOD, calibration=calibration)).require_pass()
+
+
+def test_figure_that_the_other_lacks_hides_no_other_figure() -> None:
+    """Where a former archive knew no age, the answers without an age are compared all the same."""
+    ageless = OutOfFoldFigures(age_withheld=FIGURES.age_withheld)
+    worse = changed("age_withheld", "all", "auc", 0.9)
+    refuse(dataclasses.replace(GOOD, out_of_fold=worse, baseline=NONE, former=ageless), "that of 2.zip")
+
+
+def test_refusal_says_what_to_do() -> None:
+    """The error is one line: what is wrong, and the cure."""
+    with pytest.raises(ModelRefusedError) as told:
+        gate.judge(dataclasses.replace(GOOD, calibration=0.5)).require_pass()
+    assert str(told.value) == (
+        "The model is not packaged: out of time the mean probability is 0.50 times the share that was risky, 0.7 to "
+        "1.4 are allowed. Look at the data, or raise the time budget or the bounds of the search."
+    )
+
+
 def test_all_that_falls_short_is_named_at_once() -> None:
     """Whoever mends one fault should know the others."""
     short = dataclasses.replace(GOOD, calibration=0.5, unexplained=("Label Drift",))
