@@ -1,0 +1,191 @@
+import datetime
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import made_up_loans
+
+from credit_risk_model.errors import DataError
+from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.tables import parquet_source
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Shard, Task
+
+LOANS = made_up_loans(10)
+LEVELS = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
+
+
+def write(path: Path, loans: pa.Table, rows: int = 100) -> Path:
+    """Write loans as Parquet, in row groups of some rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(loans, path, row_group_size=rows)
+    return path
+
+
+def tables(tasks: list[Task]) -> pa.Table:
+    """What tasks read, as one table."""
+    return pa.concat_tables([task.parse().table for task in tasks])
+
+
+def test_levels_are_read_as_dictionaries(tmp_path: Path) -> None:
+    """Each distinct text is looked at once: levels are dictionaries, ids and numbers are not."""
+    table = tables([*open_source(write(tmp_path / "loans.parquet", LOANS), ("id",)).tasks()])
+    assert [name for name in table.column_names if pa.types.is_dictionary(table[name].type)] == LEVELS
+    assert table["id"].to_pylist() == LOANS["id"].to_pylist()
+
+
+def test_rows_are_numbered_and_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard knows the rows before it; its tasks grow to all of its own work; a chunk is in one row group."""
+    monkeypatch.setattr(parquet_source, "CHUNK_ROWS", 3)
+    path = write(tmp_path / "loans.parquet", LOANS, rows=5)
+    source = open_source(path, ("id",))
+    tasks = [*source.tasks()]
+    assert [task.done for task in tasks] == [0.3, 0.5, 0.8, 1.0]
+    assert [task.parse().rows for task in tasks] == [3, 2, 3, 2]
+    assert (source.pieces, source.rows_before) == (2, 0)
+    second = open_source(path, ("id",), Shard(2, 2))
+    tasks = [*second.tasks()]
+    assert (second.rows_before, [task.done for task in tasks]) == (5, [0.6, 1.0])
+    assert tables(tasks)["id"].to_pylist() == LOANS["id"].to_pylist()[5:]
+
+
+def test_all_columns_are_there_as_they_are(tmp_path: Path) -> None:
+    """Read as they are, the columns have the file's own names, order and types, dictionaries only where it has some."""
+    loans = LOANS.append_column("Note ", pa.array(["x"] * 10)).rename_columns({"annual_income": "annual_inc"})
+    source = open_source(write(tmp_path / "loans.parquet", loans))
+    assert source.schema.equals(loans.schema)
+    assert tables([*source.tasks(as_they_are=True)]).equals(loans)
+    assert source.column_of("annual_income") == "annual_inc"
+    assert source.column_of("zip_code") == "zip_code"
+
+
+def test_values_that_were_converted_are_counted(tmp_path: Path) -> None:
+    """A percent sign is counted in Parquet as in CSV."""
+    rates = pa.array([f"{rate}%" for rate in LOANS["interest_rate"].to_pylist()])
+    loans = LOANS.set_column(LOANS.schema.get_field_index("interest_rate"), "interest_rate", rates)
+    (task,) = open_source(write(tmp_path / "loans.parquet", loans)).tasks()
+    assert task.parse().converted == {"interest_rate: percent sign": 10}
+    assert task.parse().table["interest_rate"].to_pylist() == LOANS["interest_rate"].to_pylist()
+
+
+def in_hives_folders(folder: Path, change: Callable[[pa.Table], pa.Table], *keys: str) -> Path:
+    """Write the loans into several of Hive's folders."""
+    for key in keys:
+        write(folder / key / "part.parquet", change(LOANS))
+    return folder
+
+
+def test_names_of_hives_folders_are_columns_of_all_their_rows(tmp_path: Path) -> None:
+    """A column of the folders' names has one type, is null where the folder is Hive's null, and may be an id."""
+    book = in_hives_folders(
+        tmp_path / "book", lambda loans: loans.drop_columns(["term"]), "term= 36 months/pool=7",
+        "term= 60 months/pool=8", "term= 60 months/pool=__HIVE_DEFAULT_PARTITION__",
+    )  # fmt: skip
+    source = open_source(book, ("pool",))
+    table = tables([*source.tasks()])
+    assert table["term"].to_pylist() == [" 36 months"] * 10 + [" 60 months"] * 20
+    assert table["pool"].to_pylist() == [7] * 10 + [8] * 10 + [None] * 10
+    assert source.ids == pa.schema([("pool", table["pool"].type)])
+    as_they_are = tables([*source.tasks(as_they_are=True)])
+    assert as_they_are.schema.equals(source.schema)
+    assert set(source.schema.names) == {*LOANS.column_names, "pool"}
+    assert as_they_are["pool"].to_pylist() == table["pool"].to_pylist()
+
+
+def test_latest_month_may_be_a_folders_name(tmp_path: Path) -> None:
+    """The latest of all folders' months is that of the snapshot, wherever its folder stands."""
+
+    def change(loans: pa.Table) -> pa.Table:
+        issued = pa.array([datetime.date(2014, 11, 1)] * loans.num_rows)
+        return loans.drop_columns([AGE]).append_column("issue_d", issued)
+
+    months = ("Dec-2014", "Feb-2015", "Jan-2015")
+    book = in_hives_folders(tmp_path / "book", change, *(f"last_pymnt_d={month}" for month in months))
+    source = open_source(book)
+    assert source.age == "whole months from issue_d to 2015-02, the latest last_pymnt_d, at most the term's"
+    assert set(tables([*source.tasks()])[AGE].to_pylist()) == {3}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.date32(), pa.binary()])
+def test_months_of_any_row_group_count(kind: pa.DataType, tmp_path: Path) -> None:
+    """The latest month is found in text, in dictionaries and in dates, also in the last of several row groups."""
+    texts = ["Mar-2015"] * 9 + ["May-2015"]
+    dates = [datetime.date(2015, 3, 1)] * 9 + [datetime.date(2015, 5, 1)]
+    months = pa.array(dates) if kind == pa.date32() else pa.array(texts).cast(kind)
+    loans = LOANS.drop_columns([AGE]).append_column("issue_d", months).append_column("last_pymnt_d", months)
+    source = open_source(write(tmp_path / "loans.parquet", loans, rows=4))
+    assert "to 2015-05, the latest last_pymnt_d" in source.age
+    assert tables([*source.tasks()])[AGE].to_pylist() == [2] * 9 + [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"annual_income": None}, "column annual_income of b.parquet is not there, in a.parquet it is double."),
+        ({"term": pa.binary()}, "column term of b.parquet is binary, in a.parquet it is string."),
+        ({"id": pa.large_string()}, "column id of b.parquet is large_string, in a.parquet it is string."),
+    ],
+)
+def test_parts_that_differ_are_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """A part that lacks a column, or has it in another type, is named with both types."""
+    ((name, kind),) = change.items()
+    place = LOANS.schema.get_field_index(name)
+    other = LOANS.drop_columns([name]) if kind is None else LOANS.set_column(place, name, LOANS[name].cast(kind))
+    write(tmp_path / "book" / "a.parquet", LOANS)
+    write(tmp_path / "book" / "b.parquet", other)
+    with pytest.raises(DataError, match=f"^{re.escape(f'book: {words} Write all parts alike.')}$"):
+        open_source(tmp_path / "book", ("id",))
+
+
+def test_column_without_values_may_have_no_type_in_a_part(tmp_path: Path) -> None:
+    """A column of nothing but nulls has no type where pandas wrote it; the part is read all the same."""
+    place = LOANS.schema.get_field_index("debt_to_income_ratio")
+    write(tmp_path / "book" / "a.parquet", LOANS)
+    write(tmp_path / "book" / "b.parquet", LOANS.set_column(place, "debt_to_income_ratio", pa.nulls(10)))
+    table = tables([*open_source(tmp_path / "book").tasks()])
+    assert table["debt_to_income_ratio"].to_pylist() == LOANS["debt_to_income_ratio"].to_pylist() + [None] * 10
+
+
+def test_parts_of_other_columns_can_not_be_one_table(tmp_path: Path) -> None:
+    """Where all columns are wanted as they are, all parts must have the same."""
+    write(tmp_path / "book" / "a.parquet", LOANS.append_column("note", pa.array(["x"] * 10)))
+    write(tmp_path / "book" / "b.parquet", LOANS)
+    _, second = open_source(tmp_path / "book").tasks(as_they_are=True)
+    words = "book: the columns of b.parquet are not those of a.parquet, or two have one name. Write all parts alike."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        second.parse()
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (["a"], pa.string()),
+        (["a"], pa.large_string()),
+        ([1], pa.int16()),
+        ([1.5], pa.float64()),
+        ([True], pa.bool_()),
+        ([datetime.date(2016, 1, 1)], pa.date32()),
+        ([None], pa.null()),
+    ],
+)
+def test_id_keeps_its_type(ids: list[Any], kind: pa.DataType, tmp_path: Path) -> None:
+    """Ids that CSV can hold are passed through in their own type; views and dictionaries as what they hold."""
+    loans = LOANS.slice(0, 1).drop_columns(["id"])
+    source = open_source(write(tmp_path / "a.parquet", loans.append_column("key", pa.array(ids, kind))), ("key",))
+    assert source.ids.field("key").type == kind
+    assert tables([*source.tasks()])["key"].to_pylist() == ids
+    as_dictionary = loans.append_column("key", pa.array(ids, kind).dictionary_encode())
+    if kind not in (pa.null(), pa.large_string()):
+        assert open_source(write(tmp_path / "b.parquet", as_dictionary), ("key",)).ids.field("key").type == kind
+
+
+def test_id_that_is_no_plain_value_is_refused(tmp_path: Path) -> None:
+    """Bytes and lists can't stand in a CSV file of scores."""
+    loans = LOANS.append_column("key", pa.array([b"1"] * 10))
+    words = "a.parquet: column key is of type binary, which can't be an id: text, numbers, dates or times are needed."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        open_source(write(tmp_path / "a.parquet", loans), ("key",))
