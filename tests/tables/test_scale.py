@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales
+from credit_risk_model.errors import DataError
+from credit_risk_model.tables.scale import FACTORS, count_small_values, find_wrong_scales, refuse_wrong_scales
 
 DTI, LAST, REVOLVING, TOTAL = FACTORS
 LARGEST = {DTI: 40.0, LAST: 36_000.0, REVOLVING: 100.0, TOTAL: 58_000.0}
@@ -50,3 +51,20 @@ def test_accepted_field_is_not_named() -> None:
     """What is accepted as it is, is not found."""
     columns = {name: np.full(10, value / FACTORS[name]) for name, value in RIGHT.items()}
     assert find_wrong_scales(count_small_values(columns, LARGEST), [DTI, TOTAL]) == [LAST, REVOLVING]
+
+
+def test_refusal_names_fields_factors_and_cure() -> None:
+    """The error names each field with its factor, and how each is accepted; right units and accepted ones pass."""
+    columns = {name: np.full(10, value / FACTORS[name]) for name, value in RIGHT.items()}
+    counts = count_small_values(columns, LARGEST)
+    with pytest.raises(DataError) as told:
+        refuse_wrong_scales("loans.csv", counts, [LAST, REVOLVING], "--accept {}")
+    assert str(told.value) == (
+        "loans.csv: nearly all values are too small for the unit of debt_to_income_ratio (by about 100), "
+        "total_payments_to_date (by about 1,000): fractions for percents, or thousands of dollars for dollars. Nothing "
+        "was scored: mend the columns, or accept them as they are with --accept debt_to_income_ratio --accept "
+        "total_payments_to_date."
+    )
+    refuse_wrong_scales("loans.csv", counts, FACTORS, "--accept {}")
+    right = {name: np.full(10, value) for name, value in RIGHT.items()}
+    refuse_wrong_scales("loans.csv", count_small_values(right, LARGEST), [], "--accept {}")
