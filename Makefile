@@ -5,6 +5,8 @@ SERVICE := .venv/service
 TRAINING := .venv/training
 SCORING := .venv/scoring
 SPARK := .venv/spark
+MUTANTS := .venv/mutants
+MUTMUT_VERSION := 3.8.1
 CONFIG := configuration/rest_configuration.yaml
 NOTEBOOK := notebooks/credit_risk_model.ipynb
 
@@ -24,6 +26,7 @@ APPLY_OPTIONS ?=
 ROWS ?= 887379
 SECONDS ?= 600
 TIME_BUDGET ?= 1200
+ONLY ?=
 OUTPUT ?=
 MAX_ITER ?=
 COST_RATIO ?=
@@ -61,7 +64,7 @@ VERSION_TESTS = tests/service/test_service.py tests/service/test_metrics.py test
 	tests/service/test_openapi.py::test_committed_contract_is_the_served_one tests/prediction/test_over_http.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-containers test-spark test-versions test-lowest test-newest lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
+.PHONY: help run test test-long test-containers test-spark test-versions test-lowest test-newest mutants lint format contract docs reference screenshot image scoring-image sbom score-job deploy undeploy bench soak train notebook data synthetic-data requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +93,14 @@ $(SPARK)/.installed: spark_requirements.txt $(TRAINING)/.installed
 		-r $(SPARK)/requirements.txt
 	@touch $@
 
+# mutmut alone, beside the environment of the tests.
+$(MUTANTS)/.installed: $(TRAINING)/.installed Makefile
+	$(PYTHON) -m venv --clear $(MUTANTS)
+	$(TRAINING)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$($(MUTANTS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/tests.pth
+	$(MUTANTS)/bin/pip install --quiet --disable-pip-version-check mutmut==$(MUTMUT_VERSION)
+	@touch $@
+
 run: $(SERVICE)/.installed ## Serve the shipped archive at HOST:PORT (127.0.0.1:8000)
 	$(SERVICE)/bin/python -m credit_risk_model.service --config $(CONFIG) --host $(HOST) --port $(PORT)
 
@@ -116,6 +127,10 @@ test-lowest test-newest: test-%: $(TRAINING)/.installed
 	$(PYTHON) .ci/dependencies.py $* > .venv/$*/requirements.txt
 	.venv/$*/bin/pip install --quiet --disable-pip-version-check --no-compile -r .venv/$*/requirements.txt
 	SERVICE_PYTHON=.venv/$*/bin/python $(TRAINING)/bin/python -m pytest -q -p no:cacheprovider $(VERSION_TESTS)
+
+# Part of neither `test` nor `.ci/run`: it takes an hour or more.
+mutants: $(MUTANTS)/.installed ## Measure what share of small changes to the code the tests notice (ONLY='*gate*')
+	$(MUTANTS)/bin/python .ci/mutants.py $(if $(ONLY),'$(ONLY)')
 
 lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .

@@ -40,6 +40,13 @@ from credit_risk_model.training.synthetic import write_synthetic_loan_book
 # How long an example takes hangs on what else runs.
 hypothesis.settings.register_profile("without deadline", deadline=None)
 hypothesis.settings.load_profile("without deadline")
+# `make mutants` asks whether a test fails, not for the smallest example.
+hypothesis.settings.register_profile(
+    "first failure",
+    deadline=None,
+    derandomize=True,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
