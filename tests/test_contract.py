@@ -7,13 +7,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from credit_risk_model import contract
+from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.features import CONTRACT_FEATURES
-from credit_risk_model.schemas import (
-    EXAMPLE_LOAN,
-    CreditRiskBatchInput,
-    CreditRiskExplanationInput,
-    CreditRiskModelInput,
-)
+from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskExplanationInput, CreditRiskModelInput
 
 WIDER: dict[str, contract.Bounds] = {
     "annual_income": (1, 9_500_001),

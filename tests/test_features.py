@@ -75,7 +75,7 @@ def test_feature_of_a_field_says_what_its_json_schema_says(name: str) -> None:
     kinds = stated.get("anyOf", [stated])
     (kind,) = (kind for kind in kinds if kind != {"type": "null"})
     levels = tuple(SCHEMA["$defs"][kind["$ref"].rpartition("/")[2]]["enum"]) if "$ref" in kind else ()
-    feature = features._contract_feature(name)
+    feature = features._make_contract_feature(name)
     assert feature == features.Feature(
         name=name,
         description=stated["description"],
@@ -191,13 +191,13 @@ def test_derived_features_of_a_longer_loan() -> None:
     assert math.isnan(with_age(loan.model_copy(update={"instalments_due": 59}))["last_payment_after_term"])
 
 
-def test_instalment_of_a_table_is_that_of_its_terms() -> None:
+def test_compute_instalments_a_table_is_that_of_its_terms() -> None:
     """A table of loans gets the textbook annuity of each."""
     table = pd.DataFrame(
         {"loan_amount": [12_000, 12_000], "interest_rate": [13.5, 13.5], "term": [" 36 months", " 60 months"]}
     )
     expected = [12_000 * 0.01125 / (1 - 1.01125**-months) for months in (36, 60)]
-    np.testing.assert_allclose(features.instalment_of(table), expected, rtol=1e-12)
+    np.testing.assert_allclose(features.compute_instalments(table), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from test_archive import change_metadata, rewrite
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
-from credit_risk_model.schemas import EXAMPLE_LOAN, CreditRiskModelInput
+from credit_risk_model.examples import EXAMPLE_LOAN
+from credit_risk_model.schemas import CreditRiskModelInput
 
 Contents = tuple[dict[str, Any], dict[str, bytes]]
 WIDER = {"loan_amount": (500, 40_000)}

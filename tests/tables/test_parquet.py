@@ -59,8 +59,8 @@ def test_all_columns_are_there_as_they_are(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "loans.parquet", loans))
     assert source.schema.equals(loans.schema)
     assert tables([*source.tasks(as_they_are=True)]).equals(loans)
-    assert source.column_of("annual_income") == "annual_inc"
-    assert source.column_of("zip_code") == "zip_code"
+    assert source.get_column_name("annual_income") == "annual_inc"
+    assert source.get_column_name("zip_code") == "zip_code"
 
 
 def test_values_that_were_converted_are_counted(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from credit_risk_model.tables.places import Place, identify, name_of, suffix_of, to_place, with_suffix
+from credit_risk_model.tables.places import Place, get_name, get_suffix, identify, to_place, with_suffix
 
 URI = "s3://key:secret@bank/loans/2016.csv?region=us-east-1"
 
@@ -28,7 +28,7 @@ def test_uris_are_told_from_paths(text: str, is_uri: bool) -> None:
 @pytest.mark.parametrize("place", [URI, Path("/data/loans/2016.csv"), "hdfs://host:9000/2016.csv"])
 def test_name_and_suffix_are_the_files_own(place: Place) -> None:
     """Neither the folder nor what else a URI says is part of a name."""
-    assert (name_of(place), suffix_of(place)) == ("2016.csv", ".csv")
+    assert (get_name(place), get_suffix(place)) == ("2016.csv", ".csv")
 
 
 def test_place_beside_another_differs_in_its_suffix() -> None:

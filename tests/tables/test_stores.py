@@ -8,7 +8,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from credit_risk_model.errors import ConfigurationError, ModelArchiveError
-from credit_risk_model.tables.source import unreadable
+from credit_risk_model.tables.source import make_read_error
 from credit_risk_model.tables.stores import StoredFile, check_bucket, on_this_machine, upload
 
 
@@ -114,4 +114,4 @@ def test_folder_needs_no_bucket(tmp_path: Path) -> None:
 def test_error_of_reading_is_told_without_a_value(error: BaseException, words: str) -> None:
     """The system's reason and the store's are told; Arrow's own words, which may hold a value, are not."""
     with pytest.raises(Exception, match=f"^{re.escape(f'loans.csv: {words}')}$"):
-        raise unreadable("loans.csv", error)
+        raise make_read_error("loans.csv", error)
