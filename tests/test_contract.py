@@ -154,8 +154,8 @@ def test_order_of_the_fields_makes_no_other_contract() -> None:
         ("loan_amount", (0, 40000), "0 to 40000 is beyond 1 to 1000000000"),
         ("interest_rate", (5.32, 1000.5), "5.32 to 1000.5 is beyond 0.01 to 1000"),
         ("annual_income", (-1, 273000), "-1 to 273000 is beyond 0 to 1000000000"),
-        ("annual_income", (0, 300000.5), "0 to 300000.5 are no whole numbers"),
-        ("annual_income", (0.5, 300000), "0.5 to 300000 are no whole numbers"),
+        ("annual_income", (0, 300000.5), "0 to 300000.5 are not whole numbers"),
+        ("annual_income", (0.5, 300000), "0.5 to 300000 are not whole numbers"),
         ("annual_income", (0, 1.1234567891234e300), "0 to 1.123456789e+300 is beyond 0 to 1000000000"),
     ],
 )

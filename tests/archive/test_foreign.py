@@ -9,7 +9,7 @@ from test_archive import change_metadata, change_models, rewrite
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
 
-CURE = "The archive is of another contract: use the release that packaged it, or train again."
+CURE = "The archive has a different contract: use the release that packaged it, or train again."
 
 
 def refuse(path: Path, target: Path, change: Callable[[dict[str, bytes]], None], words: str) -> None:
@@ -43,7 +43,7 @@ def test_feature_that_is_there_twice_is_refused(archive_path: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (b"objective=binary ", b"objective=regression ", f"model.txt is no binary classifier. {CURE}"),
+        (b"objective=binary ", b"objective=regression ", f"model.txt is not a binary classifier. {CURE}"),
         (b"=annual_income ", b"=annual_income  ", f"the columns of model.txt are not the features in order. {CURE}"),
     ],
 )

@@ -67,7 +67,7 @@ def test_bounds_are_written_only_where_some_were_widened(archive_contents: Conte
 def test_missing_file_is_named_when_written(archive_contents: Contents, tmp_path: Path) -> None:
     """An archive that lacks a file is refused by its own name."""
     metadata, files = archive_contents
-    with pytest.raises(ModelArchiveError, match=r"^7\.zip: metadata\.json names files that are not there\. "):
+    with pytest.raises(ModelArchiveError, match=r"^7\.zip: metadata\.json lists other files than the archive has\. "):
         archive.write(tmp_path / "7.zip", metadata, {name: files[name] for name in NAMES[2:]})
 
 

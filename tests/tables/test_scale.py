@@ -60,10 +60,9 @@ def test_refusal_names_fields_factors_and_cure() -> None:
     with pytest.raises(DataError) as told:
         refuse_wrong_scales("loans.csv", counts, [LAST, REVOLVING], "--accept {}")
     assert str(told.value) == (
-        "loans.csv: nearly all values are too small for the unit of debt_to_income_ratio (by about 100), "
-        "total_payments_to_date (by about 1,000): fractions for percents, or thousands of dollars for dollars. Nothing "
-        "was scored: mend the columns, or accept them as they are with --accept debt_to_income_ratio --accept "
-        "total_payments_to_date."
+        "loans.csv: nearly all values are too small in debt_to_income_ratio (by about 100), total_payments_to_date (by "
+        "about 1,000): fractions instead of percents, or thousands of dollars instead of dollars. Nothing was scored. "
+        "Fix the columns, or accept them unchanged with --accept debt_to_income_ratio --accept total_payments_to_date."
     )
     refuse_wrong_scales("loans.csv", counts, FACTORS, "--accept {}")
     right = {name: np.full(10, value) for name, value in RIGHT.items()}

@@ -107,8 +107,8 @@ def test_folder_needs_no_bucket(tmp_path: Path) -> None:
     [
         (OSError(errno.EACCES, "secret"), f"can't be read ({os.strerror(errno.EACCES)})."),
         (OSError("When reading\nsecret: AWS Error ACCESS_DENIED during Get"), "can't be read (ACCESS_DENIED)."),
-        (OSError("secret"), "damaged, truncated, or not what its first bytes say. Fetch or write it again."),
-        (pa.ArrowInvalid("secret"), "damaged, truncated, or not what its first bytes say. Fetch or write it again."),
+        (OSError("secret"), "damaged, truncated, or not of the detected format. Fetch or write it again."),
+        (pa.ArrowInvalid("secret"), "damaged, truncated, or not of the detected format. Fetch or write it again."),
     ],
 )
 def test_error_of_reading_is_told_without_a_value(error: BaseException, words: str) -> None:
