@@ -125,9 +125,9 @@ def test_months_of_any_row_group_count(kind: pa.DataType, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"annual_income": None}, "column annual_income of b.parquet is not there, in a.parquet it is double."),
-        ({"term": pa.binary()}, "column term of b.parquet is binary, in a.parquet it is string."),
-        ({"id": pa.large_string()}, "column id of b.parquet is large_string, in a.parquet it is string."),
+        ({"annual_income": None}, "column annual_income of b.parquet is missing, but double in a.parquet."),
+        ({"term": pa.binary()}, "column term of b.parquet is binary, but string in a.parquet."),
+        ({"id": pa.large_string()}, "column id of b.parquet is large_string, but string in a.parquet."),
     ],
 )
 def test_parts_that_differ_are_named(change: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -137,7 +137,9 @@ def test_parts_that_differ_are_named(change: dict[str, Any], words: str, tmp_pat
     other = LOANS.drop_columns([name]) if kind is None else LOANS.set_column(place, name, LOANS[name].cast(kind))
     write(tmp_path / "book" / "a.parquet", LOANS)
     write(tmp_path / "book" / "b.parquet", other)
-    with pytest.raises(DataError, match=f"^{re.escape(f'book: {words} Write all parts alike.')}$"):
+    with pytest.raises(
+        DataError, match=f"^{re.escape(f'book: {words} Write all parts with the same columns and types.')}$"
+    ):
         open_source(tmp_path / "book", ("id",))
 
 
@@ -155,7 +157,10 @@ def test_parts_of_other_columns_can_not_be_one_table(tmp_path: Path) -> None:
     write(tmp_path / "book" / "a.parquet", LOANS.append_column("note", pa.array(["x"] * 10)))
     write(tmp_path / "book" / "b.parquet", LOANS)
     _, second = open_source(tmp_path / "book").tasks(as_they_are=True)
-    words = "book: the columns of b.parquet are not those of a.parquet, or two have one name. Write all parts alike."
+    words = (
+        "book: the columns of b.parquet differ from those of a.parquet, or two have the same name. Write all parts "
+        "with the same columns and types."
+    )
     with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
         second.parse()
 
@@ -186,6 +191,6 @@ def test_id_keeps_its_type(ids: list[Any], kind: pa.DataType, tmp_path: Path) ->
 def test_id_that_is_no_plain_value_is_refused(tmp_path: Path) -> None:
     """Bytes and lists can't stand in a CSV file of scores."""
     loans = LOANS.append_column("key", pa.array([b"1"] * 10))
-    words = "a.parquet: column key is of type binary, which can't be an id: text, numbers, dates or times are needed."
+    words = "a.parquet: column key is of type binary, which can't be an id. Use text, numbers, dates or times."
     with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
         open_source(write(tmp_path / "a.parquet", loans), ("key",))
