@@ -219,6 +219,6 @@ def _refuse_too_many(settings: Settings, summary: Summary) -> None:
     if settings.max_rejects is not None and summary.rejected > settings.max_rejects:
         ((reason, _),) = summary.reasons.most_common(1)
         raise DataError(
-            f"{get_name(settings.source)}: more than {settings.max_rejects} of the first {summary.rows} rows break the "
-            f"contract, most often by {reason}. Nothing was written. Fix the rows, or raise --max-rejects."
+            f"{get_name(settings.source)}: more than {settings.max_rejects} of the first {summary.rows} rows violate "
+            f"the contract, most often by {reason}. Nothing was written. Fix the rows, or raise --max-rejects."
         )
