@@ -107,7 +107,7 @@ def score(settings: Settings, progress: Callable[[int, float], object] = lambda 
     source = open_source(settings.source, settings.ids, settings.shard, settings.as_of, settings.threads)
     _warn_of_idle_shards(settings, source)
     summary = _begin_summary(settings, model, source)
-    scorer = Scorer(model.archive, model.cut_off, source.ids)
+    scorer = Scorer(model.archive, model.cut_off, source.ids, counts_drift=settings.summary is not None)
     schema = _describe_run(settings, model, source).added_to(scorer.schema)
     # The scores are published last: once they exist, the other files do, too.
     with (

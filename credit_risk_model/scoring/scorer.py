@@ -33,7 +33,7 @@ class ScoredChunk:
         reasons: Number of rejected rows by reason.
         cautions: Number of scored rows by caution.
         converted: Number of converted values by field and conversion.
-        counts: The scored rows by the bins of the archive's references.
+        counts: The scored rows by the bins of the archive's references; empty if nobody wants them.
         small: How many values may be in another unit, as `count_small_values` counts them.
         done: Share of the work that is done after this chunk.
     """
@@ -57,7 +57,8 @@ class Scorer:
         schema: The columns of the scores.
     """
 
-    def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema) -> None:
+    def __init__(self, archive: Archive, cut_off: float, ids: pa.Schema, *, counts_drift: bool) -> None:
+        self._counts_drift = counts_drift
         self._archive, self._cut_off, self._ids = archive, cut_off, ids.names
         self._contract, self._largest = archive.metadata.contract, largest_in_training(archive)
         columns = list(ids) or [pa.field("row", pa.int64())]
@@ -99,7 +100,7 @@ class Scorer:
             reasons=checked.counts + Counter(chunk.broken.values()),
             cautions=count_cautions(cautions),
             converted=chunk.converted + checked.converted,
-            counts=count_loans(self._archive, checked, probability),
+            counts=count_loans(self._archive, checked, probability) if self._counts_drift else {},
             small=count_small_values(checked.columns, self._largest),
             done=task.done,
         )

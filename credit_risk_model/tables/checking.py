@@ -96,7 +96,8 @@ def _find_beyond_term(columns: dict[str, Array]) -> Rules:
 
 def _read_numbers(feature: Feature, column: pa.Array, converted: Counter[str]) -> tuple[Array, Rules]:
     """Return the numbers, and the rules that some of them break; a number breaks at most one."""
-    numbers = to_numbers(column)[0].fill_null(np.nan).to_numpy()
+    found = to_numbers(column)[0]
+    numbers = (found.fill_null(np.nan) if found.null_count else found).to_numpy()
     if feature.name in _IN_WHOLE_DOLLARS:
         numbers = _round_cents(feature, numbers, converted)
     smallest, largest = feature.bounds or (-np.inf, np.inf)
@@ -104,10 +105,10 @@ def _read_numbers(feature: Feature, column: pa.Array, converted: Counter[str]) -
     if feature.whole:
         allowed &= is_whole(numbers)
         numbers = numbers + 0.0  # turns a negative zero into zero
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    if feature.nullable:
-        allowed |= missing
     if allowed.all():
+        return numbers, []
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if feature.nullable and (allowed | missing).all():
         return numbers, []
     finite = np.isfinite(numbers)
     rules = [

@@ -59,6 +59,8 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def _to_floats(column: pa.Array) -> pa.Array:
+    if pa.types.is_float64(column.type):
+        return column
     if pa.types.is_dictionary(column.type):
         return _to_floats(column.dictionary).take(column.indices)
     # Arrow's cast of a decimal is sometimes off by a bit.

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from credit_risk_model.errors import DataError
@@ -47,6 +46,8 @@ class Part:
 
 def find_parts(folder: StoredFile, files: Sequence[StoredFile]) -> list[Part]:
     """Find the partition columns of a folder's Parquet files, from Hive's folder names `name=value`."""
+    import pyarrow.dataset as ds  # noqa: PLC0415  # takes 6 MB that a single file does not need
+
     paths = [file.path for file in files]
     dataset = ds.dataset(
         paths, filesystem=folder.filesystem, format="parquet", partitioning="hive", partition_base_dir=folder.path
