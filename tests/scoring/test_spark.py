@@ -151,7 +151,7 @@ def test_error_reaches_the_driver(spark: Any, model: LoanModel, books: dict[str,
     from pyspark.errors import PySparkException  # noqa: PLC0415  # as in the fixture
 
     loans = spark.read.parquet(str(books["months"]))
-    with pytest.raises(PySparkException, match=r"DataError: The frame: .* Name the month \(as_of='2016-01'\)"):
+    with pytest.raises(PySparkException, match=r"DataError: The frame: .* Pass the month \(as_of='2016-01'\)"):
         loans.mapInArrow(model.score_batches, model.spark_schema).collect()
 
 
