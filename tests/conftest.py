@@ -232,6 +232,15 @@ def find_tool(name: str, *others: str, packaged: bool = True) -> str:
     pytest.skip(reason)
 
 
+def unmeasured_environment() -> dict[str, str]:
+    """The environment for a process whose coverage is not measured.
+
+    Coverage's tracer holds a lock for moments. A signal handler that raises in such a moment leaves it locked, and the
+    process hangs.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 class Service:
     """A service as its users run it: a process of its own, reached over HTTP.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import unmeasured_environment
 
 from credit_risk_model.scoring.joining import join
 
@@ -23,7 +24,7 @@ def on_a_terminal(line: list[str]) -> Iterator[tuple["subprocess.Popen[bytes]", 
     """Run a command on a terminal; give the process and what reads the terminal."""
     reader, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
-    process = subprocess.Popen(line, cwd=ROOT, stderr=terminal, stdout=terminal)
+    process = subprocess.Popen(line, cwd=ROOT, env=unmeasured_environment(), stderr=terminal, stdout=terminal)
     os.close(terminal)
     try:
         yield process, reader

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import unmeasured_environment
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
 
@@ -217,7 +218,9 @@ from pathlib import Path
 from credit_risk_model.tables.stores import upload
 upload(Path({str(path)!r}), {store.uri(name)!r})
 """
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env=unmeasured_environment(), stderr=subprocess.DEVNULL
+    )
     while not store.is_uploading(name):
         assert process.poll() is None
     assert store.sizes() == {}

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from conftest import unmeasured_environment
 from pydantic import ValidationError
 
 from credit_risk_model.errors import DataError, ModelArchiveError
@@ -263,7 +264,7 @@ def test_full_disk_is_reported(book: Path, scoring_command: list[str], tmp_path:
         text=True,
         cwd=ROOT,
         # Coverage's own file would not fit into the limit either.
-        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        env=unmeasured_environment(),
         check=False,
     )
     assert done.returncode == 1

@@ -1,11 +1,10 @@
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Service
+from conftest import ROOT, Service, unmeasured_environment
 
 CASES = re.compile(r"(\d+) generated, (\d+) passed")
 
@@ -26,7 +25,7 @@ def report(shipped: Service, tmp_path_factory: pytest.TempPathFactory) -> str:
         "--no-color",
     ]
     # Its own code is not what `make test` measures, and takes twice as long when it is.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = unmeasured_environment()
     folder = tmp_path_factory.mktemp("fuzzing")
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
     return done.stdout + done.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from conftest import unmeasured_environment
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 PARAMETERS = new_code_cell("number = 1\ntext = None", metadata={"tags": ["parameters"]})
@@ -158,7 +159,9 @@ def test_interrupt_is_one_line(tmp_path: Path, number: int) -> None:
     """An interrupted run stops its kernel, keeps the notebook, logs one line and exits with 130."""
     source = "import os, time\nprint('kernel', os.getpid(), flush=True)\ntime.sleep(60)"
     write_notebook(tmp_path, ("Fit", source))
-    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command(tmp_path), env=unmeasured_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         kernel = next(int(line.split()[1]) for line in process.stdout if line.startswith("kernel"))
         process.send_signal(number)
