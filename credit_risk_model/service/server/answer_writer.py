@@ -42,6 +42,23 @@ class AnswerWriter:
             self._transport.write(content)
         self._unsent = 0
 
+    def write_continue(self, request: Request) -> None:
+        """Ask once for a request's body, unless it is arriving already."""
+        request.expects_continue = False
+        if not request.body:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def close(self, *, lingers: bool) -> None:
+        """Close the connection, or only the sending side if more data of the client may arrive.
+
+        Closing a socket with unread data makes the system reset the connection, and the client loses the response. So
+        that data must be received and dropped until the client closes too, sends too much or takes too long.
+        """
+        if not lingers:
+            self._transport.close()
+        elif self._transport.can_write_eof():
+            self._transport.write_eof()
+
     def client_reads(self) -> bool:
         """Return whether the client has read a part, but not all, of the unsent data since the last call."""
         before, self._unsent = self._unsent, self._count_unsent()

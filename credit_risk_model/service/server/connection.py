@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from credit_risk_model.service.errors import RequestRefused
 from credit_risk_model.service.server import Answer, Request
 from credit_risk_model.service.server.answer_writer import AnswerWriter
+from credit_risk_model.service.server.receive_buffer import ReceiveBuffer
 from credit_risk_model.service.server.request_reader import RequestReader
 
 if TYPE_CHECKING:
@@ -24,13 +25,9 @@ if TYPE_CHECKING:
 # Bytes parsed at a time: fifty small requests of a client that pipelines. Headers that arrive in one piece are within
 # their bound, which is larger.
 _CHUNK_BYTES = 2048
-# Maximum number of bytes that are read and dropped after a refusal.
-_MAX_DISCARDED_BYTES = 64 * 2**20
 
 AGAIN = [(b"retry-after", b"1")]
 _NO_BODY = bytearray()
-_SLOW_HEADERS = RequestRefused(408, "slow", "RequestTimeout", ["The headers did not arrive in time."])
-_SLOW_BODY = RequestRefused(408, "slow", "RequestTimeout", ["The body did not arrive in time."])
 FULL = RequestRefused(503, "busy", "ServiceBusy", ["Too many connections."], AGAIN)
 
 
@@ -43,6 +40,13 @@ class State(Enum):
     ANSWERING = "a request in progress, or a client that does not read its response"
     LINGERING = "the client to close after the last response; further data is dropped"
     CLOSED = "nothing"
+
+
+TOO_SLOW = {
+    State.HEADERS: RequestRefused(408, "slow", "RequestTimeout", ["The headers did not arrive in time."]),
+    State.BODY: RequestRefused(408, "slow", "RequestTimeout", ["The body did not arrive in time."]),
+}
+"""Refusals of requests that do not arrive in time."""
 
 
 class Connection(asyncio.Protocol):
@@ -64,15 +68,12 @@ class Connection(asyncio.Protocol):
         self.reader = RequestReader(connections.served, connections.max_header_bytes)
         self._in_progress: Request | None = None
         self._answer: Answer | None = None  # response to that request, until the client has taken it
-        self._unparsed = b""  # received while a request was in progress, and not parsed yet
-        self._ended = False  # whether the client has closed its side
-        self._is_reading = True  # whether the transport is reading
         self._write_paused = False
-        self._discarded = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it always is one
         """Register the connection, or refuse it."""
         self._transport = transport
+        self._received = ReceiveBuffer(transport)
         self._writer = AnswerWriter(transport)
         self._expires = self._connections.make_expiry()
         self._connections.open(self)
@@ -89,28 +90,24 @@ class Connection(asyncio.Protocol):
         self._in_progress = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse received data; while a request is in progress, keep it and pause reading."""
+        """Parse received data; while a request is in progress, hold it."""
         if self.state is State.ANSWERING:
-            self._unparsed += data
-            self._pause_reading()
+            self._received.hold(data)
         elif self.state is State.LINGERING:
-            self._discarded += len(data)
-            if self._discarded > _MAX_DISCARDED_BYTES:
-                self._transport.abort()
+            self._received.discard(data)
         else:
             self._read(data)
 
     def eof_received(self) -> bool:
         """Keep the connection open for responses if the client has closed its side; otherwise let it close."""
-        self._ended = True
+        self._received.ended = True
         return self.state is State.ANSWERING
 
     def _read(self, data: bytes) -> None:
         """Parse data in pieces until a request is in progress."""
         for start in range(0, len(data), _CHUNK_BYTES):
             if self.state is State.ANSWERING:
-                self._unparsed = data[start:] + self._unparsed
-                self._pause_reading()
+                self._received.hold(data[start:])
                 return
             if self.state in (State.LINGERING, State.CLOSED):
                 return
@@ -123,9 +120,8 @@ class Connection(asyncio.Protocol):
         if request is not None:
             self._start(request)
         elif (arriving := self.reader.arriving) is not None:
-            if arriving.expects_continue and not arriving.body:
-                arriving.expects_continue = False
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if arriving.expects_continue:
+                self._writer.write_continue(arriving)
             self._wait(State.BODY)
         else:
             self._wait(State.HEADERS if self.reader.has_begun else State.IDLE)
@@ -181,39 +177,30 @@ class Connection(asyncio.Protocol):
             self._start_next()
 
     def _start_next(self) -> None:
-        """Start the next pipelined request, or resume reading."""
+        """Start the next pipelined request, or receive more."""
         if self.reader.complete:
             self._start(self.reader.complete.popleft())
             return
         self.state = State.IDLE
         self._connections.wait(self)
-        self._resume_reading()
-        held, self._unparsed = self._unparsed, b""
+        held = self._received.release()
         if held and self.reader.refusal is None:
             self._read(held)
-        elif self._ended and self.reader.refusal is None:
+        elif self._received.ended and self.reader.refusal is None:
             self._transport.close()
         else:
             self._continue()
 
     def _close(self) -> None:
-        """Close the connection once the client can have read its response.
-
-        Closing a socket with unread data makes the system reset the connection, and the client loses the response. So
-        if more data may arrive, only the sending side is closed. Data is then dropped until the client closes too,
-        sends too much or takes too long.
-        """
-        reader = self.reader
-        more = reader.refusal is not None or reader.complete or reader.arriving is not None or self._unparsed
-        lingers = more and not (self._ended or self._connections.ending or self._transport.is_closing())
+        """Close after the last response, or once the client closes too if more of its data may arrive."""
+        reader, received = self.reader, self._received
+        more = reader.refusal is not None or reader.complete or reader.arriving is not None or received.held != b""
+        lingers = more and not (received.ended or self._connections.ending or self._transport.is_closing())
         self.state = State.LINGERING if lingers else State.CLOSED
         self._connections.wait(self)  # also while data is still being sent
-        if not lingers:
-            self._transport.close()
-            return
-        self._resume_reading()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._writer.close(lingers=lingers)
+        if lingers:
+            received.release()
 
     def pause_writing(self) -> None:
         """Handle a client that does not read."""
@@ -227,30 +214,14 @@ class Connection(asyncio.Protocol):
             self._connections.stop_waiting(self)
             self._finish()
 
-    def _pause_reading(self) -> None:
-        if self._is_reading:
-            self._is_reading = False
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._is_reading:
-            self._is_reading = True
-            self._transport.resume_reading()
-
     def time_out(self) -> None:
         """Refuse the request or close the connection after a timeout."""
         if self._writer.client_reads():  # slowly
             self._connections.wait(self)
-        elif self.state is State.HEADERS:
-            self.refuse(_SLOW_HEADERS)
-        elif self.state is State.BODY:
-            self.refuse_body()
+        elif (refusal := TOO_SLOW.get(self.state)) is not None:
+            self.refuse(refusal)
         else:
             self._transport.abort()
-
-    def refuse_body(self) -> None:
-        """Refuse the request whose body is arriving."""
-        self.refuse(_SLOW_BODY)
 
     def refuse(self, refusal: RequestRefused) -> None:
         """Refuse the arriving request, or the connection if there is none, and close it."""
@@ -275,6 +246,6 @@ class Connection(asyncio.Protocol):
             elif self._in_progress is not None:
                 self._in_progress.keep_alive = False
         elif self.state is State.BODY:
-            self.refuse_body()
+            self.refuse(TOO_SLOW[State.BODY])
         elif self.state is not State.CLOSED:
             self._transport.close()

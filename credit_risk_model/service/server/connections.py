@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from credit_risk_model.service import metrics
 from credit_risk_model.service.server import Served
-from credit_risk_model.service.server.connection import FULL, Connection, State
+from credit_risk_model.service.server.connection import FULL, TOO_SLOW, Connection, State
 from credit_risk_model.service.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Connections:
 
         metrics.evicted.labels("body").inc()
         slowest, _ = min(self._bodies.items(), key=rate)
-        slowest.refuse_body()
+        slowest.refuse(TOO_SLOW[State.BODY])
 
     def _watch_later(self) -> None:
         due = self.loop.time() + _WATCH_SECONDS
