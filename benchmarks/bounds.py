@@ -149,7 +149,7 @@ def _fit(drawn: fitting.Split, trees: int, leaves: int, rate: float, seed: int) 
     chosen = {**shipped, "n_estimators": trees, "num_leaves": leaves, "learning_rate": rate}
     # Any number of threads gives the same trees, and there is already a process for each core.
     chosen["n_jobs"] = 1
-    data = fitting.make_training_data(drawn.training, features.AGE_KNOWN, seed, replayed=True)
+    data = fitting.make_training_data(drawn.training, features.AGE_KNOWN, seed, backdated=True)
     return data.fit(features.AGE_KNOWN, chosen, seed).booster_
 
 

@@ -16,8 +16,8 @@ from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, CONTRACT_FEATURES, FeatureSet, derive_columns
 from credit_risk_model.schemas import CreditRisk
 from credit_risk_model.tables.columns import STATUS
+from credit_risk_model.training.backdating import TIMES, backdate
 from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
-from credit_risk_model.training.replay import TIMES, replay
 
 Hyperparameters = dict[str, Any]
 Probabilities = npt.NDArray[np.float64]
@@ -187,24 +187,24 @@ class TrainingData:
         return tuple(records)
 
 
-def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> TrainingData:
+def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, backdated: bool) -> TrainingData:
     """Make the data that a model is fitted on.
 
     Args:
         loans: Cleaned loans; for `AGE_KNOWN` those of unknown age are skipped.
         wanted: The model's features.
-        seed: Seed of the replay and of the withheld values.
-        replayed: Whether to add ended loans as they stood in earlier months; for `AGE_KNOWN` only, since without the
+        seed: Seed of the backdating and of the withheld values.
+        backdated: Whether to add ended loans as they stood in earlier months; for `AGE_KNOWN` only, since without the
             age they would contradict each other.
     """
     weight = np.ones(len(loans))
     if wanted is AGE_KNOWN:
         loans = loans[loans[AGE].notna()]
         weight = np.ones(len(loans))
-        if replayed:
-            again = replay(loans, seed)
+        if backdated:
+            again = backdate(loans, seed)
             loans = pd.concat([loans, again], ignore_index=True)
-            # All replays of a loan together weigh as much as the loan itself.
+            # All backdated copies of a loan together weigh as much as the loan itself.
             weight = np.concatenate([weight, np.full(len(again), 1 / TIMES)])
     frame = make_feature_frame(loans, wanted)
     rng = np.random.default_rng(seed)
@@ -215,20 +215,20 @@ def make_training_data(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, re
 
 
 def fit(
-    loans: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
+    loans: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, backdated: bool = True
 ) -> Fitted:
     """Fit both models; skip the one for known ages if no loan's age is known.
 
     Args:
         loans: Cleaned loans.
         hyperparameters: Each feature set's hyper-parameters, by its name.
-        seed: Seed of the fits and the replay.
-        replayed: Whether to add ended loans as they stood in earlier months.
+        seed: Seed of the fits and the backdating.
+        backdated: Whether to add ended loans as they stood in earlier months.
     """
     models, seen = {}, {}
     for wanted in (AGE_KNOWN, AGE_UNKNOWN):
         if wanted is AGE_UNKNOWN or loans[AGE].notna().any():
-            data = make_training_data(loans, wanted, seed, replayed=replayed)
+            data = make_training_data(loans, wanted, seed, backdated=backdated)
             models[wanted] = data.fit(wanted, hyperparameters[wanted.name], seed)
             seen[wanted.name] = data.describe_features(wanted)
     return Fitted(models.get(AGE_KNOWN), models[AGE_UNKNOWN], seen)
@@ -240,13 +240,13 @@ def probabilities(estimator: Any, frame: pd.DataFrame) -> Probabilities:
 
 
 def predict_out_of_fold(
-    training: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, replayed: bool = True
+    training: pd.DataFrame, hyperparameters: Mapping[str, Hyperparameters], seed: int, *, backdated: bool = True
 ) -> Answers:
-    """Predict each training loan with models that were fitted on neither it nor its replays."""
+    """Predict each training loan with models that were fitted on neither it nor its backdated copies."""
     known, withheld = np.empty(len(training)), np.empty(len(training))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for others, fold in folds.split(training, label(training)):
-        fitted = fit(training.iloc[others], hyperparameters, seed, replayed=replayed)
+        fitted = fit(training.iloc[others], hyperparameters, seed, backdated=backdated)
         answers = fitted.answer(training.iloc[fold])
         known[fold], withheld[fold] = answers.known, answers.withheld
     return Answers(known, withheld)

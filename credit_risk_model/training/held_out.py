@@ -88,7 +88,7 @@ def _measure_apart(
 ) -> tuple[dict[str, SegmentFigures], dict[str, SegmentFigures]]:
     """Fit by an earlier fit's recipe, and measure with its cut-off; returns figures with and without the age."""
     recipe = fit.recipe
-    fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
+    fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, backdated=recipe.backdated)
     answers = fitted.answer(test)
     known, withheld = (measure_segments(test, each, fit.cut_off) for each in (answers.known, answers.withheld))
     return select_main_segments(known), select_main_segments(withheld)

@@ -28,14 +28,14 @@ class Recipe:
 
     Attributes:
         hyperparameters: Each feature set's hyper-parameters, by its name; `{}` means LightGBM's defaults.
-        seed: Seed of folds, replay and fit.
-        replayed: Whether to add ended loans to the training set as they stood in earlier months.
+        seed: Seed of folds, backdating and fit.
+        backdated: Whether to add ended loans to the training set as they stood in earlier months.
         cost_ratio: Cost of a missed risky loan in false alarms; None to choose the cut-off with the best F1.
     """
 
     hyperparameters: Mapping[str, Hyperparameters]
     seed: int
-    replayed: bool = True
+    backdated: bool = True
     cost_ratio: float | None = None
 
 
@@ -66,8 +66,8 @@ class Fit:
 def fit_and_measure(drawn: Split, recipe: Recipe) -> Fit:
     """Fit on the training set, choose the cut-off on its out-of-fold predictions, measure on the test set."""
     training, test = drawn.training, drawn.test
-    unseen = fitting.predict_out_of_fold(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
-    fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, replayed=recipe.replayed)
+    unseen = fitting.predict_out_of_fold(training, recipe.hyperparameters, recipe.seed, backdated=recipe.backdated)
+    fitted = fitting.fit(training, recipe.hyperparameters, recipe.seed, backdated=recipe.backdated)
     # The model is for running loans, so they decide the cut-off if both classes have enough of them.
     rows = is_running(training)
     if not can_rank(training[rows]):

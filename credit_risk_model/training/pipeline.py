@@ -16,6 +16,7 @@ from credit_risk_model import archive, features
 from credit_risk_model.drift.reference import Reference
 from credit_risk_model.errors import CreditRiskError
 from credit_risk_model.training import cleaning, exploration, fitting, gate, held_out, packaging, reports
+from credit_risk_model.training.backdating import backdate, plot_backdated, tabulate_backdated
 from credit_risk_model.training.book import Book, find_data, read_book
 from credit_risk_model.training.figures import (
     Baseline,
@@ -32,7 +33,6 @@ from credit_risk_model.training.loans import LABEL
 from credit_risk_model.training.measuring import Recipe, fit_and_measure
 from credit_risk_model.training.model_card import People
 from credit_risk_model.training.reference import make_references, tabulate_references
-from credit_risk_model.training.replay import plot_replay, replay, tabulate_replay
 from credit_risk_model.training.reports import SuiteReport
 from credit_risk_model.training.search import search
 from credit_risk_model.training.segments import tabulate_segments
@@ -120,13 +120,13 @@ class Training(FinalFitViews):
         """Split the loans; returns the sizes and the shares of risky loans."""
         return self._split.keep(fitting.split(self.loans, self.settings.seed)).table()
 
-    def replayed(self) -> pd.DataFrame:
-        """Count the loans that the replay adds to the training set, by status."""
-        return tabulate_replay(_replay(self.split, self.settings))
+    def backdated(self) -> pd.DataFrame:
+        """Count the backdated loans that are added to the training set, by status."""
+        return tabulate_backdated(_backdate(self.split, self.settings))
 
-    def plot_replayed(self) -> Figure:
-        """Plot the age of the training loans and the replayed ones."""
-        return plot_replay(self.split.training, _replay(self.split, self.settings))
+    def plot_backdated(self) -> Figure:
+        """Plot the age of the training loans and the backdated ones."""
+        return plot_backdated(self.split.training, _backdate(self.split, self.settings))
 
     def check_split(self) -> pd.DataFrame:
         """Run deepchecks' train-test validation suite; returns the conditions that did not pass."""
@@ -146,7 +146,7 @@ class Training(FinalFitViews):
         """Search hyper-parameters within the bounds; returns the best ones."""
         self._baseline.get()
         chosen, training = self.settings, self.split.training
-        found = search(training, chosen.bounds, chosen.seed, chosen.search_log, replayed=chosen.replayed)
+        found = search(training, chosen.bounds, chosen.seed, chosen.search_log, backdated=chosen.backdated)
         return pd.DataFrame(self._hyperparameters.keep(found))
 
     def fit(self) -> pd.DataFrame:
@@ -251,12 +251,12 @@ class Training(FinalFitViews):
 
 
 def _make_recipe(settings: Settings, hyperparameters: dict[str, Hyperparameters]) -> Recipe:
-    return Recipe(hyperparameters, settings.seed, settings.replayed, settings.cost_ratio)
+    return Recipe(hyperparameters, settings.seed, settings.backdated, settings.cost_ratio)
 
 
-def _replay(drawn: Split, settings: Settings) -> pd.DataFrame:
-    again = replay(drawn.training, settings.seed)
-    return again if settings.replayed else again.iloc[:0]
+def _backdate(drawn: Split, settings: Settings) -> pd.DataFrame:
+    again = backdate(drawn.training, settings.seed)
+    return again if settings.backdated else again.iloc[:0]
 
 
 def list_steps(training: Training) -> tuple[Callable[[], pd.DataFrame], ...]:
@@ -305,7 +305,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m credit_risk_
     parser.add_argument(
         "--widen-bounds", action="store_true", help="widen the archive's bounds to hold all cleaned loans"
     )
-    parser.add_argument("--no-replay", dest="replayed", action="store_false", help="train without replayed loans")
+    parser.add_argument("--no-backdating", dest="backdated", action="store_false", help="train without backdated loans")
     parser.add_argument("--owner", help="who owns the model, for the card")
     parser.add_argument("--approved-by", help="who approved its use, for the card")
     for name in ("time_budget", "max_trees", "max_leaves", "seed", "synthetic_rows", "search_log"):

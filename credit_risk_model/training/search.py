@@ -96,7 +96,7 @@ class Bounds:
 
 
 def search(
-    training: pd.DataFrame, bounds: Bounds, seed: int, log: Path, *, replayed: bool = True
+    training: pd.DataFrame, bounds: Bounds, seed: int, log: Path, *, backdated: bool = True
 ) -> dict[str, Hyperparameters]:
     """Search LightGBM's hyper-parameters with FLAML.
 
@@ -109,7 +109,7 @@ def search(
         bounds: Bounds of the search.
         seed: Seed of the search, the folds and the fits.
         log: File that gets a JSON line for each model.
-        replayed: Whether the models are also fitted on replayed loans.
+        backdated: Whether the models are also fitted on backdated loans.
 
     Returns:
         Arguments of `LGBMClassifier` for each feature set, by its name.
@@ -124,7 +124,7 @@ def search(
     found: dict[str, Hyperparameters] = {}
     for wanted, loans in ((AGE_KNOWN, known), (AGE_UNKNOWN, training)):
         if len(loans):
-            folds = _folds(loans, wanted, seed, replayed=replayed)
+            folds = _folds(loans, wanted, seed, backdated=backdated)
             found[wanted.name] = _search_one(wanted, folds, bounds, seed, log)
     return found
 
@@ -140,7 +140,7 @@ class _Fold:
     judge: _Judge
 
 
-def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool) -> list[_Fold]:
+def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, backdated: bool) -> list[_Fold]:
     others, drawn = train_test_split(loans, test_size=TEST_SHARE, stratify=label(loans), random_state=seed)
     pairs = [(others, drawn, wanted is AGE_UNKNOWN)]
     later = split_by_time(loans)
@@ -149,7 +149,7 @@ def _folds(loans: pd.DataFrame, wanted: FeatureSet, seed: int, *, replayed: bool
     else:
         pairs[0] = (others, drawn, True)
     return [
-        _Fold(make_training_data(fitted_on, wanted, seed, replayed=replayed), _judge(judged, wanted, ranked=ranked))
+        _Fold(make_training_data(fitted_on, wanted, seed, backdated=backdated), _judge(judged, wanted, ranked=ranked))
         for fitted_on, judged, ranked in pairs
     ]
 

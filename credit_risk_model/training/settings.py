@@ -19,12 +19,12 @@ class Settings:
             synthetic.
         as_of: Month in which the loans were recorded, as 2016-01, for files that don't say it.
         widen_bounds: Whether to widen the archive's bounds to hold all loans that the cleaning leaves.
-        replayed: Whether to add ended loans to the training set as they stood in earlier months.
+        backdated: Whether to add ended loans to the training set as they stood in earlier months.
         cost_ratio: Cost of a missed risky loan in false alarms, to choose the cut-off by; None to use the best F1.
         time_budget: Seconds for the search.
         max_iter: Number of models that the search fits for each feature set; None for as many as the budget allows.
         max_trees, max_leaves: The search's bounds: they determine a prediction's cost.
-        seed: Seed of the split, the replay, the search, the folds, the fit and the golden loans.
+        seed: Seed of the split, the backdating, the search, the folds, the fit and the golden loans.
         synthetic_rows: Number of loans to make up if there is no data.
         search_log: File for the search's log.
         owner, approved_by: Who owns the model and who approved its use, for the card.
@@ -34,7 +34,7 @@ class Settings:
     output: Path | None = None
     as_of: str | None = None
     widen_bounds: bool = False
-    replayed: bool = True
+    backdated: bool = True
     cost_ratio: float | None = None
     time_budget: float = 1200
     max_iter: int | None = None

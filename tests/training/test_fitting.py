@@ -13,7 +13,7 @@ from conftest import HYPERPARAMETERS, ROOT
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.features import AGE, AGE_KNOWN, AGE_UNKNOWN, FEATURE_SETS, FeatureSet, derive_columns
 from credit_risk_model.training import fitting
-from credit_risk_model.training.replay import replay
+from credit_risk_model.training.backdating import backdate
 
 PROGRAM = """
 import json, sys
@@ -160,20 +160,20 @@ def test_loans_without_any_age_train_the_one_model(loans: pd.DataFrame) -> None:
     assert len(fitted.predict(loans)) == len(loans)
 
 
-def test_replays_of_a_loan_weigh_as_much_as_the_loan(loans: pd.DataFrame) -> None:
-    """The loans of the file weigh 1 each, and so do all replays of one loan together."""
-    data = fitting.make_training_data(loans, AGE_KNOWN, seed=1, replayed=True)
-    again = len(replay(loans, seed=1))
+def test_backdated_copies_of_a_loan_weigh_as_much_as_the_loan(loans: pd.DataFrame) -> None:
+    """The loans of the file weigh 1 each, and so do all backdated copies of one loan together."""
+    data = fitting.make_training_data(loans, AGE_KNOWN, seed=1, backdated=True)
+    again = len(backdate(loans, seed=1))
     assert len(data.frame) == len(loans) + again
     assert data.weight.tolist() == [1.0] * len(loans) + [0.5] * again
-    assert len(fitting.make_training_data(loans, AGE_KNOWN, seed=1, replayed=False).frame) == len(loans)
-    assert len(fitting.make_training_data(loans, AGE_UNKNOWN, seed=1, replayed=True).frame) == len(loans)
+    assert len(fitting.make_training_data(loans, AGE_KNOWN, seed=1, backdated=False).frame) == len(loans)
+    assert len(fitting.make_training_data(loans, AGE_UNKNOWN, seed=1, backdated=True).frame) == len(loans)
 
 
 def test_values_that_may_be_null_are_withheld_from_some_loans(loans: pd.DataFrame) -> None:
     """A few training loans lack each of the nullable values, so that a null has a meaning; no other value is lost."""
     complete = loans.dropna(subset=["employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"])
-    frame = fitting.make_training_data(complete, AGE_UNKNOWN, seed=1, replayed=False).frame
+    frame = fitting.make_training_data(complete, AGE_UNKNOWN, seed=1, backdated=False).frame
     missing = frame.isna().mean()
     for field in ("employment_length", "revolving_line_utilization_rate", "debt_to_income_ratio"):
         assert 0.005 < missing.pop(field) < 0.05
@@ -188,7 +188,7 @@ def test_out_of_fold_probabilities_are_honest(drawn: fitting.Split) -> None:
     noisy = drawn.training.assign(loan_risk=noise)
     hyperparameters = {wanted.name: {"n_estimators": 100, "num_leaves": 31} for wanted in FEATURE_SETS}
     risky = fitting.label(noisy).to_numpy()
-    seen = fitting.fit(noisy, hyperparameters, 1, replayed=False).predict(noisy, withhold_age=True)
+    seen = fitting.fit(noisy, hyperparameters, 1, backdated=False).predict(noisy, withhold_age=True)
     unseen = fitting.predict_out_of_fold(noisy, hyperparameters, 1)
     assert ((seen >= 0.5) == risky).mean() > 0.9
     for probability in (unseen.known, unseen.withheld):

@@ -65,7 +65,7 @@ STEPS = (
     ("fit", "check_model"),
     ("fit", "curves"),
     ("fit", "decisions"),
-    ("draw_test_set", "replayed"),
+    ("draw_test_set", "backdated"),
     ("package", "summary"),
     ("package", "next_steps"),
     *((step, "package") for step in ("stability", "out_of_time", "source_left_out", "other_splits", "check_model")),

@@ -1,8 +1,8 @@
-"""Replays ended loans as they stood in earlier months, which gives running loans of every age.
+"""Adds ended loans as they stood in earlier months, which gives running loans of every age.
 
 Most files hold hardly any young loans, so a model does not learn what a young loan looks like that is paid on time.
 Therefore each ended loan is added again, as it stood in random months of its term before its snapshot. Only training
-sets are replayed, never test sets.
+sets are backdated, never test sets.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ from credit_risk_model.tables.columns import STATUS
 from credit_risk_model.training.loans import ENDED_STATUSES, LABEL
 
 TIMES = 2
-"""How often each ended loan is added. A third replay changed no figure."""
+"""How often each ended loan is added. A third time changed no figure."""
 
 _NOT_YET_DUE: Final = 1 / 3
 """Share of loans whose instalment of the month is not yet due on the snapshot's day."""
@@ -33,7 +33,7 @@ _COVERED: Final = 0.97
 """Smallest share of the amount that the payments of a repaid loan cover.
 
 If investors funded only a part of a loan, only the payments to them are recorded. The number of paid instalments is
-then unknown, so the loan is not replayed.
+then unknown, so the loan is not backdated.
 """
 _LARGE_PAYMENT: Final = 1.5
 """In instalments: a larger last payment repaid the rest of the loan early."""
@@ -41,25 +41,25 @@ _ROUNDING = 0.02
 """Largest share of an instalment that is lost to rounding."""
 
 
-def replay(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:
+def backdate(loans: pd.DataFrame, seed: int, times: int = TIMES) -> pd.DataFrame:
     """Make running loans from ended ones.
 
     Args:
         loans: Cleaned loans. Running ones and those of unknown age are skipped.
         seed: Seed of the random months.
-        times: How often to replay each ended loan.
+        times: How often to add each ended loan.
 
     Returns:
-        The replayed loans with the same columns. Their status is an estimate of the one that they had then.
+        The backdated loans with the same columns. Their status is an estimate of the one that they had then.
     """
     ended = loans[loans[STATUS].isin(ENDED_STATUSES) & loans[AGE].notna()]
     repaid = ended[LABEL] == CreditRisk.SAFE.value
     ended = ended[~repaid | (ended["total_payments_to_date"] >= _COVERED * ended["loan_amount"])]
     rng = np.random.default_rng(seed)
-    return pd.concat([loans.iloc[:0], *(_replay_once(ended, rng) for _ in range(times))], ignore_index=True)
+    return pd.concat([loans.iloc[:0], *(_backdate_once(ended, rng) for _ in range(times))], ignore_index=True)
 
 
-def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def _backdate_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     instalment = compute_instalments(ended).to_numpy()
     months = ended["term"].map(TERM_MONTHS).to_numpy(dtype=float)
     payments, last = (ended[name].to_numpy(dtype=float) for name in ("total_payments_to_date", "last_payment_amount"))
@@ -95,19 +95,19 @@ def _replay_once(ended: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
-def tabulate_replay(replayed: pd.DataFrame) -> pd.DataFrame:
-    """Count the replayed loans by status, with risky share and mean age."""
-    risky = replayed[LABEL] == CreditRisk.RISKY.value
-    table = replayed.assign(risky_share=risky).groupby(STATUS, observed=True)
+def tabulate_backdated(backdated: pd.DataFrame) -> pd.DataFrame:
+    """Count the backdated loans by status, with risky share and mean age."""
+    risky = backdated[LABEL] == CreditRisk.RISKY.value
+    table = backdated.assign(risky_share=risky).groupby(STATUS, observed=True)
     return table.agg(loans=(AGE, "size"), risky_share=("risky_share", "mean"), mean_age=(AGE, "mean")).round(3)
 
 
-def plot_replay(loans: pd.DataFrame, replayed: pd.DataFrame) -> Figure:
-    """Plot the age of the file's loans and the replayed ones."""
+def plot_backdated(loans: pd.DataFrame, backdated: pd.DataFrame) -> Figure:
+    """Plot the age of the file's loans and the backdated ones."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     bins = list(range(62))
-    axes.hist([loans[AGE].dropna(), replayed[AGE]], bins=bins, label=["of the file", "replayed"], stacked=True)
+    axes.hist([loans[AGE].dropna(), backdated[AGE]], bins=bins, label=["of the file", "backdated"], stacked=True)
     axes.set(title="Age of the training loans", xlabel="Instalments due", ylabel="Loans")
     axes.legend()
     return figure

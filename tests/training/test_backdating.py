@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from credit_risk_model.features import AGE, TERM_MONTHS, compute_instalments
-from credit_risk_model.training.replay import plot_replay, replay, tabulate_replay
+from credit_risk_model.training.backdating import backdate, plot_backdated, tabulate_backdated
 
 
 @pytest.fixture(scope="module")
 def again(loans: pd.DataFrame) -> pd.DataFrame:
-    """The replayed loans of the small book."""
-    return replay(loans, seed=1, times=5)
+    """The backdated loans of the small book."""
+    return backdate(loans, seed=1, times=5)
 
 
 def one(loans: pd.DataFrame, **changes: Any) -> pd.DataFrame:
@@ -22,27 +22,27 @@ def one(loans: pd.DataFrame, **changes: Any) -> pd.DataFrame:
 
 
 def many(loans: pd.DataFrame, count: int, **changes: object) -> pd.DataFrame:
-    """So many of such a loan: each is replayed on its own, at once with the others."""
+    """So many of such a loan: each is backdated on its own, at once with the others."""
     return pd.concat([one(loans, **changes)] * count, ignore_index=True)
 
 
-def test_only_ended_loans_of_known_age_are_replayed(loans: pd.DataFrame) -> None:
+def test_only_ended_loans_of_known_age_are_backdated(loans: pd.DataFrame) -> None:
     """Running loans are as they are, and without an age there is no earlier month."""
     running = loans[loans["loan_status"] == "Current"]
-    assert replay(running, seed=1).empty
-    assert replay(loans.assign(**{AGE: np.nan}), seed=1).empty
+    assert backdate(running, seed=1).empty
+    assert backdate(loans.assign(**{AGE: np.nan}), seed=1).empty
 
 
-def test_replay_follows_the_seed(loans: pd.DataFrame) -> None:
+def test_backdating_follows_the_seed(loans: pd.DataFrame) -> None:
     """The same seed draws the same months, a different seed different ones."""
-    assert replay(loans, seed=1).equals(replay(loans, seed=1))
-    assert not replay(loans, seed=1)[AGE].equals(replay(loans, seed=2)[AGE])
+    assert backdate(loans, seed=1).equals(backdate(loans, seed=1))
+    assert not backdate(loans, seed=1)[AGE].equals(backdate(loans, seed=2)[AGE])
 
 
 def test_no_loan_is_older_than_it_was(loans: pd.DataFrame) -> None:
     """Months are drawn evenly from the first to the loan's own age."""
     changes = {"loan_status": "Fully Paid", "loan_risk": "safe", "total_payments_to_date": 14660.04}
-    drawn = replay(many(loans, 1000, **changes), seed=1, times=4)
+    drawn = backdate(many(loans, 1000, **changes), seed=1, times=4)
     counts = drawn[AGE].value_counts()
     assert set(counts.index) == set(range(1, 37))
     assert counts.min() > 60
@@ -58,7 +58,7 @@ def test_regular_payer_is_safe_at_every_month(loans: pd.DataFrame) -> None:
         total_payments_to_date=14660.04,
         last_payment_amount=407.23,
     )
-    drawn = replay(paid, seed=1, times=4)
+    drawn = backdate(paid, seed=1, times=4)
     assert set(drawn["loan_risk"]) == {"safe"}
     running = drawn[drawn["loan_status"] == "Current"]
     behind = (running[AGE] - running["total_payments_to_date"] / compute_instalments(running)).round(6)
@@ -77,7 +77,7 @@ def test_charged_off_loan_goes_through_all_states(loans: pd.DataFrame) -> None:
         total_payments_to_date=10.4 * 407.2234,
         last_payment_amount=50.0,
     )
-    drawn = replay(ended, seed=1, times=4)
+    drawn = backdate(ended, seed=1, times=4)
     ages = drawn.groupby("loan_status", observed=True)[AGE].agg(["min", "max"])
     found = ages.apply(tuple, axis=1)
     assert found["Current"] == (1, 11)
@@ -91,15 +91,15 @@ def test_charged_off_loan_goes_through_all_states(loans: pd.DataFrame) -> None:
     assert set(drawn[drawn[AGE] < 20]["total_payments_to_date"].round(2)) <= {round(n * 407.2234, 2) for n in range(11)}
 
 
-def test_loan_whose_payments_do_not_cover_it_is_not_replayed(loans: pd.DataFrame) -> None:
-    """A repaid loan with payments far below its amount is not replayed, since its paid instalments are unknown."""
+def test_loan_whose_payments_do_not_cover_it_is_not_backdated(loans: pd.DataFrame) -> None:
+    """A repaid loan with payments far below its amount is not backdated, since its paid instalments are unknown."""
     changes = {"loan_status": "Fully Paid", "loan_risk": "safe"}
-    assert replay(one(loans, total_payments_to_date=6000.0, **changes), seed=1).empty
-    assert len(replay(one(loans, total_payments_to_date=12500.0, **changes), seed=1)) == 2
+    assert backdate(one(loans, total_payments_to_date=6000.0, **changes), seed=1).empty
+    assert len(backdate(one(loans, total_payments_to_date=12500.0, **changes), seed=1)) == 2
 
 
-def test_replayed_loans_have_the_columns_of_the_others(loans: pd.DataFrame, again: pd.DataFrame) -> None:
-    """Replayed loans have the file's columns, and none has paid more instalments than its term has."""
+def test_backdated_loans_have_the_columns_of_the_others(loans: pd.DataFrame, again: pd.DataFrame) -> None:
+    """Backdated loans have the file's columns, and none has paid more instalments than its term has."""
     assert again.columns.tolist() == loans.columns.tolist()
     months = again["term"].map(TERM_MONTHS).astype(float)
     assert (again[AGE] <= months).all()
@@ -107,8 +107,8 @@ def test_replayed_loans_have_the_columns_of_the_others(loans: pd.DataFrame, agai
 
 
 def test_table_and_plot_show_what_was_added(loans: pd.DataFrame, again: pd.DataFrame) -> None:
-    """The table counts all replayed loans by status; the figure has a bar for the loans of each kind."""
-    assert tabulate_replay(again)["loans"].sum() == len(again)
-    (axes,) = plot_replay(loans, again).axes
+    """The table counts all backdated loans by status; the figure has a bar for the loans of each kind."""
+    assert tabulate_backdated(again)["loans"].sum() == len(again)
+    (axes,) = plot_backdated(loans, again).axes
     heights = sum(patch.get_height() for container in axes.containers for patch in container)
     assert heights == len(loans) + len(again)
