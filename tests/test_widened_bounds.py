@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+from changed_archives import change_metadata, rewrite
 from conftest import CONFIGURATION, FRAMEWORK, ROOT, SHIPPED, Service
 from pyarrow import parquet
-from test_archive import change_metadata, rewrite
 
 import credit_risk_model
 from credit_risk_model import archive, contract

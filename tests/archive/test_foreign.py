@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_archive import change_metadata, change_models, rewrite
+from changed_archives import change_metadata, change_models, rewrite
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from changed_archives import change_metadata, rewrite
 from pydantic import BaseModel, Field, ValidationError
-from test_archive import change_metadata, rewrite
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError
