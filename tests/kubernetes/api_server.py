@@ -74,34 +74,103 @@ def describe() -> dict[str, Any]:
         },
     }
     for version, kinds in KINDS.items():
-        answers[prefix(version)] = {
-            "kind": "APIResourceList",
-            "groupVersion": version,
-            "resources": [
-                {
-                    "name": plural,
-                    "singularName": kind.lower(),
-                    "kind": kind,
-                    "namespaced": kind != "Namespace",
-                    "verbs": ["create", "delete", "get", "list", "patch", "watch"],
-                }
-                for kind, plural in kinds.items()
-            ],
-        }
-        group, _, number = version.rpartition("/")
-        answers[f"/openapi/v3{prefix(version)}"] = {
-            "openapi": "3.0.0",
-            "paths": {
-                f"{prefix(version)}/{plural}/{{name}}": {
-                    "patch": {
-                        "parameters": [{"name": "fieldValidation", "in": "query"}],
-                        "x-kubernetes-group-version-kind": {"group": group, "version": number, "kind": kind},
-                    }
-                }
-                for kind, plural in kinds.items()
-            },
-        }
+        answers[prefix(version)] = describe_resources(version, kinds)
+        answers[f"/openapi/v3{prefix(version)}"] = describe_paths(version, kinds)
     return answers
+
+
+def describe_resources(version: str, kinds: dict[str, str]) -> dict[str, Any]:
+    """Give the kinds of an API version, and what may be done with their objects."""
+    return {
+        "kind": "APIResourceList",
+        "groupVersion": version,
+        "resources": [
+            {
+                "name": plural,
+                "singularName": kind.lower(),
+                "kind": kind,
+                "namespaced": kind != "Namespace",
+                "verbs": ["create", "delete", "get", "list", "patch", "watch"],
+            }
+            for kind, plural in kinds.items()
+        ],
+    }
+
+
+def describe_paths(version: str, kinds: dict[str, str]) -> dict[str, Any]:
+    """Give the OpenAPI document of an API version: its server validates what is sent to each path."""
+    group, _, number = version.rpartition("/")
+    return {
+        "openapi": "3.0.0",
+        "paths": {
+            f"{prefix(version)}/{plural}/{{name}}": {
+                "patch": {
+                    "parameters": [{"name": "fieldValidation", "in": "query"}],
+                    "x-kubernetes-group-version-kind": {"group": group, "version": number, "kind": kind},
+                }
+            }
+            for kind, plural in kinds.items()
+        },
+    }
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        found = self.server.known.get(path) or self.server.api_server.read(path)
+        self.answer(200, found) if found else self.refuse()
+
+    def do_PATCH(self) -> None:
+        api_server, change = self.server.api_server, self.receive()
+        api_server.changes.append(change)
+        states = api_server.becomes.get(change.path) or [None]
+        self.answer(200, states[0] or api_server.objects.get(change.path, change.body))
+
+    def do_POST(self) -> None:
+        self.do_PATCH()
+
+    def do_DELETE(self) -> None:
+        api_server, change = self.server.api_server, self.receive()
+        if found := api_server.objects.pop(change.path, None):
+            api_server.changes.append(change)
+            self.answer(200, found)
+        else:
+            self.refuse()
+
+    def receive(self) -> Request:
+        target = urlsplit(self.path)
+        body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))  # JSON is YAML
+        query = dict(parse_qsl(target.query))
+        return Request(self.command, target.path, query, self.headers.get("Content-Type", ""), body)
+
+    def refuse(self) -> None:
+        status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+        self.answer(404, status)
+
+    def answer(self, status: int, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Accepts the connections of kubectl."""
+
+    def __init__(self, api_server: "ApiServer") -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.api_server = api_server
+        self.known = describe()
 
 
 @dataclass
@@ -119,58 +188,7 @@ class ApiServer:
     changes: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        known = describe()
-        api_server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            """Answers one connection."""
-
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                path = urlsplit(self.path).path
-                found = known.get(path) or api_server.read(path)
-                self.answer(200, found) if found else self.refuse()
-
-            def do_PATCH(self) -> None:
-                change = self.receive()
-                api_server.changes.append(change)
-                states = api_server.becomes.get(change.path) or [None]
-                self.answer(200, states[0] or api_server.objects.get(change.path, change.body))
-
-            def do_POST(self) -> None:
-                self.do_PATCH()
-
-            def do_DELETE(self) -> None:
-                change = self.receive()
-                if found := api_server.objects.pop(change.path, None):
-                    api_server.changes.append(change)
-                    self.answer(200, found)
-                else:
-                    self.refuse()
-
-            def receive(self) -> Request:
-                target = urlsplit(self.path)
-                body = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))  # JSON is YAML
-                query = dict(parse_qsl(target.query))
-                return Request(self.command, target.path, query, self.headers.get("Content-Type", ""), body)
-
-            def refuse(self) -> None:
-                status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-                self.answer(404, status)
-
-            def answer(self, status: int, body: Any) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
