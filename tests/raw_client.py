@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 
-from conftest import Service
+from processes import Service
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 

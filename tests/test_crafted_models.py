@@ -14,7 +14,8 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 import pytest
-from conftest import ROOT, SHIPPED, Service
+from conftest import ROOT, SHIPPED
+from processes import Service
 
 from credit_risk_model import archive, features, trial
 from credit_risk_model.booster import Booster

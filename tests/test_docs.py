@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, find_tool
+from conftest import ROOT
 from playwright.sync_api import sync_playwright
+from processes import find_tool
 from test_readme import commands_of
 
 from credit_risk_model.features import CONTRACT_FEATURES

@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, find_tool, rounded
+from conftest import ROOT, rounded
+from processes import find_tool
 
 from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_LOAN
 

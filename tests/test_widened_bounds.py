@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 import yaml
 from changed_archives import change_metadata, rewrite
-from conftest import CONFIGURATION, FRAMEWORK, ROOT, SHIPPED, Service
+from conftest import CONFIGURATION, ROOT, SHIPPED
+from processes import FRAMEWORK, Service
 from pyarrow import parquet
 
 import credit_risk_model

@@ -7,7 +7,8 @@ import httpx
 import pandas as pd
 import pytest
 from changed_archives import Contents, change_metadata, change_models, rewrite
-from conftest import HYPERPARAMETERS, Service
+from conftest import HYPERPARAMETERS
+from processes import Service
 
 from credit_risk_model import archive
 from credit_risk_model.errors import ModelArchiveError

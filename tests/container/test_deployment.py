@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHIPPED, find_tool, rounded
+from conftest import SHIPPED, rounded
 from container.engine import Podman
 from container.kubelet import Pod, running
 from container.load import Load
+from processes import find_tool
 
 from credit_risk_model import __version__
 from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_LOAN

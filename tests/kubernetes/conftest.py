@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import find_tool
+from processes import find_tool
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("kubernetes", "kubernetes_overlays/minikube", "kubernetes_overlays/production")

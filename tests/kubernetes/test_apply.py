@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import find_tool
 from kubernetes.api_server import ApiServer, Request, place
+from processes import find_tool
 
 ROOT = Path(__file__).parents[2]
 SCALED = 6

@@ -10,8 +10,8 @@ import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
-from conftest import find_tool
 from kubernetes.monitoring import ALERTS, COMPONENT, DASHBOARD, GROUPS, PANELS, ROOT
+from processes import find_tool
 
 from credit_risk_model import archive
 from credit_risk_model.drift.counting import Counted

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import Service, find_tool, process
 from kubernetes.monitoring import GROUPS, PANELS, RULES
+from processes import Service, find_tool, process
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import FRAMEWORK
+from processes import FRAMEWORK
 
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel

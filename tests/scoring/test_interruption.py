@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import unmeasured_environment
+from processes import unmeasured_environment
 
 from credit_risk_model.scoring.joining import join
 

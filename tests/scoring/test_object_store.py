@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import unmeasured_environment
 from moto.server import ThreadedMotoServer
+from processes import unmeasured_environment
 from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError

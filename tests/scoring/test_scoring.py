@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import unmeasured_environment
+from processes import unmeasured_environment
 from pydantic import ValidationError
 
 from credit_risk_model.errors import DataError, ModelArchiveError

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import CONFIGURATION, Service
+from conftest import CONFIGURATION
+from processes import Service
 
 
 @pytest.fixture(scope="session")

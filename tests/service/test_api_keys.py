@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import FRAMEWORK, Service
+from processes import FRAMEWORK, Service
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.examples import EXAMPLE_LOAN

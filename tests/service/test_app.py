@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import SHIPPED, Service, threads
+from conftest import SHIPPED
+from processes import Service, threads
 from raw_client import JSON, LOAN, PREDICTION, exchange
 
 from credit_risk_model import archive

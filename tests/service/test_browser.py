@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Service, find_tool, process
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from processes import Service, find_tool, process
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import ROOT, Service, find_tool, rounded
+from conftest import ROOT, rounded
+from processes import Service, find_tool
 
 from credit_risk_model.examples import EXAMPLE_ANSWER, EXAMPLE_EXPLANATION, EXAMPLE_LOAN
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Service
+from processes import Service
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 

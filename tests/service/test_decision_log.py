@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import PYTHON, ROOT, Service
+from conftest import ROOT
+from processes import PYTHON, Service
 
 from credit_risk_model import decisions
 from credit_risk_model.examples import EXAMPLE_LOAN

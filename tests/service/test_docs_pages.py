@@ -2,7 +2,7 @@ import re
 
 import httpx
 import pytest
-from conftest import Service
+from processes import Service
 
 
 @pytest.fixture(scope="module", params=["/docs", "/redoc"])

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Service, unmeasured_environment
+from conftest import ROOT
+from processes import Service, unmeasured_environment
 
 CASES = re.compile(r"(\d+) generated, (\d+) passed")
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from conftest import CONFIGURATION, ROOT, Service
+from conftest import CONFIGURATION, ROOT
+from processes import Service
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 

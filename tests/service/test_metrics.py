@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import ROOT, SHIPPED, Service, find_tool
+from conftest import ROOT, SHIPPED
+from processes import Service, find_tool
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 

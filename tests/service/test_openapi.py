@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import CONFIGURATION, ROOT, Service, rounded
+from conftest import CONFIGURATION, ROOT, rounded
+from processes import Service
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 from credit_risk_model.service.openapi import document

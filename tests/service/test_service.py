@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from conftest import ALL_MAXIMA, CONFIGURATION, FRAMEWORK, ROOT, Service
+from conftest import ALL_MAXIMA, CONFIGURATION, ROOT
+from processes import FRAMEWORK, Service
 
 from credit_risk_model import __version__, archive
 from credit_risk_model.examples import EXAMPLE_LOAN

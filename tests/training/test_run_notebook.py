@@ -11,8 +11,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import unmeasured_environment
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from processes import unmeasured_environment
 
 PARAMETERS = new_code_cell("number = 1\ntext = None", metadata={"tags": ["parameters"]})
 REFUSED = "from credit_risk_model.errors import ModelRefusedError\nraise ModelRefusedError('It is worse.\\nTry again.')"

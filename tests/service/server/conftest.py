@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Service
+from processes import Service
 
 
 @pytest.fixture(scope="module")

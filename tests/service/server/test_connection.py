@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Service
 from hostile_cases import BATCH
+from processes import Service
 from raw_client import (
     CHUNK,
     CHUNKED,

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Service
+from processes import Service
 from raw_client import (
     HALF_SENT,
     HEALTH,

@@ -7,8 +7,8 @@ import time
 from functools import partial
 
 import pytest
-from conftest import Service, threads
 from hostile_cases import BATCHES, CONTENT_TYPES, NAMES, SENT, TABLE, VALUES
+from processes import Service, threads
 from raw_client import LENGTH, LOAN, check_it_serves, connected, post, predict_with, receive, send
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from conftest import Service
+from processes import Service
 from raw_client import (
     CHUNK,
     CHUNKED,

@@ -16,7 +16,7 @@ from socket import create_connection
 
 import httpx
 import pytest
-from conftest import Service, threads
+from processes import Service, threads
 from raw_client import GOOD, HALF_SENT, HEALTH, JSON, LOAN, PREDICTION, connected, one_answer, refusal, rest_of
 from uvicorn.server import ServerState
 
