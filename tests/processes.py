@@ -1,5 +1,6 @@
 """What runs beside a test: programs, services, threads."""
 
+import json
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,11 @@ class Service:
         """End the process as an orchestrator does."""
         self.process.terminate()
         self.process.wait(timeout=30)
+
+
+def lines_of(service: Service) -> list[dict[str, Any]]:
+    """The log, a JSON object a line."""
+    return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 
 @contextmanager

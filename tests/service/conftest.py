@@ -1,6 +1,7 @@
-"""The service as it ships, for tests that only ask it."""
+"""Services that several modules ask: as it ships, and with the models for tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from conftest import CONFIGURATION
@@ -14,3 +15,18 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.wait_for("/api/health/ready")
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="module")
+def service(start_service: Callable[..., Service], archive_path: Path) -> Service:
+    """A ready service with the small archive, bodies bounded to a second, and the models for tests."""
+    service = start_service(
+        settings={"body_timeout_seconds": 0.5, "max_concurrent_slow_predictions": 2},
+        more_models=(
+            "credit_risk_model.prediction.batch.CreditRiskBatch",
+            *(f"models_for_tests.{name}" for name in ("SlowModel", "BrokenModel", "ChoosyModel", "OddModel")),
+        ),
+        archive=str(archive_path),
+    )
+    service.wait_for("/api/health/ready")
+    return service

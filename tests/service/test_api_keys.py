@@ -6,11 +6,10 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from processes import FRAMEWORK, Service
+from processes import FRAMEWORK, Service, lines_of
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.examples import EXAMPLE_LOAN
@@ -61,11 +60,6 @@ def ask(service: Service, path: str, headers: dict[str, str] | None = None) -> h
     if path == PREDICTION:
         return httpx.post(service.address + path, json=EXAMPLE_LOAN, headers=headers)
     return httpx.get(service.address + path, headers=headers)
-
-
-def lines_of(service: Service) -> list[dict[str, Any]]:
-    """The log, a JSON object a line."""
-    return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("path", [path for paths in GUARDED.values() for path in paths])

@@ -1,17 +1,15 @@
 """How many clients there may be, and who makes room for whom."""
 
-import json
 import resource
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from processes import Service
+from processes import Service, lines_of
 from raw_client import (
     HALF_SENT,
     HEALTH,
@@ -145,8 +143,7 @@ def test_refusals_of_connections_are_counted_and_logged(service: Service) -> Non
     assert refused(service, "malformed") == before + 1
     identity = refusal(answer)[2][b"x-request-id"].decode()
     time.sleep(0.2)  # requests' lines are written together, a little late
-    lines: list[dict[str, Any]] = [json.loads(line) for line in service.log.read_text().splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == identity]
+    (line,) = [line for line in lines_of(service) if line.get("request_id") == identity]
     assert (line["http.response.status_code"], line["reason"]) == (400, "malformed")
     assert "SECRET" not in service.log.read_text()
 
