@@ -8,8 +8,10 @@ import ssl
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from socket import create_connection
@@ -190,6 +192,44 @@ def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Servi
     assert sum(outcome != "told" for outcome in outcomes) <= 1, outcomes
 
 
+@dataclass
+class Seen:
+    """What clients that try again have seen: lost answers, ends of connections, and answers by port."""
+
+    lost: list[str] = field(default_factory=list)
+    tried_again: list[str] = field(default_factory=list)
+    answered: Counter[int] = field(default_factory=Counter)
+
+
+def keep_asking(over: threading.Event, ports: tuple[int, int], expected: object, pause: float, seen: Seen) -> None:
+    """Ask the first port until it refuses, then the second; send a request again where its connection ended."""
+    port, other = ports
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    while not over.is_set():
+        for _ in range(5):
+            try:
+                connection.request("POST", PREDICTION, LOAN, JSON)
+                answer = connection.getresponse()
+                if (answer.status, json.loads(answer.read())) != (200, expected):
+                    seen.lost.append(f"answered with {answer.status}")
+                seen.answered[port] += 1
+                break
+            except OSError as error:  # closed, or refused, without a byte of an answer
+                seen.tried_again.append(type(error).__name__)
+                connection.close()
+                if isinstance(error, ConnectionRefusedError):
+                    port = other
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            except http.client.HTTPException as error:
+                seen.lost.append(repr(error))
+                connection.close()
+                break
+        else:
+            seen.lost.append("never answered")
+        time.sleep(pause)
+    connection.close()
+
+
 def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Service], archive_path: Path) -> None:
     """A client that sends a request again where its connection ended, if need be elsewhere, has every answer.
 
@@ -200,45 +240,16 @@ def test_client_that_tries_again_loses_nothing(start_service: Callable[..., Serv
     for service in (ending, other):
         service.wait_for("/api/health/ready")
     expected = httpx.post(other.address + PREDICTION, content=LOAN, headers=JSON).json()
-    lost: list[str] = []
-    tried_again: list[str] = []
-    answered = {ending.port: 0, other.port: 0}
-
-    def converse(over: threading.Event, pause: float) -> None:
-        port = ending.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        while not over.is_set():
-            for _ in range(5):
-                try:
-                    connection.request("POST", PREDICTION, LOAN, JSON)
-                    answer = connection.getresponse()
-                    if (answer.status, json.loads(answer.read())) != (200, expected):
-                        lost.append(f"answered with {answer.status}")
-                    answered[port] += 1
-                    break
-                except OSError as error:  # closed, or refused, without a byte of an answer
-                    tried_again.append(type(error).__name__)
-                    connection.close()
-                    if isinstance(error, ConnectionRefusedError):
-                        port = other.port
-                        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-                except http.client.HTTPException as error:
-                    lost.append(repr(error))
-                    connection.close()
-                    break
-            else:
-                lost.append("never answered")
-            time.sleep(pause)
-        connection.close()
-
-    with threads(*(partial(converse, pause=pause) for pause in (0, 3) * 8)):
+    ports, seen = (ending.port, other.port), Seen()
+    client = partial(keep_asking, ports=ports, expected=expected, seen=seen)
+    with threads(*(partial(client, pause=pause) for pause in (0, 3) * 8)):
         time.sleep(1)
         ending.process.terminate()
         ending.process.wait(20)
         time.sleep(2)
-    assert not lost
-    assert min(answered.values()) > 100, answered
-    closed = [name for name in tried_again if name != "ConnectionRefusedError"]
+    assert not seen.lost
+    assert min(seen.answered[port] for port in ports) > 100, seen.answered
+    closed = [name for name in seen.tried_again if name != "ConnectionRefusedError"]
     assert len(closed) >= 8, f"too few connections were closed on a request to prove anything: {closed}"
 
 
