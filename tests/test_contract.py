@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import re
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from credit_risk_model import contract
 from credit_risk_model.examples import EXAMPLE_LOAN
-from credit_risk_model.features import CONTRACT_FEATURES
+from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS
 from credit_risk_model.schemas import CreditRiskBatchInput, CreditRiskExplanationInput, CreditRiskModelInput
 
 WIDER: dict[str, contract.Bounds] = {
@@ -172,3 +173,15 @@ def test_field_without_bounds_can_not_be_widened(name: str) -> None:
         contract.widen({"loan_amount": (500, 40000), name: (0, 99)})
     with pytest.raises(ValueError, match=f"^{'y' * 40} has"):
         contract.widen({"y" * 41: (0, 99)})
+
+
+def test_loans_at_the_widest_bounds_can_be_computed() -> None:
+    """However far an archive widens its bounds, the arithmetic of its loans neither overflows nor divides by 0."""
+    names = [field.name for field in CONTRACT_FEATURES if contract.may_be_widened(field)]
+    widest = contract.widen({name: contract.widest_bounds(name) for name in names})
+    paid = ("loan_amount", "interest_rate", "last_payment_amount", "total_payments_to_date")
+    for ends in itertools.product(*(widest.bounds[name] for name in paid)):
+        for age in ({"term": " 36 months", "instalments_due": 36}, {"term": " 60 months", "instalments_due": 0}):
+            loan = widest.loan.model_validate(EXAMPLE_LOAN | dict(zip(paid, ends, strict=True)) | age)
+            for wanted in FEATURE_SETS:
+                assert not any(map(math.isinf, wanted.encode_loan(loan)))

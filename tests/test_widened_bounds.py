@@ -1,8 +1,5 @@
 """An archive of later loans: its bounds, and whatever takes loans by them."""
 
-import itertools
-import json
-import math
 import re
 import shutil
 import zipfile
@@ -26,13 +23,13 @@ from credit_risk_model import archive, contract
 from credit_risk_model.decisions import DecisionLogError
 from credit_risk_model.errors import DataError, ModelArchiveError
 from credit_risk_model.examples import EXAMPLE_LOAN
-from credit_risk_model.features import CONTRACT_FEATURES, FEATURE_SETS, compute_instalments
+from credit_risk_model.features import compute_instalments
 from credit_risk_model.monitoring import replay
 from credit_risk_model.monitoring.drift import count_log, count_table
 from credit_risk_model.prediction.batch import CreditRiskBatch
 from credit_risk_model.prediction.explanation import CreditRiskExplanation
 from credit_risk_model.prediction.model import CreditRiskModel, decide
-from credit_risk_model.schemas import Caution, CreditRiskModelInput
+from credit_risk_model.schemas import Caution
 from credit_risk_model.scoring.run import Settings as ScoringSettings
 from credit_risk_model.scoring.run import score
 from credit_risk_model.service.openapi import document
@@ -302,35 +299,6 @@ def test_log_of_later_loans_is_replayed(wide: Path) -> None:
     assert str(LARGEST_RATE) not in str(told.value)
 
 
-@pytest.mark.parametrize(
-    ("bounds", "words"),
-    [
-        ({"loan_amount": [500, 30000]}, "loan_amount: 500 to 30000 is narrower than the contract's 500 to 35000"),
-        ({"loan_amount": [600, 40000]}, "loan_amount: 600 to 40000 is narrower than the contract's 500 to 35000"),
-        ({"loan_amount": [0, 40000]}, "loan_amount: 0 to 40000 is beyond 1 to 1000000000"),
-        ({"interest_rate": [0, 28.99]}, "interest_rate: 0 to 28.99 is beyond 0.01 to 1000"),
-        ({"annual_income": [-1, 273000]}, "annual_income: -1 to 273000 is beyond 0 to 1000000000"),
-        ({"annual_income": [0, 1e300]}, "annual_income: 0 to 1e+300 is beyond 0 to 1000000000"),
-        ({"annual_income": [0, 300000.5]}, "annual_income: 0 to 300000.5 are not whole numbers"),
-        ({"instalments_due": [0, 72]}, "instalments_due has no bounds that may be widened"),
-        ({"term": [0, 72]}, "term has no bounds that may be widened"),
-        ({"zip_code": [0, 99999]}, "zip_code has no bounds that may be widened"),
-        ({"loan_amount": [500, None]}, "Input should be a valid number"),
-        ({"loan_amount": [500]}, "Field required"),
-        ([], "Input should be an object"),
-    ],
-)
-def test_bounds_that_cannot_be_are_refused(bounds: Any, words: str, archive_path: Path, tmp_path: Path) -> None:
-    """Bounds that are narrower, foreign or impossible are refused in one line that names them."""
-
-    def change(contents: dict[str, bytes]) -> None:
-        change_metadata(contents, bounds=bounds)
-
-    told = rf"^1\.zip: metadata\.json is not valid: bounds[^\n]*{re.escape(words)}"
-    with pytest.raises(ModelArchiveError, match=told):
-        archive.read(rewrite(archive_path, tmp_path / "1.zip", change))
-
-
 def test_bounds_that_golden_loans_break_are_refused(wide: Path, tmp_path: Path) -> None:
     """Without its bounds the archive's own golden loans are foreign to it."""
 
@@ -339,27 +307,6 @@ def test_bounds_that_golden_loans_break_are_refused(wide: Path, tmp_path: Path) 
 
     with pytest.raises(ModelArchiveError, match=r"golden\.json is not valid: \d+\.loan\."):
         archive.read(rewrite(wide, tmp_path / "1.zip", change))
-
-
-def test_archive_without_bounds_has_the_shipped_classes(archive_path: Path) -> None:
-    """Where nothing was widened, requests are the classes of `schemas`, and the metadata has no key that is new."""
-    with zipfile.ZipFile(archive_path) as contents:
-        assert "bounds" not in json.loads(contents.read(archive.METADATA))
-    found = archive.read(archive_path).metadata.contract
-    assert found is contract.SHIPPED is contract.widen({})
-    assert CreditRiskModel(archive=str(archive_path)).input_schema is CreditRiskModelInput
-
-
-def test_loans_at_the_widest_bounds_can_be_computed() -> None:
-    """However far an archive widens its bounds, the arithmetic of its loans neither overflows nor divides by 0."""
-    names = [field.name for field in CONTRACT_FEATURES if contract.may_be_widened(field)]
-    widest = contract.widen({name: contract.widest_bounds(name) for name in names})
-    paid = ("loan_amount", "interest_rate", "last_payment_amount", "total_payments_to_date")
-    for ends in itertools.product(*(widest.bounds[name] for name in paid)):
-        for age in ({"term": " 36 months", "instalments_due": 36}, {"term": " 60 months", "instalments_due": 0}):
-            loan = widest.loan.model_validate(EXAMPLE_LOAN | dict(zip(paid, ends, strict=True)) | age)
-            for wanted in FEATURE_SETS:
-                assert not any(map(math.isinf, wanted.encode_loan(loan)))
 
 
 def test_same_bounds_are_the_same_contract() -> None:
