@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hostile_cases import BATCH
+from hostile_bodies import BATCH
 from processes import Service
 from raw_client import (
     CHUNK,

@@ -7,7 +7,9 @@ import time
 from functools import partial
 
 import pytest
-from hostile_cases import BATCHES, CONTENT_TYPES, NAMES, SENT, TABLE, VALUES
+from hostile_bodies import BATCHES, NAMES, SENT, VALUES
+from hostile_cases import TABLE
+from hostile_http import CONTENT_TYPES
 from processes import Service, threads
 from raw_client import LENGTH, LOAN, check_it_serves, connected, post, predict_with, receive, send
 
