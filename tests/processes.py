@@ -118,8 +118,9 @@ def threads(*functions: Callable[[threading.Event], object]) -> Iterator[None]:
         yield
     finally:
         over.set()
+        deadline = time.monotonic() + 30
         for thread in started:
-            thread.join(30)
+            thread.join(max(0, deadline - time.monotonic()))
 
 
 @contextmanager

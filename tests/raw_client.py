@@ -81,7 +81,9 @@ def one_answer(connection: socket.socket) -> bytes:
     head, _, body = received.partition(b"\r\n\r\n")
     (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     while len(body) < length:
-        body += connection.recv(65536)
+        part = connection.recv(65536)
+        assert part, f"{len(body)} of {length} bytes of a body"
+        body += part
     return head + b"\r\n\r\n" + body
 
 

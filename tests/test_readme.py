@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +47,19 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def wait_until_ready(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the service of a process is ready."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health/ready", timeout=10):
+                return
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of what `make run` serves, in this environment in place of one that it would make."""
@@ -55,17 +70,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command = next(command for command in commands_of(README) if command == "make run").split()
     options = ["--old-file", "service_requirements.txt", f"SERVICE={environment}", f"PORT={port}"]
     with subprocess.Popen([*command, *options], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health/ready", timeout=10):
-                    break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield port
-        os.killpg(process.pid, 15)
+        try:
+            wait_until_ready(port, process)
+            yield port
+        finally:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def test_first_request_gets_the_answer_beside_it(port: int) -> None:

@@ -70,7 +70,7 @@ class Store:
 
     def is_uploading(self, path: str) -> bool:
         """Whether an upload of an object has begun and is not complete."""
-        with urllib.request.urlopen(f"http://{self.endpoint}/bank?uploads") as answer:
+        with urllib.request.urlopen(f"http://{self.endpoint}/bank?uploads", timeout=10) as answer:
             return f"<Key>{path}</Key>" in answer.read().decode()
 
 

@@ -68,6 +68,7 @@ def work() -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,  # a model that does not load is never ready
     )
     counts: dict[str, Any] = json.loads(done.stdout)
     assert counts["status"] == 200

@@ -85,7 +85,9 @@ def test_connections_that_come_until_the_end_are_answered(
     service.wait_for("/api/health/ready")
     ends: list[bytes] = []
     ending = False
+    deadline = time.monotonic() + 60
     while True:
+        assert time.monotonic() < deadline
         try:
             with connected(service, GOOD) as connection:
                 ends.append(one_answer(connection)[:12])
