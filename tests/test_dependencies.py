@@ -91,6 +91,7 @@ def test_every_pin_has_hashes(name: str) -> None:
 def test_the_pins_agree() -> None:
     """Service, scoring and Spark run with the versions that the tests run with."""
     pins = [dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE)) for name in REQUIREMENTS]
+    assert all(pins)
     tested, *others = pins
     for pinned in others:
         assert {

@@ -312,7 +312,9 @@ def test_no_value_of_a_borrower_is_reported(write_loans: WriteLoans, run_scoring
         "loans.csv", 3, employment_length={0: "since the war", 1: "31337"}, annual_income={0: 1337.25, 2: 1.5e9}
     )
     done = run_scoring(source, "--output", tmp_path / "scores.csv")
-    reported = done.stderr + (tmp_path / "scores.rejects.csv").read_text()
+    rejects = (tmp_path / "scores.rejects.csv").read_text()
+    assert (done.returncode, len(rejects.splitlines())) == (3, 1 + 3)
+    reported = done.stderr + rejects
     assert not [value for value in ("war", "31337", "1337.25", "1500000000", "1.5e") if value in reported]
 
 
