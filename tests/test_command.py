@@ -159,7 +159,7 @@ import sys
 from credit_risk_model.command import main
 try:
     main({arguments})
-except SystemExit:
+finally:
     print(*set(sys.modules) & {heavy}, file=sys.stderr)
 """
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

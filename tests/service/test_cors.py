@@ -22,7 +22,7 @@ def open_service(start_service: Callable[..., Service], archive_path: Path) -> S
 
 
 def test_other_origins_are_not_let_in_unless_named(shipped: Service) -> None:
-    """As it ships, the service allows no origin: a preflight is a 405, and an answer names no origin."""
+    """As it ships, the service allows no origin: the answers to a preflight and to a request name none."""
     preflight = httpx.options(shipped.address + PREDICTION, headers=BANK | PREFLIGHT)
     assert (preflight.status_code, preflight.headers["allow"]) == (200, "OPTIONS, POST")
     answer = httpx.post(shipped.address + PREDICTION, json=EXAMPLE_LOAN, headers=BANK)
