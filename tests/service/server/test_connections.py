@@ -3,7 +3,7 @@
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -85,20 +85,28 @@ def test_where_no_connection_is_idle_a_new_one_is_refused(small: Service) -> Non
         assert {one_answer(connection)[:12] for connection in held} == {b"HTTP/1.1 200"}
 
 
-def test_ten_thousand_connections_leave_probes_their_place(
-    start_service: Callable[..., Service], archive_path: Path
-) -> None:
-    """However many connections are opened and left alone, health is answered within a second, in bounded memory."""
+@pytest.fixture
+def room_for_ten_thousand() -> Iterator[None]:
+    """The right of the test's own process to open 10,000 connections; it ends with the test, also if that fails."""
     wanted = 10_000
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < wanted + 100:
         pytest.skip(f"only {most} open files are allowed here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, wanted + 100), most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+@pytest.mark.usefixtures("room_for_ten_thousand")
+def test_ten_thousand_connections_leave_probes_their_place(
+    start_service: Callable[..., Service], archive_path: Path
+) -> None:
+    """However many connections are opened and left alone, health is answered within a second, in bounded memory."""
     service = start_service(archive=str(archive_path))
     service.wait_for("/api/health/ready")
     seconds = []
     with ExitStack() as stack:
-        for number in range(wanted):
+        for number in range(10_000):
             sent = HEALTH[:20] if number % 2 else b""
             stack.enter_context(connected(service, sent))
             if number % 500 == 499:
@@ -111,7 +119,6 @@ def test_ten_thousand_connections_leave_probes_their_place(
     *others, slowest = sorted(seconds)
     assert max(others) < 1
     assert slowest < 3
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 def test_open_files_suffice_for_the_connections(start_service: Callable[..., Service], archive_path: Path) -> None:
@@ -197,9 +204,9 @@ def test_answers_name_no_server(service: Service) -> None:
         assert b"uvicorn" not in answer
 
 
+@pytest.mark.usefixtures("room_for_ten_thousand")
 def test_ten_thousand_idle_connections_leave_the_service_free(shipped: Service) -> None:
     """With 10,000 connections that say nothing, loans and the probe are answered."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with ExitStack() as stack:
         for _ in range(10_000):
             with suppress(ConnectionError):  # the shipped may close those that it has no room for
