@@ -75,7 +75,7 @@ class Service:
     def get(self, path: str) -> tuple[int, bytes]:
         """Send a GET; give status and body, 0 where nothing listens yet."""
         try:
-            with urllib.request.urlopen(self.address + path, timeout=10) as answer:  # noqa: S310  # our own address
+            with urllib.request.urlopen(self.address + path, timeout=60) as answer:  # noqa: S310  # our own address
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -99,9 +99,23 @@ class Service:
         self.process.wait(timeout=30)
 
 
-def lines_of(service: Service) -> list[dict[str, Any]]:
-    """The log, a JSON object a line."""
-    return [json.loads(line) for line in service.log.read_text().splitlines()]
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for what comes a moment later, such as a request's log line and its metrics."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"it does not hold after {seconds} s"
+        time.sleep(0.02)
+
+
+def lines_of(service: Service, number: int = 0, **values: object) -> list[dict[str, Any]]:
+    """The log's lines with these values, once there are so many: requests' lines are written a little late."""
+
+    def read() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in service.log.read_text(encoding="utf-8").split("\n")[:-1]]
+        return [line for line in lines if values.items() <= line.items()]
+
+    wait_until(lambda: len(read()) >= number)
+    return read()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Models that a service is given to see what it does with them."""
 
 import time
+from pathlib import Path
 from typing import cast
 
 from ml_base import MLModel, MLModelDecorator
@@ -14,6 +15,7 @@ class Wish(BaseModel):
     """What a model is asked to do."""
 
     seconds: float = 0
+    until: str | None = None
 
 
 class Done(BaseModel):
@@ -26,7 +28,7 @@ class SlowModel(MLModel):
     """Takes as long as it is asked to."""
 
     display_name = qualified_name = "slow"
-    description = "Sleeps."
+    description = "Sleeps for some seconds, and until a file is there."
     version = "1"
     input_schema = Wish
     output_schema = Done
@@ -38,6 +40,8 @@ class SlowModel(MLModel):
     def predict(self, data: Wish) -> Done:
         """Sleep."""
         time.sleep(data.seconds)
+        while data.until is not None and not Path(data.until).exists():
+            time.sleep(0.01)
         return Done()
 
 

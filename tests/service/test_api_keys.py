@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import FRAMEWORK, Service, lines_of
+from processes import FRAMEWORK, Service, lines_of, wait_until
 
 from credit_risk_model.errors import ConfigurationError
 from credit_risk_model.examples import EXAMPLE_LOAN
@@ -116,8 +116,7 @@ def test_refused_requests_are_counted_and_no_key_is_logged(service: Service) -> 
     ask(service, PREDICTION, {"X-API-Key": THIRD, "X-Request-ID": "without-key"})
     samples = ask(service, "/metrics", {"X-API-Key": FIRST}).text
     assert 'credit_risk_refused_requests_total{model="",reason="unauthorized",status="4xx"} ' in samples
-    time.sleep(0.2)  # requests' lines are written together, a little late
-    (line,) = [line for line in lines_of(service) if line.get("request_id") == "without-key"]
+    (line,) = lines_of(service, 1, request_id="without-key")
     assert line["http.response.status_code"] == 401
     text = service.log.read_text()
     assert not [key for key in (FIRST, SECOND, THIRD) if key in text]
@@ -127,7 +126,7 @@ def test_log_says_at_the_start_who_may_ask(
     service: Service, start_service: Callable[..., Service], archive_path: Path
 ) -> None:
     """Keys that are on are counted, keys that are off are told."""
-    (line,) = [line for line in lines_of(service) if line["body"] == "API keys are enabled"]
+    (line,) = lines_of(service, 1, body="API keys are enabled")
     assert (line["keys"], line["protect"]) == (2, sorted(GUARDED))
     without = start_service(archive=str(archive_path))
     without.wait_for("/api/health/ready")
@@ -168,20 +167,18 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
 
     assert (status(FIRST), status(THIRD)) == (200, 401)
     as_a_secret_is_mounted(folder, THIRD)
-    time.sleep(1.1)
-    assert (status(FIRST), status(SECOND), status(THIRD)) == (401, 401, 200)
+    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (401, 401, 200))
     for break_it in (lambda: as_a_secret_is_mounted(folder, "short"), (folder / "api_keys").unlink):
         break_it()
         for _ in range(3):
             time.sleep(1.1)
             assert (status(FIRST), status(THIRD)) == (401, 200)
-    errors = [line for line in lines_of(service) if line["severity"] == "ERROR"]
+    errors = lines_of(service, 2, severity="ERROR")
     assert {line["body"] for line in errors} == {"API keys not reloaded, the old ones stay valid"}
     assert ["line 1 is not an API key" in line["reason"] for line in errors] == [True, False]
     assert "can't be read (No such file or directory)" in errors[1]["reason"]
     as_a_secret_is_mounted(folder, f"{FIRST}\n{SECOND}")
-    time.sleep(1.1)
-    assert (status(FIRST), status(SECOND), status(THIRD)) == (200, 200, 401)
+    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (200, 200, 401))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from conftest import CONFIGURATION, ROOT
-from processes import Service
+from processes import Service, lines_of, wait_until
 
 from credit_risk_model.examples import EXAMPLE_LOAN
 
@@ -123,9 +123,8 @@ def test_prefix_of_a_proxy_changes_no_bound(behind_proxy: Service) -> None:
     assert httpx.post(behind_proxy.address + PREDICTION, content=b" " * 70_000).status_code == 413
     many = httpx.post(behind_proxy.address + PREDICTION, content=b"[" + b"{}," * 20_000 + b"{}]")
     assert (many.status_code, many.json()["messages"][0][:32]) == (400, "The body has 20001 JSON objects;")
-    time.sleep(0.15)  # metrics are gathered at most every tenth of a second
-    samples = httpx.get(f"{behind_proxy.address}/metrics").text
-    assert f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1' in samples
+    counted = f'credit_risk_request_duration_seconds_count{{route="{PREDICTION}",status="2xx"}} 1'
+    wait_until(lambda: counted in httpx.get(f"{behind_proxy.address}/metrics").text)
 
 
 def test_links_lead_through_the_proxy(behind_proxy: Service) -> None:
@@ -159,7 +158,7 @@ def test_odd_characters_of_a_path_are_escaped_in_the_log(shipped: Service, chara
     """One line is one line by every reader's count, and shows what it holds."""
     identity = f"odd-{ord(character):x}"
     assert httpx.get(f"{shipped.address}/a{quote(character)}b", headers={"X-Request-ID": identity}).status_code == 404
-    time.sleep(0.2)  # requests' lines are written together, a little late
+    lines_of(shipped, 1, request_id=identity)
     text = shipped.log.read_text(encoding="utf-8")
     assert character not in text
     lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ def test_pinned_archive_is_loaded_and_any_other_refused(
     digest = archive.sha256(archive_path.read_bytes())
     good = start_service(archive=str(archive_path), sha256=digest)
     good.wait_for("/api/health/ready")
-    time.sleep(0.5)  # the log tells it a moment later
-    assert [line["sha256"] for line in lines_of(good) if line["body"] == "loaded"] == [digest]
+    assert [line["sha256"] for line in lines_of(good, 1, body="loaded")] == [digest]
     bad = start_service(archive=str(archive_path), sha256="0" * 64)
     bad.wait_for("/api/health", status=503)
     assert bad.get("/api/health/ready")[0] == 503

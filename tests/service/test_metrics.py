@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import ROOT, SHIPPED
-from processes import Service, find_tool
+from processes import Service, find_tool, wait_until
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -129,7 +129,6 @@ def test_each_answered_loan_is_counted_for_drift_once(start_service: Callable[..
     service.wait_for("/api/health/ready")
 
     def count() -> dict[tuple[str, ...], float]:
-        time.sleep(0.2)  # counted within a twentieth of a second, gathered at most every tenth
         return {
             (sample.labels["age"], sample.labels["feature"], sample.labels["bin"]): sample.value
             for family in text_string_to_metric_families(httpx.get(f"{service.address}/metrics").text)
@@ -150,8 +149,8 @@ def test_each_answered_loan_is_counted_for_drift_once(start_service: Callable[..
         ("credit_risk_batch", {"loans": [EXAMPLE_LOAN] * 5}),
     ):
         httpx.post(f"{service.address}/api/models/{model}/prediction", json=body)
-    after = count()
-    for (age, feature, name), value in after.items():
+    wait_until(lambda: sum(value for (_, feature, _), value in count().items() if feature == "loan_amount") >= 7)
+    for (age, feature, name), value in count().items():
         if feature == "loan_amount":
             bins = next(bins for bins in references[age].bins if bins.feature == feature)
             here = bins.names[bins.place(EXAMPLE_LOAN["loan_amount"])] == name.partition(" ")[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import Service, lines_of
+from processes import Service, lines_of, wait_until
 from raw_client import (
     HALF_SENT,
     HEALTH,
@@ -73,13 +73,13 @@ def test_connections_that_made_room_do_not_stay_for_not_reading(small: Service) 
 
 def test_where_no_connection_is_idle_a_new_one_is_refused(small: Service) -> None:
     """Requests at work are not given up for new connections."""
-    body = b'{"seconds": 1}'
+    body = b'{"seconds": 2}'
     slow = (
         f"POST /api/models/slow/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     )
     with ExitStack() as stack:
         held = [stack.enter_context(connected(small, slow)) for _ in range(3)]
-        time.sleep(0.2)
+        time.sleep(0.5)
         status, kind, headers = refusal(exchange(small, b""))
         assert (status, kind, headers[b"retry-after"]) == (503, "ServiceBusy", b"1")
         assert {one_answer(connection)[:12] for connection in held} == {b"HTTP/1.1 200"}
@@ -147,10 +147,8 @@ def test_refusals_of_connections_are_counted_and_logged(service: Service) -> Non
     """What is refused before there is a request has its metric and its log line, without what was sent."""
     before = refused(service, "malformed")
     answer = exchange(service, b"SECRET\r\n\r\n")
-    assert refused(service, "malformed") == before + 1
-    identity = refusal(answer)[2][b"x-request-id"].decode()
-    time.sleep(0.2)  # requests' lines are written together, a little late
-    (line,) = [line for line in lines_of(service) if line.get("request_id") == identity]
+    wait_until(lambda: refused(service, "malformed") == before + 1)
+    (line,) = lines_of(service, 1, request_id=refusal(answer)[2][b"x-request-id"].decode())
     assert (line["http.response.status_code"], line["reason"]) == (400, "malformed")
     assert "SECRET" not in service.log.read_text()
 
@@ -190,9 +188,9 @@ def test_answers_that_nobody_reads_are_one_copy(start_service: Callable[..., Ser
             connection.connect(("127.0.0.1", service.port))
             connection.sendall(request * 20)
         time.sleep(1)
+        assert service.get("/api/health")[0] == 200
         status = Path(f"/proc/{service.process.pid}/status").read_text()
         (resident,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
-        assert service.get("/api/health")[0] == 200
     assert resident < 160
 
 

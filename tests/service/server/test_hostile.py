@@ -10,7 +10,7 @@ import pytest
 from hostile_bodies import BATCHES, NAMES, SENT, VALUES
 from hostile_cases import TABLE
 from hostile_http import CONTENT_TYPES
-from processes import Service, threads
+from processes import Service, lines_of, threads
 from raw_client import LENGTH, LOAN, check_it_serves, connected, post, predict_with, receive, send
 
 
@@ -89,7 +89,8 @@ def test_log_holds_whole_lines_without_what_was_sent(shipped: Service) -> None:
         send(shipped, sent)
     for byte in "\n\r\x00\x1b\x85":
         send(shipped, predict_with(LENGTH, f"X-Request-ID: {SENT}{byte}{{}}"))
-    time.sleep(0.2)  # requests' lines are written together, a little late
+    send(shipped, b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: last-of-the-table\r\n\r\n")
+    lines_of(shipped, 1, request_id="last-of-the-table")
     text = shipped.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert all({"timestamp", "severity", "body", "otel.scope.name"} <= line.keys() for line in lines)
