@@ -265,8 +265,10 @@ class Proxy:
         self.address, self._socket = f"127.0.0.1:{port}", folder / "socket"
         (folder / "configuration").write_text(HAPROXY.format(folder=folder, port=port))
         self._process = subprocess.Popen([find_tool("haproxy"), "-q", "-f", folder / "configuration"])
+        deadline = time.monotonic() + 30
         while not self._socket.exists():
             assert self._process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
     def ask(self, command: str) -> str:

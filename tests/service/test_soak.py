@@ -10,4 +10,5 @@ def test_half_a_minute_of_mixed_traffic_leaves_no_trace(monkeypatch: pytest.Monk
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)
     findings = soak(seconds=30, environment="training")
+    assert len(findings.checks) > 5
     assert [check for check in findings.checks if not check.holds and not check.timed] == []
