@@ -57,9 +57,9 @@ class LoanPurpose(Level):
 
 
 class Term(Level):
-    """Number of monthly payments; the leading space is in LendingClub's data."""
+    """Number of monthly instalments. The leading space comes from LendingClub's data."""
 
-    months: int  # stands in no docstring, since that is the contract's description
+    months: int  # not in the docstring, which is the contract's description
 
     THIRTY_SIX_MONTHS = " 36 months"
     SIXTY_MONTHS = " 60 months"
@@ -78,9 +78,9 @@ class VerificationStatus(Level):
 
 
 class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
-    """The decision on a loan: how it stands now. It says nothing of what will become of a loan that pays.
+    """The decision: how the loan stands now. It does not forecast what will become of a loan that pays.
 
-    Risky: charged off, in default, or late by 16 days or more. Safe: every other loan, also one that is repaid.
+    Risky: charged off, in default, or 16 days late or more. Safe: all other loans, repaid ones included.
     """
 
     SAFE = "safe"
@@ -88,11 +88,11 @@ class CreditRisk(str, Enum):  # noqa: UP042  # as the levels: a plain mixin
 
 
 class Caution(str, Enum):  # noqa: UP042  # as the decision
-    """Why an answer is not to be relied on. The codes are stable.
+    """Why a prediction is not reliable. The codes are stable.
 
-    `instalments_due_missing`: the request does not say how many instalments were due, so that a young loan can't be
-    told from one that stopped paying. `instalments_due_unused`: the request says it, but the archive was trained on
-    loans of unknown age. `outside_training_range`: a value lies outside all that the model saw in training.
+    `instalments_due_missing`: the request has no `instalments_due`, so the model can't tell a young loan from one that
+    stopped paying. `instalments_due_unused`: the request has it, but the archive was trained on loans of unknown age.
+    `outside_training_range`: a value is outside the range that the model saw in training.
     """
 
     INSTALMENTS_DUE_MISSING = "instalments_due_missing"
@@ -116,13 +116,13 @@ class CreditRiskModelInput(BaseModel):
 
     annual_income: Annotated[
         int,
-        Field(ge=1896, le=273000, description="Annual income that the borrower reported, in whole US dollars a year."),
+        Field(ge=1896, le=273000, description="Annual income that the borrower reported, in whole US dollars."),
         WholeNumber(),
         Column("annual_inc"),
     ]
     collections_in_last_12_months: Annotated[
         int,
-        Field(ge=0, le=20, description="Number of collections in the last 12 months, without medical ones."),
+        Field(ge=0, le=20, description="Number of collections in the last 12 months, excluding medical ones."),
         WholeNumber(),
         Column("collections_12_mths_ex_med"),
     ]
@@ -131,8 +131,8 @@ class CreditRiskModelInput(BaseModel):
         Field(
             ge=0,
             le=39,
-            description="Number of times in the last 2 years that the borrower was 30 days or more late, on any debt "
-            "in the credit file.",
+            description="Number of delinquencies (30 days late or more) in the borrower's credit file in the last "
+            "2 years, on any debt.",
         ),
         WholeNumber(),
         Column("delinq_2yrs"),
@@ -140,22 +140,24 @@ class CreditRiskModelInput(BaseModel):
     debt_to_income_ratio: Annotated[
         Annotated[float, Field(ge=0, le=42.64, strict=True)] | None,
         Field(
-            description="Monthly payments on all other debts, without mortgages, as a percent of monthly income: 17.2 "
-            "means 17.2 %, not 0.172. Null: not known (a joint application, for one).",
+            description="Monthly payments on all other debts except mortgages, as a percentage of monthly income: "
+            "17.2 means 17.2 %, not 0.172. Null if unknown, for example on a joint application.",
         ),
         Column("dti"),
     ]
     employment_length: Annotated[
         EmploymentLength | None,
-        Field(description="Time in employment, in years. Null: not known."),
+        Field(description="Length of employment, in years. Null if unknown."),
         Column("emp_length"),
     ]
     home_ownership: Annotated[
-        HomeOwnership, Field(description="Whether the borrower's home is rented or owned."), Column("home_ownership")
+        HomeOwnership,
+        Field(description="Whether the borrower rents a home, owns it, or owns it with a mortgage."),
+        Column("home_ownership"),
     ]
     number_of_delinquent_accounts: Annotated[
         int,
-        Field(ge=0, le=6, description="Number of the borrower's accounts that are now overdue."),
+        Field(ge=0, le=6, description="Number of accounts on which the borrower is now delinquent."),
         WholeNumber(),
         Column("acc_now_delinq"),
     ]
@@ -165,7 +167,7 @@ class CreditRiskModelInput(BaseModel):
             ge=5.32,
             le=28.99,
             strict=True,
-            description="Interest rate of the loan in percent a year: 13.5 means 13.5 %, not 0.135.",
+            description="Annual interest rate of the loan, in percent: 13.5 means 13.5 %, not 0.135.",
         ),
         Column("int_rate"),
     ]
@@ -175,13 +177,13 @@ class CreditRiskModelInput(BaseModel):
             ge=0,
             le=36475.59,
             strict=True,
-            description="Last payment received, in US dollars; 0 where none was received yet.",
+            description="Last payment received, in US dollars. 0 if none was received yet.",
         ),
         Column("last_pymnt_amnt"),
     ]
     loan_amount: Annotated[
         int,
-        Field(ge=500, le=35000, description="Amount of the loan, in whole US dollars."),
+        Field(ge=500, le=35000, description="Loan amount, in whole US dollars."),
         WholeNumber(),
         Column("loan_amnt"),
     ]
@@ -189,18 +191,20 @@ class CreditRiskModelInput(BaseModel):
         int, Field(ge=0, le=86, description="Number of derogatory public records."), WholeNumber(), Column("pub_rec")
     ]
     loan_purpose: Annotated[
-        LoanPurpose, Field(description="Purpose that the borrower gave for the loan."), Column("purpose")
+        LoanPurpose, Field(description="Purpose of the loan, as the borrower stated it."), Column("purpose")
     ]
     revolving_line_utilization_rate: Annotated[
         Annotated[float, Field(ge=0, le=892.3, strict=True)] | None,
         Field(
-            description="Revolving credit in use, as a percent of the revolving credit available: 54.0 means 54 %, not "
-            "0.54. Null: not known, or no revolving credit.",
+            description="Revolving credit in use, as a percentage of the revolving credit available: 54.0 means 54 %, "
+            "not 0.54. Null if unknown, or if there is no revolving credit.",
         ),
         Column("revol_util"),
     ]
     term: Annotated[
-        Term, Field(description="Number of monthly instalments, 36 or 60; the leading space is needed."), Column("term")
+        Term,
+        Field(description="Number of monthly instalments, 36 or 60. The leading space is required."),
+        Column("term"),
     ]
     total_payments_to_date: Annotated[
         float,
@@ -208,99 +212,97 @@ class CreditRiskModelInput(BaseModel):
             ge=0,
             le=57777.58,
             strict=True,
-            description="All payments received to date for the part that investors funded, in US dollars.",
+            description="All payments received to date on the part that investors funded, in US dollars.",
         ),
         Column("total_pymnt_inv"),
     ]
     verification_status: Annotated[
         VerificationStatus,
-        Field(description="Whether the income was verified, and how."),
+        Field(description="Whether the borrower's income was verified, and how."),
         Column("verification_status"),
     ]
     instalments_due: Annotated[
         Annotated[int, Field(ge=0, le=60), WholeNumber()] | None,
         Field(
-            description="Number of scheduled instalments that had fallen due by the day of the request, 0 to 36 or 60, "
-            "the loan's term. Null or absent: not known; the answer then carries the caution "
-            "`instalments_due_missing`.",
+            description="Number of scheduled instalments due by the day of the request: 0 to the loan's term, 36 or "
+            "60. Null or absent if unknown. The response then has the caution `instalments_due_missing`.",
         ),
         WithinTerm(),
     ] = None
 
 
 class CreditRiskModelOutput(BaseModel):
-    """The answer: the decision, the probability that it rests on, and whether to rely on it."""
+    """The prediction: the decision, the probability that it is based on, and cautions."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [EXAMPLE_ANSWER]})
 
     credit_risk: CreditRisk = Field(
-        description="`risky`: the loan is charged off, in default, or 16 days late or more, as it stands now. `safe`: "
-        "it is none of these. Nothing is said of the future."
+        description="How the loan stands now. `risky`: charged off, in default, or 16 days late or more. `safe`: none "
+        "of these. It is not a forecast."
     )
     risk_probability: float = Field(
-        ge=0, le=1, description="Probability that the loan is risky, a fraction: 0.08 means 8 %."
+        ge=0, le=1, description="Probability that the loan is risky, as a fraction: 0.08 means 8 %."
     )
     cautions: tuple[Caution, ...] = Field(
-        description="Why the answer is not to be relied on; empty as a rule. `instalments_due_missing`: a young loan "
-        "can't be told from one that stopped paying. `instalments_due_unused`: the archive was trained without it. "
-        "`outside_training_range`: a value lies outside all that the model saw in training."
+        description="Why the prediction is not reliable. Usually empty. `instalments_due_missing`: the model can't "
+        "tell a young loan from one that stopped paying. `instalments_due_unused`: the archive was trained without it. "
+        "`outside_training_range`: a value is outside the range that the model saw in training."
     )
 
 
 class CreditRiskExplanationInput(CreditRiskModelInput):
-    """A running loan, and how many reasons are wanted."""
+    """A running loan, and the maximum number of reasons."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{**EXAMPLE_LOAN, "max_reasons": 2}], **WITHIN_TERM})
 
     max_reasons: Annotated[int, Field(ge=1, le=100), WholeNumber()] | None = Field(
         default=None,
-        description="Most reasons to name; without it the service's setting. Up to 4 are those that speak most for the "
-        "decision; more are the strongest of either direction, up to all features.",
+        description="Maximum number of reasons. Default: the service's setting. With up to 4, they are the strongest "
+        "reasons for the decision. With more, they are the strongest in either direction, up to all features.",
     )
 
 
 class Reason(BaseModel):
-    """What one feature did to the loan's score."""
+    """The effect of one feature on the loan's score."""
 
     model_config = ConfigDict(frozen=True)
 
-    feature: str = Field(description="A field of the loan, or a feature derived from several.")
-    fields: tuple[str, ...] = Field(description="The loan's fields that the feature comes from.")
+    feature: str = Field(description="A field of the loan, or the name of a feature derived from several fields.")
+    fields: tuple[str, ...] = Field(description="Fields of the loan that the feature is computed from.")
     value: int | float | str | None = Field(
-        description="The feature's value for this loan; null where it is not known or does not apply."
+        description="Value of the feature for this loan. Null if unknown or not applicable."
     )
     contribution: float = Field(
-        description="What the feature adds to the log-odds of being risky (TreeSHAP): positive = towards risky."
+        description="Contribution to the log-odds of risky (TreeSHAP). A positive one raises the risk."
     )
-    direction: CreditRisk = Field(description="What the feature speaks for.")
-    text: str = Field(description="The reason in a plain sentence.")
+    direction: CreditRisk = Field(description="`risky` if the feature raises the risk, `safe` if it lowers it.")
+    text: str = Field(description="The reason in one sentence.")
 
 
 class OutsideTraining(BaseModel):
-    """A value of the loan beyond all that the model saw in training, where it only guesses."""
+    """A value outside the range that the model saw in training. Predictions for such values are not reliable."""
 
     model_config = ConfigDict(frozen=True)
 
-    feature: str = Field(description="A field of the loan, or a feature derived from several.")
-    value: float = Field(description="The feature's value for this loan.")
+    feature: str = Field(description="A field of the loan, or the name of a feature derived from several fields.")
+    value: float = Field(description="Value of the feature for this loan.")
     minimum: float = Field(description="Smallest value in training.")
     maximum: float = Field(description="Largest value in training.")
 
 
 class CreditRiskExplanationOutput(CreditRiskModelOutput):
-    """The answer with its reasons.
+    """The prediction with its reasons.
 
-    Over all features that moved the score, logit(baseline_probability) plus the contributions is
-    logit(risk_probability).
+    logit(risk_probability) is logit(baseline_probability) plus the contributions of all features that moved the score.
     """
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [EXAMPLE_EXPLANATION]})
 
-    cut_off: float = Field(gt=0, lt=1, description="Risky from this probability on.")
-    baseline_probability: float = Field(ge=0, le=1, description="Where the score starts, before any feature.")
-    reasons: tuple[Reason, ...] = Field(description="The strongest first.")
+    cut_off: float = Field(gt=0, lt=1, description="A loan with this probability or more is risky.")
+    baseline_probability: float = Field(ge=0, le=1, description="Probability before any feature counts.")
+    reasons: tuple[Reason, ...] = Field(description="Reasons, the strongest first.")
     out_of_training_range: tuple[OutsideTraining, ...] = Field(
-        description="The loan's values that lie outside what the model saw in training."
+        description="Values of the loan outside the range that the model saw in training."
     )
 
 
@@ -308,7 +310,7 @@ LOANS_OF_A_BATCH = 1000
 
 
 class CreditRiskBatchInput(BaseModel):
-    """Running loans, to be answered together or not at all."""
+    """Running loans. All of them are predicted, or none."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"loans": [EXAMPLE_LOAN, EXAMPLE_LOAN]}]}
@@ -318,7 +320,7 @@ class CreditRiskBatchInput(BaseModel):
 
 
 class CreditRiskBatchOutput(BaseModel):
-    """The answers, in the order of the loans."""
+    """The predictions, in the order of the loans."""
 
     model_config = ConfigDict(
         frozen=True, json_schema_extra={"examples": [{"predictions": [EXAMPLE_ANSWER, EXAMPLE_ANSWER]}]}

@@ -144,7 +144,7 @@ def test_card_sets_the_wider_bounds_beside_the_shipped(wide: Path) -> None:
         card = contents.read(archive.CARD).decode()
     assert "| loan_amount | 500 to 40000 | 500 to 35000 |" in card
     assert "| interest_rate | 5.31 to 30.99 | 5.32 to 28.99 |" in card
-    assert "| Amount of the loan, in whole US dollars. | 500 to 40000 |" in card
+    assert "| Loan amount, in whole US dollars. | 500 to 40000 |" in card
 
 
 def test_service_answers_later_loans(service: Service, wide: Path, start_service: Callable[..., Service]) -> None:

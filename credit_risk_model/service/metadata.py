@@ -19,15 +19,15 @@ from credit_risk_model.prediction.served import FromArchive
 
 
 class ArchiveMetadata(BaseModel):
-    """The archive that a model answers from."""
+    """The archive that a model was loaded from."""
 
-    version: str = Field(description="The archive's version, a number as a rule.")
-    sha256: str = Field(description="Digest of the whole archive, in hexadecimal.")
-    created_at: str = Field(description="When it was made: ISO 8601, UTC.")
-    cut_off: float = Field(description="A loan is risky from this probability on.")
+    version: str = Field(description="Version of the archive, usually a number.")
+    sha256: str = Field(description="SHA-256 of the whole archive, in hexadecimal.")
+    created_at: str = Field(description="When the archive was made, as ISO 8601 in UTC.")
+    cut_off: float = Field(description="A loan with this probability or more is risky.")
     training_ranges: dict[str, tuple[FeatureRecord, ...]] = Field(
-        description="What each of its models saw in training: `age_known` answers loans with `instalments_due`, "
-        "`age_unknown` the others."
+        description="Range of each feature in training, by model: `age_known` predicts loans with `instalments_due`, "
+        "`age_unknown` all others."
     )
     widened_bounds: SkipJsonSchema[dict[str, Bounds]] = Field(
         description="Bounds that the training widened, by field. Left out if there are none. The shipped contract does "
@@ -52,7 +52,7 @@ class ModelWithArchiveMetadata(ModelMetadata):
     """Metadata of a model."""
 
     archive: ArchiveMetadata | None = Field(
-        description="The archive that the model answers from; null for models without one."
+        description="The archive that the model was loaded from. Null for models without one."
     )
 
 

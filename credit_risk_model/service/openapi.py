@@ -32,42 +32,43 @@ from credit_risk_model.service.routes import group_of
 from credit_risk_model.service.settings import Configuration, configuration_path, read_configuration
 
 _INTRODUCTION = """\
-**Risky** means: charged off, in default, or 16 days late or more, as the loan stands on the day of the request. Nothing
-is said of what will become of it. Every other loan is safe, also one that is repaid. Without `instalments_due` a young
-loan can't be told from one that stopped paying; such an answer carries a caution. A prediction changes nothing: a
-request may be repeated.
+**Risky** means charged off, in default, or 16 days late or more, as the loan stands on the day of the request. All
+other loans are safe, repaid ones included. The service does not forecast what will become of a loan. Without
+`instalments_due` the model can't tell a young loan from one that stopped paying, and the response has a caution.
 
-Every error but a probe's 503 is `{"type": ..., "messages": [...]}`. An unknown path answers 404, a method that its path
-does not take 405; a URL that is too long 414, headers that are too large 431, what is not valid HTTP 400, a transfer
-coding other than chunked 501. Every answer has a request id in `X-Request-ID`: the request's own, where it is 1 to 64
-letters, digits, `.`, `_` or `-`, else a new one."""
+A prediction changes nothing, so a request can be repeated.
+
+Every error except the 503 of a probe has the body `{"type": ..., "messages": [...]}`. An unknown path gets a 404, a
+method that the path does not allow a 405. A URL that is too long gets a 414, headers that are too large a 431, invalid
+HTTP a 400, a transfer coding other than chunked a 501. Every response has a request id in `X-Request-ID`. It is the id
+of the request if that is 1 to 64 letters, digits, `.`, `_` or `-`, otherwise a new one."""
 
 _HEADERS = {
     "X-Request-ID": {
-        "description": "The request's id, which the service's log has too.",
+        "description": "Id of the request, which the service's log also has.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "X-Model-Version": {
-        "description": "Version of the archive that the answer is from.",
+        "description": "Version of the archive that made the prediction.",
         "schema": {"type": "string"},
     },
     "X-Model-Digest": {
-        "description": "The first 12 digits of the archive's SHA-256; left out where the model has no archive.",
+        "description": "First 12 digits of the archive's SHA-256. Left out if the model has no archive.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
     },
     "Retry-After": {
-        "description": "Seconds after which to try again.",
+        "description": "Seconds to wait before the next attempt.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
-    "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
-    "Location": {"description": "Where to look.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "How to send an API key.", "schema": {"type": "string"}},
+    "Location": {"description": "Where the documentation is.", "schema": {"type": "string"}},
 }
 
 _REFERENCE = {
     "name": "X-Decision-Reference",
     "in": "header",
     "required": False,
-    "description": "Your own name of this decision, for the decision log; of a batch, with /0, /1, ... for each loan.",
+    "description": "Your reference for this decision in the decision log. A batch adds /0, /1, ... for each loan.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/-]+$", "maxLength": MAX_REFERENCE},
 }
 
@@ -95,14 +96,14 @@ _NO_422: _Responses = {422: {}}
 _NOT_LOADED = "The models are not loaded."
 _FAULT: _Responses = {
     500: _describe_error(
-        "A fault of the service, under an id by which its log tells more.",
+        "Internal error. The service's log has the details under the id in the message.",
         example=("ServiceError", "Internal error 4b1d0c8e5f2a7d93. The service's log says more."),
     )
 }
 _PREDICTION_RESPONSES: _Responses = {
-    200: {"description": "The answer.", "headers": _headers("X-Model-Version", "X-Model-Digest")},
+    200: {"description": "The prediction.", "headers": _headers("X-Model-Version", "X-Model-Digest")},
     400: _describe_error(
-        "The body is no JSON, or violates the schema: a message for each field.",
+        "The body is not JSON, or violates the schema. Each invalid field has a message.",
         example=(
             "ValidationError",
             "Field 'body, term' has error 'enum', Input should be ' 36 months' or ' 60 months'.",
@@ -113,31 +114,31 @@ _PREDICTION_RESPONSES: _Responses = {
     ),
     413: _describe_error("The body is too large.", example=("RequestTooLarge", "The body is larger than 65536 bytes.")),
     415: _describe_error(
-        "The body is said to be something other than JSON, or to be packed.",
+        "The headers declare a body other than JSON, or a compressed one.",
         example=("UnsupportedMediaType", "Send the loan as JSON: application/json."),
     ),
     **_FAULT,
     503: _describe_error(
-        f"{_NOT_LOADED[:-1]}, or too much is at work.",
+        f"{_NOT_LOADED[:-1]}, or the service is overloaded.",
         "Retry-After",
         example=("ServiceNotReady", "The models are not loaded."),
     ),
 }
 _NO_KEY = {
-    "description": "No API key, or an unknown one.",
+    "description": "The API key is missing or unknown.",
     "headers": _headers("WWW-Authenticate"),
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 # The actual responses of the framework's routes.
 _RESPONSES_BY_PATH: dict[str, _Responses] = {
-    "/": {307: {"description": "To the page that documents the service.", "headers": _headers("Location")}},
+    "/": {307: {"description": "Redirect to the documentation.", "headers": _headers("Location")}},
     "/api/health": {200: {"description": "Healthy."}, 503: {"description": "A model could not be loaded."}},
     "/api/health/ready": {
         200: {"description": "Ready."},
-        503: {"description": "Not loaded yet, not to be loaded, or about to end."},
+        503: {"description": "The models are not loaded yet or can't be loaded, or the service is shutting down."},
     },
     "/api/health/startup": {200: {"description": "Started."}, 503: {"description": "The models are being loaded."}},
-    "/api/models": {200: {"description": "The models that are loaded."}, **_FAULT},
+    "/api/models": {200: {"description": "The loaded models."}, **_FAULT},
     "/api/models/{model_qualified_name}/metadata": {
         200: {"description": "The model's metadata.", "model": ModelWithArchiveMetadata},
         404: _describe_error("There is no such model.", example=("NotFound", "There is no such model.")),

@@ -79,7 +79,7 @@ def test_contract_describes_the_prediction(contract: dict[str, Any]) -> None:
         "minimum": 500,
         "maximum": 35000,
         "title": "Loan Amount",
-        "description": "Amount of the loan, in whole US dollars.",
+        "description": "Loan amount, in whole US dollars.",
     }
 
 
