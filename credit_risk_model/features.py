@@ -104,77 +104,77 @@ _LAST = (*_TERMS_OF_LOAN, "last_payment_amount")
 
 _NOT_NEGATIVE = (0.0, inf)
 _DERIVED_WITH_AGE = (
-    Feature("arrears_in_instalments", "Instalments due that are not paid.", (*_PAID, AGE), direction=1),
+    Feature("arrears_in_instalments", "Instalments due minus instalments paid.", (*_PAID, AGE), direction=1),
     Feature(
         "arrears_before_last_payment",
-        "Instalments due that were not paid before the last payment.",
+        "Instalments due minus instalments paid before the last payment.",
         (*_PAID_AND_LAST, AGE),
         direction=1,
     ),
     Feature(
         "share_of_due_paid",
-        "Payments to date as a share of what was due.",
+        "Payments to date as a share of the instalments due.",
         (*_PAID, AGE),
         direction=-1,
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "rounded_share_of_amount_repaid",
-        "Payments to date as a share of the loan amount, in hundredths.",
+        "Payments to date as a share of the loan amount, rounded to hundredths.",
         ("loan_amount", "total_payments_to_date"),
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "rounded_last_payment_in_instalments",
-        "Last payment, counted in twentieths of an instalment.",
+        "Last payment in instalments, rounded to twentieths.",
         _LAST,
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "irregularity_of_last_payment",
-        "Difference between the last payment and one instalment.",
+        "Difference between the last payment and one instalment, in instalments.",
         _LAST,
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "distance_from_whole_instalments",
-        "Distance of payments to date from a whole number of instalments.",
+        "Distance of payments to date from the nearest whole number of instalments.",
         _PAID,
         bounds=(0.0, 0.5),
     ),
     Feature(
         "last_payment_after_term",
-        "Last payment, counted in instalments, once all instalments are due and not all are paid.",
+        "Last payment in instalments, if all instalments are due but not all are paid.",
         (*_LAST, AGE),
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "share_of_amount_repaid_after_term",
-        "Payments to date as a share of the loan amount, once all instalments are due and not all are paid.",
+        "Payments to date as a share of the loan amount, if all instalments are due but not all are paid.",
         ("loan_amount", "term", "total_payments_to_date", AGE),
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "part_of_an_instalment_after_term",
-        "Part of an instalment by which payments to date exceed a whole number, once all instalments are due and not "
-        "all are paid.",
+        "Part of an instalment that payments to date cover beyond whole ones, if all instalments are due but not all "
+        "are paid.",
         (*_PAID, AGE),
         bounds=(0.0, 1.0),
     ),
     Feature(
         "earlier_payments_after_term",
-        "Payments before the last one, counted in instalments, once all instalments are due and not all are paid.",
+        "Payments before the last one in instalments, if all instalments are due but not all are paid.",
         (*_PAID_AND_LAST, AGE),
     ),
     Feature(
         "last_payment_amount_after_term",
-        "Last payment in US dollars, once all instalments are due and not all are paid.",
+        "Last payment in US dollars, if all instalments are due but not all are paid.",
         ("term", "last_payment_amount", AGE),
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
         "total_payments_after_term",
-        "Payments to date in US dollars, once all instalments are due and not all are paid.",
+        "Payments to date in US dollars, if all instalments are due but not all are paid.",
         ("term", "total_payments_to_date", AGE),
         bounds=_NOT_NEGATIVE,
     ),
@@ -190,7 +190,7 @@ do not blur the arrears of running loans.
 """
 
 _DERIVED_WITHOUT_AGE = (
-    Feature("payments_in_instalments", "Payments to date, counted in instalments.", _PAID, bounds=_NOT_NEGATIVE),
+    Feature("payments_in_instalments", "Payments to date in instalments.", _PAID, bounds=_NOT_NEGATIVE),
     Feature(
         "share_of_schedule_paid",
         "Payments to date as a share of all scheduled instalments.",
@@ -203,15 +203,15 @@ _DERIVED_WITHOUT_AGE = (
         ("loan_amount", "total_payments_to_date"),
         bounds=_NOT_NEGATIVE,
     ),
-    Feature("last_payment_in_instalments", "Last payment, counted in instalments.", _LAST, bounds=_NOT_NEGATIVE),
+    Feature("last_payment_in_instalments", "Last payment in instalments.", _LAST, bounds=_NOT_NEGATIVE),
     Feature(
         "earlier_payments_in_instalments",
-        "Payments to date before the last one, counted in instalments.",
+        "Payments before the last one in instalments.",
         _PAID_AND_LAST,
     ),
     Feature(
         "part_of_an_instalment",
-        "Part of an instalment by which payments to date exceed a whole number: fees and partial payments.",
+        "Part of an instalment that payments to date cover beyond whole ones: fees and partial payments.",
         _PAID,
         bounds=(0.0, 1.0),
     ),

@@ -17,7 +17,7 @@ _INCOMES = {
     "Verified": "was verified",
     "Not Verified": "was not verified",
 }
-_NOT_ALL_DUE = "The loan is not past its term with instalments unpaid"
+_NOT_ALL_DUE = "The loan does not have unpaid instalments after its term"
 
 
 def _number(value: Value) -> float:
@@ -49,21 +49,22 @@ def _schedule(verb: str, value: Value) -> str:
 def _part(start: str, value: Value) -> str:
     """Say how far payments exceed a whole number of instalments; just below the next one counts as whole."""
     percent = round(_number(value) * 100)
-    return f"{start} {f'{percent} % of one above' if 0 < percent < 100 else 'equal to'} a whole number of instalments"
+    beyond = f"{percent} % of an instalment above" if 0 < percent < 100 else "equal to"
+    return f"{start} {beyond} a whole number of instalments"
 
 
 def _distance(value: Value) -> str:
     percent = round(_number(value) * 100)
     if percent == 0:
         return "Payments so far are equal to a whole number of instalments"
-    return f"Payments so far differ from a whole number of instalments by {percent} % of one"
+    return f"Payments so far differ from a whole number of instalments by {percent} % of an instalment"
 
 
 def _irregularity(value: Value) -> str:
     percent = round(_number(value) * 100)
     if percent == 0:
-        return "The last payment was of the usual size"
-    return f"The last payment differs from 1 instalment by {percent} % of it"
+        return "The last payment was 1 regular instalment"
+    return f"The last payment differs from 1 instalment by {percent} %"
 
 
 _STATEMENTS: dict[str, _Statement] = {
@@ -72,25 +73,25 @@ _STATEMENTS: dict[str, _Statement] = {
     "delinquencies_in_last_2_years": lambda value: (
         f"The number of payments 30 days late or more in the last 2 years is {value:g}"
     ),
-    "debt_to_income_ratio": lambda value: f"Payments on other debts take {value:g} % of the income",
+    "debt_to_income_ratio": lambda value: f"Payments on other debts are {value:g} % of the income",
     "employment_length": lambda value: (
-        f"The time in employment is {str(value).replace('<', 'less than').replace('10+ years', '10 years or more')}"
+        f"The length of employment is {str(value).replace('<', 'less than').replace('10+ years', '10 years or more')}"
     ),
     "home_ownership": lambda value: f"The home is {_HOMES[str(value)]}",
-    "number_of_delinquent_accounts": lambda value: f"The number of accounts that are now overdue is {value:g}",
+    "number_of_delinquent_accounts": lambda value: f"The number of accounts that are now delinquent is {value:g}",
     "interest_rate": lambda value: f"The loan's interest rate is {value:g} %",
     "last_payment_amount": lambda value: f"The last payment was {_dollars(value)}",
     "loan_amount": lambda value: f"The loan amount is {_dollars(value)}",
     "derogatory_public_record_count": lambda value: f"The number of derogatory public records is {value:g}",
-    "loan_purpose": lambda value: f"The loan's purpose is given as {str(value).replace('_', ' ')}",
+    "loan_purpose": lambda value: f"The stated purpose of the loan is {str(value).replace('_', ' ')}",
     "revolving_line_utilization_rate": lambda value: f"{value:g} % of the available revolving credit is in use",
-    "term": lambda value: f"The loan runs over {str(value).strip()}",
-    "total_payments_to_date": lambda value: f"Payments so far come to {_dollars(value)}",
+    "term": lambda value: f"The term of the loan is {str(value).strip()}",
+    "total_payments_to_date": lambda value: f"Payments so far total {_dollars(value)}",
     "verification_status": lambda value: f"The income {_INCOMES[str(value)]}",
     "arrears_in_instalments": lambda value: _schedule("Payments are", value),
     "arrears_before_last_payment": lambda value: _schedule("Before the last payment, payments were", value),
-    "share_of_due_paid": lambda value: f"Payments so far cover {_share(value)} of what was due",
-    "rounded_share_of_amount_repaid": lambda value: f"Payments so far come to {_share(value)} of the loan amount",
+    "share_of_due_paid": lambda value: f"Payments so far cover {_share(value)} of the instalments due",
+    "rounded_share_of_amount_repaid": lambda value: f"Payments so far are {_share(value)} of the loan amount",
     "rounded_last_payment_in_instalments": lambda value: f"The last payment was {_instalments(_number(value))}",
     "irregularity_of_last_payment": _irregularity,
     "distance_from_whole_instalments": _distance,
@@ -98,7 +99,7 @@ _STATEMENTS: dict[str, _Statement] = {
         f"The term is over with instalments unpaid, and the last payment was {_instalments(_number(value))}"
     ),
     "share_of_amount_repaid_after_term": lambda value: (
-        f"The term is over with instalments unpaid, and payments come to {_share(value)} of the loan amount"
+        f"The term is over with instalments unpaid, and payments are {_share(value)} of the loan amount"
     ),
     "part_of_an_instalment_after_term": lambda value: _part(
         "The term is over with instalments unpaid, and payments are", value
@@ -110,11 +111,11 @@ _STATEMENTS: dict[str, _Statement] = {
         f"The term is over with instalments unpaid, and the last payment was {_dollars(value)}"
     ),
     "total_payments_after_term": lambda value: (
-        f"The term is over with instalments unpaid, and payments come to {_dollars(value)}"
+        f"The term is over with instalments unpaid, and payments total {_dollars(value)}"
     ),
     "payments_in_instalments": lambda value: f"Payments so far cover {_instalments(_number(value))}",
     "share_of_schedule_paid": lambda value: f"Payments so far cover {_share(value)} of all scheduled instalments",
-    "share_of_amount_repaid": lambda value: f"Payments so far come to {_share(value)} of the loan amount",
+    "share_of_amount_repaid": lambda value: f"Payments so far are {_share(value)} of the loan amount",
     "last_payment_in_instalments": lambda value: f"The last payment was {_instalments(_number(value))}",
     "earlier_payments_in_instalments": lambda value: (
         f"Payments before the last one cover {_instalments(_number(value))}"
@@ -124,8 +125,8 @@ _STATEMENTS: dict[str, _Statement] = {
 """The statement of fact for each feature's value."""
 
 _WITHOUT_VALUE = {
-    "debt_to_income_ratio": "The share of income that other debts take is not known",
-    "employment_length": "The time in employment is not known",
+    "debt_to_income_ratio": "The share of income spent on other debts is not known",
+    "employment_length": "The length of employment is not known",
     "revolving_line_utilization_rate": "The use of revolving credit is not known",
     "last_payment_after_term": _NOT_ALL_DUE,
     "share_of_amount_repaid_after_term": _NOT_ALL_DUE,

@@ -78,13 +78,13 @@ def test_missing_value_has_words_of_its_own(feature: str, loan: dict[str, Any]) 
         ("annual_income", "The annual income is $65,000"),
         ("last_payment_amount", "The last payment was $407.23"),
         ("interest_rate", "The loan's interest rate is 13.5 %"),
-        ("loan_purpose", "The loan's purpose is given as debt consolidation"),
+        ("loan_purpose", "The stated purpose of the loan is debt consolidation"),
         ("verification_status", "The income was verified"),
         ("payments_in_instalments", "Payments so far cover 13.0 instalments"),
         ("arrears_in_instalments", "Payments are 2.0 instalments behind schedule"),
         ("arrears_before_last_payment", "Before the last payment, payments were 3.0 instalments behind schedule"),
-        ("share_of_due_paid", "Payments so far cover 87 % of what was due"),
-        ("share_of_amount_repaid", "Payments so far come to 44 % of the loan amount"),
+        ("share_of_due_paid", "Payments so far cover 87 % of the instalments due"),
+        ("share_of_amount_repaid", "Payments so far are 44 % of the loan amount"),
         ("rounded_last_payment_in_instalments", "The last payment was 1 instalment"),
         ("part_of_an_instalment", "Payments so far are equal to a whole number of instalments"),
     ],
@@ -109,7 +109,9 @@ def test_payments_are_behind_on_or_ahead_of_schedule(missing: float, expected: s
     assert sentence == f"Payments are {expected}, which lowers the risk."
 
 
-@pytest.mark.parametrize(("part", "expected"), [(0.994, "99 % of one above"), (0.996, "equal to"), (0.004, "equal to")])
+@pytest.mark.parametrize(
+    ("part", "expected"), [(0.994, "99 % of an instalment above"), (0.996, "equal to"), (0.004, "equal to")]
+)
 def test_hair_below_an_instalment_is_a_whole_one(part: float, expected: str) -> None:
     """A cent that rounding took from an instalment is not told as 99 % of one."""
     sentence = reasons.text("part_of_an_instalment", CreditRisk.SAFE, {"part_of_an_instalment": part})

@@ -37,7 +37,7 @@ def _is_own_rented_or_mortgaged(loans: pd.DataFrame) -> pd.Series:
 
 
 STEPS: tuple[tuple[str, _Filter], ...] = (
-    ("no value missing that a request must have", _is_complete),
+    ("no required value missing", _is_complete),
     ("annual income within 3 standard deviations of the mean", _make_deviation_filter("annual_income")),
     ("debt-to-income ratio within 3 standard deviations of the mean", _make_deviation_filter("debt_to_income_ratio")),
     ("number of delinquent accounts at most 6", _make_limit_filter("number_of_delinquent_accounts", 6)),
@@ -62,7 +62,7 @@ def _can_be(loans: pd.DataFrame) -> pd.Series:
     return within
 
 
-STEP_OF_WIDENING = ("no number that can't be: below 0, an amount below 1, a rate below 0.01", _can_be)
+STEP_OF_WIDENING = ("no impossible number: below 0, an amount below 1, a rate below 0.01", _can_be)
 """The last step if bounds are widened: such loans must not widen them."""
 
 ROWS_OF_KAGGLES_FILE = 887_379

@@ -63,7 +63,7 @@ class Verdict:
         """
         if self.shortcomings:
             raise ModelRefusedError(
-                f"The model is not packaged: {'; '.join(self.shortcomings)}. Look at the data, or raise the time "
+                f"The model is not packaged: {'; '.join(self.shortcomings)}. Check the data, or raise the time "
                 "budget or the bounds of the search."
             )
 
@@ -80,19 +80,21 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.dollar is not None and evidence.dollar.flipped_share > MAX_FLIPPED_SHARE:
         short.append(
             f"a dollar more or less flips {evidence.dollar.flipped_share:.4f} of the decisions on running loans, "
-            f"{MAX_FLIPPED_SHARE} are allowed"
+            f"more than {MAX_FLIPPED_SHARE}"
         )
     payers = evidence.perfect_payers
     if payers is not None and payers.called_risky:
         short.append(
-            f"{payers.called_risky} of {payers.loans} made-up loans that paid each instalment in time are called risky"
+            f"{payers.called_risky} of {payers.loans} made-up loans with every instalment paid on time are called risky"
         )
     if evidence.calibration is not None and not MIN_CALIBRATION <= evidence.calibration <= MAX_CALIBRATION:
         short.append(
-            f"out of time the mean probability is {evidence.calibration:.2f} times the share that was risky, "
-            f"{MIN_CALIBRATION} to {MAX_CALIBRATION} are allowed"
+            f"out of time the mean probability is {evidence.calibration:.2f} times the share of risky loans, outside "
+            f"{MIN_CALIBRATION} to {MAX_CALIBRATION}"
         )
-    short += [f"the check {check} failed and nobody said why that is acceptable" for check in evidence.unexplained]
+    short += [
+        f"the check {check} failed without a known reason why that is acceptable" for check in evidence.unexplained
+    ]
     return Verdict(tuple(short))
 
 
@@ -108,7 +110,7 @@ def _find_worse(mine: _Rankings, other: _Rankings, name: str, noise: float) -> l
             continue
         where = f"on {loans} loans ({answer.replace('_', ' ')}, out of fold)"
         if ranking.auc - against.auc < -noise * AUC_NOISE:
-            found.append(f"its AUC {where} is {ranking.auc:.4f}, {against.auc:.4f} that of {name}")
+            found.append(f"its AUC {where} is {ranking.auc:.4f}, but that of {name} is {against.auc:.4f}")
         if -(ranking.brier - against.brier) < -noise * BRIER_NOISE:
-            found.append(f"its Brier score {where} is {ranking.brier:.4f}, {against.brier:.4f} that of {name}")
+            found.append(f"its Brier score {where} is {ranking.brier:.4f}, but that of {name} is {against.brier:.4f}")
     return found

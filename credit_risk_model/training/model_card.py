@@ -1,4 +1,4 @@
-"""Writes the model card: what the model is for, how good it is, and where it must not be trusted."""
+"""Writes the model card: what the model is for, how good it is, and its limits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,22 +17,23 @@ from credit_risk_model.training.reports import SuiteReport
 from credit_risk_model.training.segments import INTERVAL_BELOW, RULE_ARREARS, tabulate_segments
 
 LIMITS = """\
-- **The model says how a running loan stands now, not what will become of it.** Risky means: charged off, in default, or
-  16 days late or more. Whether a loan that pays in time will go bad can't be told from these fields better than from
-  the interest rate alone.
-- **It decides no applications.** `last_payment_amount` and `total_payments_to_date` exist only once a loan runs.
-- **It needs `instalments_due`.** Without it a young loan can't be told from one that stopped paying; such an answer
-  carries the caution `instalments_due_missing`, and the figures below show what it is worth.
-- **The loans' age is known in whole months here.** It may be one instalment more than was due on the day, so that one
-  instalment behind says little. Whoever knows the number to the day gets the better answer.
-- **A number outside the training ranges below is scored without evidence.** The answer then carries the caution
+- **The model predicts how a running loan stands now. It does not forecast what will become of it.** Risky means charged
+  off, in default, or 16 days late or more. For loans that are paid on time, these fields forecast trouble no better
+  than the interest rate alone.
+- **Do not use it to decide applications.** `last_payment_amount` and `total_payments_to_date` exist only once a loan
+  runs.
+- **It needs `instalments_due`.** Without it the model can't tell a young loan from one that stopped paying. The
+  prediction then has the caution `instalments_due_missing`. The figures with the age withheld show its quality.
+- **The training data has the loans' age in whole months.** It may be one instalment more than was due on the day, so
+  one instalment of arrears is weak evidence. Predictions are better if `instalments_due` is exact to the day.
+- **Numbers outside the training ranges below are scored without evidence.** The prediction then has the caution
   `outside_training_range`.
-- **Lending law** (adverse-action notices, fair lending, model risk management) is the user's to observe: no protected
-  attribute is an input, but no test for disparate impact was made here."""
+- **Compliance with lending law** (adverse-action notices, fair lending, model risk management) is up to the user. No
+  protected attribute is an input, but disparate impact was not tested."""
 
-_NOT_POSSIBLE = "Not possible: the data has no issue date, or too few loans of a class."
+_NOT_POSSIBLE = "Not measured: the data has no issue dates, or too few loans of a class."
 SYNTHETIC_WARNING = """\
-> **SYNTHETIC DATA. This model was trained on a made-up loan book and says nothing about any real loan.** Its figures
+> **SYNTHETIC DATA. This model was trained on a made-up loan book and must not be used on real loans.** Its figures
 > show only that the training runs. Train on real loans before you use it.
 """
 
@@ -75,17 +76,17 @@ def write_model_card(
         *_describe_cut_off(metadata, metrics),
         "## Use and limits",
         LIMITS,
-        f"Of the loans in the file {metrics.ended_share:.0%} had ended (paid, charged off or in default). "
-        f"The loans' age: {metadata.data.age}.",
+        f"In the file, {metrics.ended_share:.0%} of the loans had ended (paid, charged off or in default). "
+        f"Source of the loans' age: {metadata.data.age}.",
         *_describe_features(metadata, importance),
         "### Decisions on the test set",
         _tabulate_figures(metrics.test),
         *_describe_training(metadata),
         "## Checks",
         _table(_check_table(metadata.checks, checks)),
-        "Those that did not pass, with the reason why that is acceptable:",
+        "Checks that did not pass, with the reason why that is acceptable:",
         _table(_failed_checks(checks)),
-        "## Made with",
+        "## Libraries",
         ", ".join(f"{name} {version}" for name, version in metadata.libraries.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -96,8 +97,8 @@ def _introduce(metadata: Metadata, people: People) -> list[str]:
     return [
         f"# Model card: credit risk model {metadata.model_version}",
         SYNTHETIC_WARNING if data.kind == "synthetic" else "",
-        "LightGBM classifiers that predict whether a running loan is safe or risky: one for loans whose age is known, "
-        f"one for the others. Made {metadata.created_at} from `{data.file}` "
+        "LightGBM classifiers that predict whether a running loan is safe or risky: one for loans of known age, "
+        f"one for all others. Made {metadata.created_at} from `{data.file}` "
         f"({data.rows:,} rows, SHA-256 `{data.sha256}`), seed {metadata.seed}.",
         f"Owner: {people.owner or 'not named'}. Approved by: {people.approved_by or 'nobody yet'}.",
     ]
@@ -107,12 +108,12 @@ def _describe_quality(metrics: Metrics, former: Former | None) -> list[str]:
     time, source = metrics.out_of_time, metrics.source_left_out
     return [
         "## How good it is",
-        "Running loans first: they are what the model is for. An ended loan's state is known to its owner.",
+        "Running loans come first, since the model is for them. The state of an ended loan is already known.",
         _headline(metrics),
         "### By kind of loan",
-        f"On {metrics.test.rows:,} loans drawn at random, stratified, and used for nothing else; 95 % bootstrap "
-        f"intervals in brackets for less than {INTERVAL_BELOW:,} loans. The rule: {RULE_ARREARS} instalments or more "
-        "behind, and not repaid. Where the last column says no, use the rule.",
+        f"On {metrics.test.rows:,} test loans, drawn at random, stratified, and used for nothing else. Segments of "
+        f"fewer than {INTERVAL_BELOW:,} loans have 95 % bootstrap intervals in brackets. The rule calls a loan risky "
+        f"if it is {RULE_ARREARS} instalments or more behind and not repaid. If the last column says no, use the rule.",
         _table(tabulate_segments(metrics.segments)),
         "### With the age withheld",
         _table(tabulate_segments(metrics.age_withheld)),
@@ -128,7 +129,7 @@ def _describe_quality(metrics: Metrics, former: Former | None) -> list[str]:
         f"{metrics.baseline.name}:",
         _table(tabulate_segments(metrics.baseline.test)),
         _former(former),
-        "### What must hold",
+        "### Stability",
         _must_hold(metrics),
     ]
 
@@ -137,11 +138,11 @@ def _describe_cut_off(metadata: Metadata, metrics: Metrics) -> list[str]:
     if metrics.cost_ratio is None:
         rule = "the best F1 of the risky class"
     else:
-        rule = f"the least cost, where a missed risky loan costs {metrics.cost_ratio:g} false alarms"
+        rule = f"the lowest cost, if a missed risky loan costs {metrics.cost_ratio:g} false alarms"
     return [
         "## The cut-off",
-        f"A loan is risky from {metadata.cut_off} on: {rule} on running loans of the training set, each predicted by "
-        "models that have not seen it. What others cost:",
+        f"A loan with a probability of {metadata.cut_off} or more is risky. This cut-off has {rule} on the training "
+        "set's running loans, predicted out of fold. Other cut-offs:",
         _table(tabulate_costs(metrics.cut_offs).iloc[4::5]),
     ]
 
@@ -149,7 +150,7 @@ def _describe_cut_off(metadata: Metadata, metrics: Metrics) -> list[str]:
 def _describe_features(metadata: Metadata, importance: pd.DataFrame) -> list[str]:
     parts = [
         "## Features",
-        "The contract's bounds are what a request may hold; the training range is what a model has seen.",
+        "The contract bounds the values of a request. The training range has all values that the model saw.",
         _describe_widened(metadata.contract),
     ]
     for name, record in metadata.models.items():
@@ -167,8 +168,8 @@ def _describe_widened(contract: Contract) -> str:
         for name, bounds in contract.widened.items()
     }
     return (
-        "This training widened bounds to hold all loans that the cleaning left. Only what serves this archive takes "
-        f"them:\n\n{_table(pd.DataFrame.from_dict(rows, orient='index').rename_axis('field'))}"
+        "This training widened bounds to hold all cleaned loans. They apply only where this archive is "
+        f"loaded:\n\n{_table(pd.DataFrame.from_dict(rows, orient='index').rename_axis('field'))}"
     )
 
 
@@ -181,8 +182,8 @@ def _describe_training(metadata: Metadata) -> list[str]:
     cleaning = pd.DataFrame([record.model_dump() for record in metadata.cleaning])
     return [
         "## Data",
-        "Risky: charged off, in default, or late by 16 days or more. Safe: fully paid, current, issued or in grace. "
-        "Cleaning left:",
+        "Risky: charged off, in default, or 16 days late or more. Safe: fully paid, current, issued or in grace. "
+        "Rows after each cleaning step:",
         _table(cleaning.set_index("step")),
         "## Hyper-parameters",
         _table(pd.DataFrame(hyperparameters).rename_axis("name")),
@@ -212,10 +213,9 @@ def _apart(words: str, segments: Segments) -> str:
 
 def _former(former: Former | None) -> str:
     if former is None or not former.segments:
-        return "It follows no archive that it could be compared with."
-    return (
-        f"It follows {former.name}, which recorded of its own test set:\n\n{_table(tabulate_segments(former.segments))}"
-    )
+        return "There is no former archive to compare with."
+    table = _table(tabulate_segments(former.segments))
+    return f"The former archive is {former.name}. Its figures on its own test set:\n\n{table}"
 
 
 def _must_hold(metrics: Metrics) -> str:
@@ -223,13 +223,13 @@ def _must_hold(metrics: Metrics) -> str:
     if dollar is None or payers is None:
         return "Not measured: no loan's age is known."
     return (
-        f"- A dollar or a cent more or less in either payment flips the decision of {dollar.flipped_share:.2%} of "
-        f"{dollar.loans:,} running loans. It moves the probability by at most "
+        f"- A dollar or a cent more or less in either payment field flips {dollar.flipped_share:.2%} of the decisions "
+        f"on {dollar.loans:,} running loans. It changes the probability by at most "
         f"{dollar.largest_change_quantile:.3f} for 99.9 % of them ({dollar.largest_change:.3f} for all).\n"
-        f"- Of {payers.loans:,} made-up loans that paid each instalment in time, at each month of both terms, with "
-        f"amounts and rates over the contract, {payers.called_risky} are called risky; their largest probability is "
-        f"{payers.largest_probability:.3f}.\n"
-        "- More instalments due never lower the risk before the term has run out, all else equal."
+        f"- Of {payers.loans:,} made-up loans with every instalment paid on time, {payers.called_risky} are called "
+        f"risky. They cover every month of both terms, and the contract's amounts and rates. Their largest probability "
+        f"is {payers.largest_probability:.3f}.\n"
+        "- More instalments due never lower the risk before the end of the term, all else equal."
     )
 
 

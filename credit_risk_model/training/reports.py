@@ -90,33 +90,33 @@ _IRRELEVANT_CHECKS = (
     checks.ModelInferenceTime,  # depends on the training machine, and varies between runs
 )
 
-_UNUSED = "Fields for which the derived features speak, or nearly constant in this book; the contract asks for all 16."
+_UNUSED = "Fields that derived features cover, or that hardly vary in this book. The contract requires all 16."
 ACCEPTED_FAILURES = {
-    ("Feature-Feature Correlation", "failed"): "Amounts and shares that are computed from the same fields, as the loan "
-    "amount and its instalment, follow each other; trees choose between them.",
+    ("Feature-Feature Correlation", "failed"): "Amounts and shares that are computed from the same fields are "
+    "correlated, such as the loan amount and its instalment. Trees choose between them.",
     (
         "Feature Label Correlation Change",
         "failed",
-    ): "Arrears decide the target by its definition, so that they predict it "
-    "well; features that apply past the term only rest on few loans, whose draw decides.",
+    ): "The target is defined by arrears, so arrears predict it well. "
+    "Features that apply only after the term have values for few loans, so their figures vary by chance.",
     (
         "Train Test Performance",
         "failed",
-    ): "Boosted trees decide their own training loans better than others; all figures, "
-    "the cut-off and the gate rest on loans that the models had not seen.",
-    ("String Mismatch", "warning"): "`1 year` and `< 1 year` look alike and are two levels; the contract's enum keeps "
+    ): "Boosted trees fit their training loans better than others. All figures, "
+    "the cut-off and the gate use loans that the models had not seen.",
+    ("String Mismatch", "warning"): "`1 year` and `< 1 year` look alike but are two levels. The contract's enum keeps "
     "them apart.",
-    ("Outlier Sample Detection", "warning"): "Rare mixes of values that are each allowed; the cleaning has bounded "
-    "every column.",
+    ("Outlier Sample Detection", "warning"): "Rare combinations of values that are each valid. The cleaning has "
+    "bounded every column.",
     ("Unused Features - Train Dataset", "warning"): _UNUSED,
     ("Unused Features - Test Dataset", "warning"): _UNUSED,
     ("Weak Segments Performance - Train Dataset", "error"): "On the training set the check finds too few errors to fit "
-    "its own error model to.",
+    "its error model.",
 }
 """Known outcomes on LendingClub's loans, by check and status, and why each is acceptable."""
-NOT_KNOWN = "Not known: look into it."
+NOT_KNOWN = "No reason is known. Investigate it."
 
-_WITHHELD = "Not displayed: the details are borrowers' rows or values, and this report holds aggregates only."
+_WITHHELD = "Not shown: the details are borrowers' rows or values. This report has aggregates only."
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,11 @@ def test_model_worse_than_the_rule_on_running_loans_is_refused(figure: str, valu
         ),
         (
             {"perfect_payers": PAYERS.model_copy(update={"called_risky": 1})},
-            "1 of 100 made-up loans that paid each instalment",
+            "1 of 100 made-up loans with every instalment paid on time",
         ),
         ({"calibration": 0.69}, r"the mean probability is 0\.69 times the share"),
         ({"calibration": 1.41}, r"the mean probability is 1\.41 times the share"),
-        ({"unexplained": ("Label Drift",)}, "the check Label Drift failed and nobody said why"),
+        ({"unexplained": ("Label Drift",)}, "the check Label Drift failed without a known reason"),
     ],
 )
 def test_what_must_hold_is_judged(change: dict[str, Any], words: str) -> None:
@@ -139,8 +139,8 @@ def test_refusal_says_what_to_do() -> None:
     with pytest.raises(ModelRefusedError) as told:
         gate.judge(dataclasses.replace(GOOD, calibration=0.5)).require_pass()
     assert str(told.value) == (
-        "The model is not packaged: out of time the mean probability is 0.50 times the share that was risky, 0.7 to "
-        "1.4 are allowed. Look at the data, or raise the time budget or the bounds of the search."
+        "The model is not packaged: out of time the mean probability is 0.50 times the share of risky loans, outside "
+        "0.7 to 1.4. Check the data, or raise the time budget or the bounds of the search."
     )
 
 

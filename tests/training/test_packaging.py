@@ -98,11 +98,11 @@ def test_nobody_takes_synthetic_data_for_real(finished: tuple[Training, Path]) -
 def test_card_states_limits_and_figures(finished: tuple[Training, Path], trained: Trained) -> None:
     """The card starts with running loans, says what the model is not for, and has the metadata's figures."""
     card = read_card(finished[1])
-    assert "how a running loan stands now, not what will become of it" in card
-    assert "It decides no applications" in card
+    assert "how a running loan stands now. It does not forecast" in card
+    assert "Do not use it to decide applications" in card
     assert card.index("running loans, random split") < card.index("all loans, random split")
     assert f"{trained.fit.segments['running'].auc:.4f}" in card
-    assert f"A loan is risky from {trained.fit.cut_off} on" in card
+    assert f"A loan with a probability of {trained.fit.cut_off} or more is risky" in card
     assert "Owner: not named. Approved by: nobody yet." in card
 
 
@@ -113,7 +113,7 @@ def test_card_names_owner_approver_and_former_model(
     (tmp_path / "1.zip").write_bytes(finished[1].read_bytes())
     card = read_card(package(tmp_path / "2.zip", trained, People("Risk", "A. N. Other")))
     assert "Owner: Risk. Approved by: A. N. Other." in card
-    assert "It follows 1.zip, which recorded of its own test set:" in card
+    assert "The former archive is 1.zip. Its figures on its own test set:" in card
 
 
 def test_synthetic_warning_is_for_synthetic_data_only(trained: Trained, tmp_path: Path) -> None:

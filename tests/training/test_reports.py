@@ -196,7 +196,7 @@ def test_figures_of_aggregates_remain(split: Any, evaluation: Any) -> None:
 
 def test_withheld_details_are_said_to_be_withheld(integrity: Any) -> None:
     """A reader learns that a check found rows which the report does not show."""
-    assert "this report holds aggregates only" in integrity.html
+    assert "This report has aggregates only" in integrity.html
 
 
 def test_sound_data_passes() -> None:
