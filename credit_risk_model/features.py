@@ -155,7 +155,7 @@ _DERIVED_WITH_AGE = (
         bounds=_NOT_NEGATIVE,
     ),
     Feature(
-        "part_of_an_instalment_after_term",
+        "partial_instalment_after_term",
         "Part of an instalment that payments to date cover beyond whole ones, if all instalments are due but not all "
         "are paid.",
         (*_PAID, AGE),
@@ -210,7 +210,7 @@ _DERIVED_WITHOUT_AGE = (
         _PAID_AND_LAST,
     ),
     Feature(
-        "part_of_an_instalment",
+        "partial_instalment",
         "Part of an instalment that payments to date cover beyond whole ones: fees and partial payments.",
         _PAID,
         bounds=(0.0, 1.0),

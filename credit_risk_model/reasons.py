@@ -101,7 +101,7 @@ _STATEMENTS: dict[str, _Statement] = {
     "share_of_amount_repaid_after_term": lambda value: (
         f"The term is over with instalments unpaid, and payments are {_share(value)} of the loan amount"
     ),
-    "part_of_an_instalment_after_term": lambda value: _part(
+    "partial_instalment_after_term": lambda value: _part(
         "The term is over with instalments unpaid, and payments are", value
     ),
     "earlier_payments_after_term": lambda value: (
@@ -120,7 +120,7 @@ _STATEMENTS: dict[str, _Statement] = {
     "earlier_payments_in_instalments": lambda value: (
         f"Payments before the last one cover {_instalments(_number(value))}"
     ),
-    "part_of_an_instalment": lambda value: _part("Payments so far are", value),
+    "partial_instalment": lambda value: _part("Payments so far are", value),
 }
 """The statement of fact for each feature's value."""
 
@@ -130,7 +130,7 @@ _WITHOUT_VALUE = {
     "revolving_line_utilization_rate": "The use of revolving credit is not known",
     "last_payment_after_term": _NOT_ALL_DUE,
     "share_of_amount_repaid_after_term": _NOT_ALL_DUE,
-    "part_of_an_instalment_after_term": _NOT_ALL_DUE,
+    "partial_instalment_after_term": _NOT_ALL_DUE,
     "earlier_payments_after_term": _NOT_ALL_DUE,
     "last_payment_amount_after_term": _NOT_ALL_DUE,
     "total_payments_after_term": _NOT_ALL_DUE,

@@ -86,7 +86,7 @@ def test_missing_value_has_words_of_its_own(feature: str, loan: dict[str, Any]) 
         ("share_of_due_paid", "Payments so far cover 87 % of the instalments due"),
         ("share_of_amount_repaid", "Payments so far are 44 % of the loan amount"),
         ("rounded_last_payment_in_instalments", "The last payment was 1 instalment"),
-        ("part_of_an_instalment", "Payments so far are equal to a whole number of instalments"),
+        ("partial_instalment", "Payments so far are equal to a whole number of instalments"),
     ],
 )
 def test_values_are_written_as_people_write_them(feature: str, expected: str, loan: dict[str, Any]) -> None:
@@ -114,5 +114,5 @@ def test_payments_are_behind_on_or_ahead_of_schedule(missing: float, expected: s
 )
 def test_hair_below_an_instalment_is_a_whole_one(part: float, expected: str) -> None:
     """A cent that rounding took from an instalment is not told as 99 % of one."""
-    sentence = reasons.text("part_of_an_instalment", CreditRisk.SAFE, {"part_of_an_instalment": part})
+    sentence = reasons.text("partial_instalment", CreditRisk.SAFE, {"partial_instalment": part})
     assert sentence == f"Payments so far are {expected} a whole number of instalments, which lowers the risk."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -55,6 +56,11 @@ MODEL_FILES = Path(__file__).parents[1] / "model_files"
 FORMAT = 3
 FORMATS = (2, FORMAT)
 """Readable formats; an archive of format 2 has no drift reference."""
+_RENAMED = {
+    "part_of_an_instalment": "partial_instalment",
+    "part_of_an_instalment_after_term": "partial_instalment_after_term",
+}
+"""Features by their names in archives of releases up to 0.4.0, which are still read."""
 GOLDEN_TOLERANCE = 1e-12
 """Maximum difference between a golden loan's probability and its replay: exp() may differ by a bit between machines."""
 
@@ -63,10 +69,15 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+def current_name(feature: str) -> str:
+    """Return a feature's name in this release, given its name in an archive."""
+    return _RENAMED.get(feature, feature)
+
+
 class FeatureRecord(_Record):
     """A feature as the model saw it in training."""
 
-    name: str
+    name: Annotated[str, AfterValidator(current_name)]
     levels: tuple[str, ...] = Field(description="Category levels in the order of their codes; empty for a number.")
     minimum: float | None = Field(
         description="Smallest value in training; None for a category, or where none is known."

@@ -26,6 +26,7 @@ from credit_risk_model.archive.format import (
     GoldenLoan,
     Metadata,
     ModelRecord,
+    current_name,
     first_error,
     golden_loans,
     sha256,
@@ -277,7 +278,7 @@ def _check_features(path: Path, record: ModelRecord, wanted: features.FeatureSet
         if recorded[name] != levels:
             raise ModelArchiveError(f"{path.name}: the levels of {name} differ from the contract's. {cure}")
     # Lines of LightGBM's text format: column names, objective, and pandas' category levels by column.
-    if _find_line(model, b"feature_names=").split(" ") != list(expected):
+    if [current_name(column) for column in _find_line(model, b"feature_names=").split(" ")] != list(expected):
         raise ModelArchiveError(f"{path.name}: the columns of {file} are not the features in order. {cure}")
     if _find_line(model, b"objective=").split(" ")[0] != "binary":
         raise ModelArchiveError(f"{path.name}: {file} is not a binary classifier. {cure}")
