@@ -156,8 +156,7 @@ _DERIVED_WITH_AGE = (
     ),
     Feature(
         "partial_instalment_after_term",
-        "Part of an instalment that payments to date cover beyond whole ones, if all instalments are due but not all "
-        "are paid.",
+        "Fraction of an instalment paid beyond whole instalments, if all instalments are due but not all are paid.",
         (*_PAID, AGE),
         bounds=(0.0, 1.0),
     ),
@@ -211,7 +210,7 @@ _DERIVED_WITHOUT_AGE = (
     ),
     Feature(
         "partial_instalment",
-        "Part of an instalment that payments to date cover beyond whole ones: fees and partial payments.",
+        "Fraction of an instalment paid beyond whole instalments: fees and partial payments.",
         _PAID,
         bounds=(0.0, 1.0),
     ),

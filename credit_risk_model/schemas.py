@@ -131,8 +131,8 @@ class CreditRiskModelInput(BaseModel):
         Field(
             ge=0,
             le=39,
-            description="Number of delinquencies (30 days late or more) in the borrower's credit file in the last "
-            "2 years, on any debt.",
+            description="Number of delinquencies of 30 days or more in the last 2 years, on any debt in the borrower's "
+            "credit file.",
         ),
         WholeNumber(),
         Column("delinq_2yrs"),
@@ -299,7 +299,7 @@ class CreditRiskExplanationOutput(CreditRiskModelOutput):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [EXAMPLE_EXPLANATION]})
 
     cut_off: float = Field(gt=0, lt=1, description="A loan with this probability or more is risky.")
-    baseline_probability: float = Field(ge=0, le=1, description="Probability before any feature counts.")
+    baseline_probability: float = Field(ge=0, le=1, description="Probability before any feature is taken into account.")
     reasons: tuple[Reason, ...] = Field(description="Reasons, the strongest first.")
     out_of_training_range: tuple[OutsideTraining, ...] = Field(
         description="Values of the loan outside the range that the model saw in training."

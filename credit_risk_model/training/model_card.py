@@ -150,7 +150,7 @@ def _describe_cut_off(metadata: Metadata, metrics: Metrics) -> list[str]:
 def _describe_features(metadata: Metadata, importance: pd.DataFrame) -> list[str]:
     parts = [
         "## Features",
-        "The contract bounds the values of a request. The training range has all values that the model saw.",
+        "The contract limits the values in a request. The training range is the range of values that the model saw.",
         _describe_widened(metadata.contract),
     ]
     for name, record in metadata.models.items():
@@ -227,8 +227,8 @@ def _must_hold(metrics: Metrics) -> str:
         f"on {dollar.loans:,} running loans. It changes the probability by at most "
         f"{dollar.largest_change_quantile:.3f} for 99.9 % of them ({dollar.largest_change:.3f} for all).\n"
         f"- Of {payers.loans:,} made-up loans with every instalment paid on time, {payers.called_risky} are called "
-        f"risky. They cover every month of both terms, and the contract's amounts and rates. Their largest probability "
-        f"is {payers.largest_probability:.3f}.\n"
+        f"risky. They cover every month of both terms and the contract's range of amounts and rates. Their largest "
+        f"probability is {payers.largest_probability:.3f}.\n"
         "- More instalments due never lower the risk before the end of the term, all else equal."
     )
 
