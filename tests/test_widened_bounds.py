@@ -294,9 +294,9 @@ def test_log_of_later_loans_is_replayed(wide: Path) -> None:
     compared = replay.compare([record], shipped)
     assert (compared.decisions, compared.refused, compared.segments) == (1, 1, {})
     words = "Line 2: the loan violates the contract of archive 3: interest_rate: Input should be less"
-    with pytest.raises(DecisionLogError, match=words) as told:
+    with pytest.raises(DecisionLogError, match=words) as raised:
         count_log([record], shipped)
-    assert str(LARGEST_RATE) not in str(told.value)
+    assert str(LARGEST_RATE) not in str(raised.value)
 
 
 def test_bounds_that_golden_loans_break_are_refused(wide: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
+"""Archives of releases that called two features otherwise."""
+
 import json
 from pathlib import Path
 
 import pytest
-from test_archive import change_metadata, rewrite
+from changed_archives import change_metadata, rewrite
 
 from credit_risk_model import archive, features
 from credit_risk_model.archive import Archive

@@ -122,7 +122,7 @@ class _Book(BaseModel):
 
 def test_first_error_says_where_it_is() -> None:
     """An error of validation is told by its place, part by part, and never by the value."""
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as raised:
         _Book.model_validate({"rows": {"a": [1, "secret", "other"]}})
     words = "rows.a.1: Input should be a valid integer, unable to parse string as an integer"
-    assert archive.first_error(told.value) == words
+    assert archive.first_error(raised.value) == words

@@ -57,9 +57,9 @@ def test_refusal_names_fields_factors_and_cure() -> None:
     """The error names each field with its factor, and how each is accepted; right units and accepted ones pass."""
     columns = {name: np.full(10, value / FACTORS[name]) for name, value in RIGHT.items()}
     counts = count_small_values(columns, LARGEST)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         refuse_wrong_scales("loans.csv", counts, [LAST, REVOLVING], "--accept {}")
-    assert str(told.value) == (
+    assert str(raised.value) == (
         "loans.csv: nearly all values are too small in debt_to_income_ratio (by about 100), total_payments_to_date (by "
         "about 1,000): fractions instead of percents, or thousands of dollars instead of dollars. Nothing was scored. "
         "Fix the columns, or accept them unchanged with --accept debt_to_income_ratio --accept total_payments_to_date."

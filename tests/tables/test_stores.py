@@ -53,10 +53,10 @@ def test_uri_that_nothing_reaches_is_refused_without_its_key() -> None:
     for uri in ("nowhere://key:secret@bank/loans.csv", "s3://key:secret@/?"):
         with pytest.raises(
             ConfigurationError, match=r"^(nowhere://bank/loans\.csv|s3://): can't be reached \("
-        ) as told:
+        ) as raised:
             StoredFile.at(uri)
-        assert "secret" not in str(told.value)
-        assert "\n" not in str(told.value)
+        assert "secret" not in str(raised.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_file_that_is_elsewhere_is_copied_for_a_while(tmp_path: Path) -> None:

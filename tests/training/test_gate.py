@@ -136,9 +136,9 @@ def test_figure_that_the_other_lacks_hides_no_other_figure() -> None:
 
 def test_refusal_says_what_to_do() -> None:
     """The error is one line: what is wrong, and the cure."""
-    with pytest.raises(ModelRefusedError) as told:
+    with pytest.raises(ModelRefusedError) as raised:
         gate.judge(dataclasses.replace(GOOD, calibration=0.5)).require_pass()
-    assert str(told.value) == (
+    assert str(raised.value) == (
         "The model is not packaged: out of time the mean probability is 0.50 times the share of risky loans, outside "
         "0.7 to 1.4. Check the data, or raise the time budget or the bounds of the search."
     )
