@@ -44,7 +44,7 @@ hypothesis.settings.register_profile(
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = ROOT / "configuration" / "rest_configuration.yaml"
 SHIPPED = ROOT / yaml.safe_load(CONFIGURATION.read_text())["models"][0]["configuration"]["archive"]
-RELEASED = "6699f8513d4e6dda7c69c1604b21eb69b9529d2259ef311b127eba26d2aa9df0"
+RELEASED = "76577c51f65cffd5f34528ebd7a812cd8355e9f8fb343df5a047b928e5779b03"
 """SHA-256 of the archive that this release ships: what is promised of it holds for no archive of a user's own."""
 
 LONGEST = ("training/test_pipeline.py", "test_notebook.py")

@@ -134,7 +134,7 @@ def test_card_leads_with_running_loans(shipped: archive.Archive) -> None:
     running = shipped.metadata.metrics["segments"]["running"]
     assert card.index("running loans, random split") < card.index("all loans, random split")
     assert f"{running['auc']:.4f}" in card
-    assert "not what will become of it" in card
+    assert "It does not forecast what will become of it" in card
 
 
 def test_recorded_figures_are_measured_anew(shipped: archive.Archive) -> None:
