@@ -1,5 +1,5 @@
 # Image of the service: `make image`, or
-#     docker build --build-arg REVISION="$(git rev-parse HEAD)" -t credit_risk_model_service:0.4.0 .
+#     docker build --build-arg REVISION="$(git rev-parse HEAD)" -t credit_risk_model_service:0.5.0 .
 # Docker, Buildah and Podman all build it. All stages use the same base, so packages that one stage installs run in the
 # others. `--target scoring` (`make scoring-image`) builds the image that scores files. A tag can be moved, a digest
 # can't: BASE_IMAGE=python:3.11-slim-bookworm@sha256:... pins the base.
@@ -79,7 +79,7 @@ ARG BASE_IMAGE
 ARG BUILD_DATE=1970-01-01T00:00:00Z
 ARG REVISION=""
 ARG SOURCE_URL=""
-ARG VERSION=0.4.0
+ARG VERSION=0.5.0
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.created="${BUILD_DATE}" \
       org.opencontainers.image.revision="${REVISION}" \

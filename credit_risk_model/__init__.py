@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from credit_risk_model.prediction.loans import LoanModel
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 DESCRIPTION = "Predicts whether a running loan is safe or risky as it stands now, and how sure that is."
 
