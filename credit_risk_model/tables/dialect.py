@@ -62,7 +62,7 @@ def find_dialect(name: str, lines: Sequence[bytes]) -> Dialect:
     """
     if b"\0" in lines[0][:100]:
         raise DataError(f"{name}: not text, or UTF-16 without a byte order mark. Save it as CSV in UTF-8.")
-    texts = [line.rstrip(b"\r").decode("utf-8-sig", errors="replace") for line in lines]
+    texts = [line.decode("utf-8-sig", errors="replace") for line in lines]
     best: tuple[int, tuple[str, ...], int, str] | None = None
     for place, line in enumerate(texts[:_HEADER_LINES]):
         for separator in _SEPARATORS:

@@ -24,7 +24,7 @@ def find_end_of_records(data: bytes, separator: str, ending: bytes) -> tuple[int
     """
     quotes = _find_quotes(data, separator)
     opened = int(quotes[-1]) if len(quotes) % 2 else None
-    end = len(data) if opened is None else opened
+    end = len(data)
     while (line_break := data.rfind(ending, 0, end)) >= 0:
         before = int(np.searchsorted(quotes, line_break))
         if before % 2 == 0:

@@ -60,6 +60,7 @@ def test_arrow_finds_the_same_fields(rows: list[list[str]]) -> None:
     [
         (b"", 0, None),
         (b"a,b", 0, None),
+        (b"\na,b", 1, None),
         (b"a,b\nc", 4, None),
         (b'a,5" pipe\nb,"two\nlines"\nc', 24, None),
         (b'a,b\nc,"open\nd,e\n', 4, 6),
