@@ -84,12 +84,12 @@ class Layout:
         if self.age.computed:
             loans[AGE] = compute_due(loans, self.age)
         elif AGE not in loans:
-            loans[AGE] = pa.nulls(len(columns["term"]), pa.float64())
+            loans[AGE] = pa.nulls(len(columns["term"]))
         converted: Counter[str] = Counter()
         for feature in CONTRACT_FEATURES:
             if not feature.levels:
                 loans[feature.name], signs = to_numbers(loans[feature.name], percent=feature.name in IN_PERCENT)
-                converted[f"{feature.name}: {PERCENT_SIGN}"] += signs
+                converted[f"{feature.name}: {PERCENT_SIGN}"] = signs
         for name in self.wanted.numbers:
             if name in loans:
                 loans[name], _ = to_numbers(loans[name])
@@ -169,7 +169,7 @@ def _describe(feature: Feature, header: Iterable[str]) -> str:
     """Describe a missing column by its names, and by a similar column that may be meant."""
     names = sorted({name for name in (feature.name, feature.column) if name}, key=lambda name: name != feature.name)
     others = {_squeeze(name): name for name in header if name not in KNOWN_NAMES}
-    near = [other for name in names for other in get_close_matches(_squeeze(name), others, n=1, cutoff=0.85)]
+    near = [other for name in names for other in get_close_matches(_squeeze(name), others, cutoff=0.85)]
     return " ".join(
         [names[0], *(f"({name})" for name in names[1:]), *(f"[is it {others[near[0]]}?]" for _ in near[:1])]
     )

@@ -84,11 +84,20 @@ def test_missing_columns_are_named_by_both_names() -> None:
     )
 
 
-@pytest.mark.parametrize("written", ["annualincome", "Annual Income", "annual-income", "annual_incom", "Annual Inc"])
-def test_similar_column_is_offered(written: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "names", "written"),
+    [
+        ("annual_income", "annual_income (annual_inc)", "annualincome"),
+        ("annual_income", "annual_income (annual_inc)", "Annual Income"),
+        ("annual_income", "annual_income (annual_inc)", "annual_incom"),
+        ("interest_rate", "interest_rate (int_rate)", "INT. RATE (%)"),
+        ("home_ownership", "home_ownership", "Home-Ownership"),
+    ],
+)
+def test_similar_column_is_offered(field: str, names: str, written: str) -> None:
     """A column that may be meant is offered as it is written."""
-    header = [written if name == "annual_income" else name for name in NAMES]
-    refuse(f"no column annual_income (annual_inc) [is it {written}?]. Add each under one of its names.", header)
+    header = [written if name == field else name for name in NAMES]
+    refuse(f"no column {names} [is it {written}?]. Add each under one of its names.", header)
 
 
 @pytest.mark.parametrize("written", ["income", "loan_amnt_", "year", "annual_inc_joint_of_all"])
@@ -159,7 +168,7 @@ def test_column_is_named_as_the_table_names_it() -> None:
 
 def test_wanted_columns_have_types_of_their_own() -> None:
     """A needed text must be text and a number a number; ids and other texts may be of any type."""
-    wanted = Wanted(numbers=("installment",), texts=("loan_status", "note"), needed=("installment", "loan_status"))
+    wanted = Wanted(numbers=("installment",), texts=("note", "loan_status"), needed=("installment", "loan_status"))
     header = [*NAMES, "installment", "loan_status", "note", "id"]
     refuse(
         "wrong type of column installment (bool instead of numbers), loan_status (int64 instead of text). "

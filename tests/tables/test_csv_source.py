@@ -1,0 +1,319 @@
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from loan_files import to_csv
+
+from credit_risk_model.errors import ConfigurationError, DataError
+from credit_risk_model.features import AGE, CONTRACT_FEATURES
+from credit_risk_model.tables import csv_file
+from credit_risk_model.tables.columns import Wanted
+from credit_risk_model.tables.reading import open_source
+from credit_risk_model.tables.source import Chunk, Shard, Source
+
+NUMBERS = [feature.name for feature in CONTRACT_FEATURES if not feature.levels]
+NOTE = "Notes offered by Prospectus (https://www.lendingclub.com/info/prospectus.action)"
+MARKER = "Loans that do not meet the credit policy"
+FOOTER = "Total amount funded in policy code 1: 123450"
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def rows(loan: dict[str, Any]) -> Rows:
+    """Ten loans with an id and a note."""
+    return [{"id": f"0{number}", **loan, "loan_amount": 12_000 + number, "note": "x, y"} for number in range(10)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test's file is written."""
+    return tmp_path / "loans.csv"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Write a file into a folder that may not be there yet."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def parse(source: Source, *, as_they_are: bool = False) -> list[Chunk]:
+    """All chunks of a source."""
+    return [task.parse() for task in source.tasks(as_they_are=as_they_are)]
+
+
+def amounts(chunks: list[Chunk]) -> list[float]:
+    """The loan amounts of chunks, which tell the made loans apart."""
+    return [amount for chunk in chunks for amount in chunk.table["loan_amount"].to_pylist()]
+
+
+def read(content: str | bytes, path: Path, ids: tuple[str, ...] = ("id",)) -> Chunk:
+    """The only chunk of a file."""
+    (chunk,) = parse(open_source(write(path, content), ids))
+    return chunk
+
+
+def test_levels_are_dictionaries_numbers_are_floats_and_ids_are_text(rows: Rows, path: Path) -> None:
+    """Each distinct text is looked at once; an id is passed through to the letter."""
+    source = open_source(write(path, to_csv(rows)), ("id", "note"))
+    (chunk,) = parse(source)
+    kinds = {name: chunk.table[name].type for name in chunk.table.column_names}
+    assert {name for name, kind in kinds.items() if pa.types.is_dictionary(kind)} == {
+        feature.name for feature in CONTRACT_FEATURES if feature.levels
+    }
+    assert {name for name, kind in kinds.items() if kind == pa.float64()} == set(NUMBERS)
+    assert source.ids == pa.schema([("id", pa.string()), ("note", pa.string())])
+    assert chunk.table.select(["id", "note"]).to_pylist() == [{"id": row["id"], "note": "x, y"} for row in rows]
+    assert (source.rows_before, source.pieces, source.notes, source.lines_before) == (0, 1, (), 0)
+    assert source.is_read_from_its_beginning
+
+
+@pytest.mark.parametrize("bad", ["65k", "65 000", "1,5", "0x10"])
+def test_invalid_number_changes_no_other_cell(bad: str, rows: Rows, path: Path) -> None:
+    """A block with an invalid number has the same other numbers, levels and ids as without."""
+    expected = read(to_csv(rows), path).table.to_pylist()
+    found = read(to_csv([*rows[:3], rows[3] | {"annual_income": bad}, *rows[4:]]), path).table.to_pylist()
+    assert repr(found[3].pop("annual_income")) == "nan"
+    del expected[3]["annual_income"]
+    assert found == expected
+
+
+def test_percent_signs_are_counted_in_every_block(rows: Rows, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Percent signs are removed and counted, whether or not earlier blocks had some."""
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 700)
+    text = to_csv([row | {"interest_rate": f" {row['interest_rate']}%"} for row in rows])
+    chunks = parse(open_source(write(path, text)))
+    assert len(chunks) > 2
+    assert [chunk.converted for chunk in chunks] == [
+        {"interest_rate: percent sign": chunk.table.num_rows} for chunk in chunks
+    ]
+    assert {rate for chunk in chunks for rate in chunk.table["interest_rate"].to_pylist()} == {13.5}
+
+
+def test_lines_that_are_no_loans_are_skipped(rows: Rows, path: Path) -> None:
+    """LendingClub's marker and footers are skipped, quoted or not; any other short line is broken."""
+    header, *lines = to_csv(rows).splitlines()
+    text = "\n".join([NOTE, header, *lines[:5], f'"{MARKER}"', *lines[5:], "", FOOTER, "Total: 10", f"{lines[0]},1"])
+    source = open_source(write(path, text), ("id",))
+    (chunk,) = parse(source)
+    assert chunk.skipped == (5, 11)
+    assert chunk.broken == {12: "1 fields where 19 are needed", 13: "20 fields where 19 are needed"}
+    assert amounts([chunk]) == [row["loan_amount"] for row in rows]
+    assert chunk.places.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert source.lines_before == 1
+
+
+def test_padded_lines_that_are_no_loans_are_skipped(rows: Rows, path: Path) -> None:
+    """A spreadsheet pads such lines, and empty ones, with separators; a loan without an amount is kept."""
+    header, *lines = to_csv(rows).splitlines()
+    padding = "," * header.count(",")
+    without_amount = to_csv([rows[0] | {"loan_amount": ""}]).splitlines()[1]
+    only_id = "7" + padding
+    text = "\n".join([header, lines[0], MARKER + padding, without_amount, padding, only_id, FOOTER + padding])
+    chunk = read(text, path)
+    assert chunk.skipped == (1, 3, 5)
+    assert chunk.broken == {}
+    assert chunk.table["id"].to_pylist() == ["00", "00", "7"]
+    assert amounts([chunk]) == [12_000, None, None]
+    named = read("\n".join([header, f"x{MARKER}{padding}", lines[0]]), path)
+    assert named.skipped == ()
+
+
+def test_padded_and_short_lines_are_skipped_together(rows: Rows, path: Path) -> None:
+    """Each skipped line counts once, in its own place."""
+    header, *lines = to_csv(rows).splitlines()
+    padding = "," * header.count(",")
+    chunk = read("\n".join([header, MARKER, lines[0], FOOTER + padding, "short", lines[1]]), path)
+    assert sorted(chunk.skipped) == [0, 2]
+    assert chunk.broken == {3: "1 fields where 19 are needed"}
+    assert (chunk.rows, chunk.places.tolist()) == (5, [1, 4])
+
+
+def test_line_with_any_value_is_a_loan(rows: Rows, path: Path) -> None:
+    """A row without an amount is skipped only if none of its columns that are read has a value."""
+    header = to_csv(rows).splitlines()[0].split(",")
+    for name in header[1:]:
+        line = ",".join("1" if column == name else "" for column in header)
+        chunk = read(",".join(header) + f"\n{line}\n", path, ())
+        is_read = name not in ("note", "id")
+        assert chunk.skipped == (() if is_read else (0,)), name
+
+
+@pytest.mark.parametrize(("number", "read_as"), [("13,5", "13.5"), ("13,5%", "13.5"), ("1.350", "nan"), ("", "None")])
+def test_decimal_commas_are_points(number: str, read_as: str, rows: Rows, path: Path) -> None:
+    """With decimal commas a point makes a number invalid, since it may group digits."""
+    text = to_csv([{name: str(value).replace(".", ",") for name, value in row.items()} for row in rows], delimiter=";")
+    first, _, others = text.partition("\n")
+    line, _, others = others.partition("\n")
+    content = "\n".join([first, line, line.replace(";13,5;", f";{number};"), others])
+    path.with_name("plain.csv").write_text(to_csv(rows))
+    expected = parse(open_source(path.with_name("plain.csv"), ("id",)))[0].table.to_pylist()
+    # More than the sample that the decimal point is found from.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_file, "_SAMPLE_BYTES", len(first) + len(line) + 2)
+        source = open_source(write(path, content), ("id",))
+        (chunk,) = parse(source)
+    found = chunk.table.to_pylist()
+    assert repr(found.pop(1)["interest_rate"]) == read_as
+    assert [row | {"note": None} for row in found] == [row | {"note": None} for row in expected]
+    assert source.notes == ("semicolons between columns", "decimal commas")
+
+
+def test_tasks_know_the_share_that_is_done(rows: Rows, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share grows to 1 over all files, by the bytes that were read."""
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 700)
+    size = write(path, to_csv(rows)).stat().st_size
+    done = [task.done for task in open_source(path).tasks()]
+    assert done == [min(1.0, (place + 2) * 700 / size) for place in range(len(done))]
+    assert len(done) == open_source(path).pieces == -(-size // 700)
+    folder = path.with_name("folder")
+    for name in ("a.csv", "b.csv"):
+        write(folder / name, to_csv(rows))
+    both = [task.done for task in open_source(folder).tasks()]
+    assert both == pytest.approx([each / 2 for each in done] + [0.5 + each / 2 for each in done])
+
+
+def test_shards_of_a_folder_are_its_files(rows: Rows, path: Path) -> None:
+    """A shard takes whole files, and numbers its rows behind those of the files before it, broken ones among them."""
+    folder = path.with_name("folder")
+    for number, count in enumerate((2, 3, 5)):
+        write(folder / f"{number}.csv", to_csv(rows[:count]) + "short\n" + MARKER)
+    for count, before in ((3, [0, 4, 9]), (2, [0, 4])):
+        found = []
+        for number in range(1, count + 1):
+            source = open_source(folder, ("id",), Shard(number, count))
+            chunks = parse(source)
+            assert source.rows_before == before[number - 1]
+            assert source.pieces == 3
+            found += amounts(chunks)
+        assert found == amounts(parse(open_source(folder)))
+
+
+def test_notes_and_lines_before_are_those_of_all_files(rows: Rows, path: Path) -> None:
+    """A folder's files may be written in different ways; each way is noted once."""
+    folder = path.with_name("folder")
+    write(folder / "a.csv", f"{NOTE}\n" + to_csv(rows, delimiter=";"))
+    write(folder / "b.csv", f"{NOTE}\n{NOTE}\n" + to_csv(rows, delimiter="\t"))
+    write(folder / "c.csv", to_csv(rows, delimiter=";"))
+    source = open_source(folder, ("id",))
+    assert source.notes == ("semicolons between columns", "tabs between columns")
+    assert source.lines_before == 3
+    assert amounts(parse(source)) == [row["loan_amount"] for row in rows] * 3
+    write(folder / "d.csv", to_csv([{"more": 1, **row} for row in rows]))
+    words = "folder: the columns of d.csv differ from those of a.csv."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        open_source(folder)
+
+
+def test_packed_file_has_no_shards(rows: Rows, path: Path) -> None:
+    """A packed file is read whole, or refused with the command that converts it."""
+    write(path, gzip.compress(to_csv(rows).encode()))
+    assert amounts(parse(open_source(path, (), Shard(1, 1)))) == [row["loan_amount"] for row in rows]
+    assert open_source(path).pieces == 1
+    words = (
+        "loans.csv: a gzip, zip or UTF-16 file can't be read in parts. Convert it to Parquet: "
+        "credit-risk convert loans.csv OUTPUT.parquet"
+    )
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(words)}$"):
+        open_source(path, (), Shard(1, 2))
+
+
+def test_id_in_another_encoding_is_refused(rows: Rows, path: Path) -> None:
+    """Any other text may be in another encoding, also where an id has an accent."""
+    chunk = read(to_csv([row | {"note": "caf\xe9", "term": "caf\xe9"} for row in rows]).encode("cp1252"), path)
+    assert chunk.table["id"].to_pylist() == [row["id"] for row in rows]
+    assert set(chunk.table["term"].to_pylist()) == {"caf\ufffd".encode()}
+    accents = read(to_csv([row | {"id": "caf\xe9"} for row in rows]), path)
+    assert set(accents.table["id"].to_pylist()) == {"caf\xe9"}
+    words = "loans.csv: an id is not in UTF-8. Save the file in that encoding."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        read(to_csv([*rows, rows[0] | {"id": "caf\xe9"}]).encode("cp1252"), path)
+
+
+def test_all_columns_are_texts_as_they_are(rows: Rows, path: Path) -> None:
+    """Columns keep their names and texts, repeated names are numbered, and numbers that are read are numbers."""
+    header, _, lines = to_csv(rows).partition("\n")
+    write(path, f"note,{header},\n" + "".join(f"NA,{line},\n" for line in lines.splitlines()))
+    source = open_source(path, wanted=Wanted(texts=("term",)))
+    (chunk,) = parse(source, as_they_are=True)
+    names = ["note", *header.split(",")[:-1], "note.1", ""]
+    assert source.schema.names == chunk.table.column_names == names
+    assert source.schema == chunk.table.schema
+    assert {field.name for field in source.schema if field.type == pa.float64()} == set(NUMBERS)
+    assert chunk.table["note"].to_pylist() == ["NA"] * 10
+    assert chunk.table["note.1"].to_pylist() == ["x, y"] * 10
+    assert chunk.table["id"].to_pylist() == [row["id"] for row in rows]
+    assert chunk.table["term"].to_pylist() == [row["term"] for row in rows]
+    assert chunk.table["loan_amount"].to_pylist() == [row["loan_amount"] for row in rows]
+    assert chunk.converted == {}
+
+
+def test_rows_as_they_are_are_those_that_are_loans(rows: Rows, path: Path) -> None:
+    """Lines that are skipped or broken have no row, and text that is not in UTF-8 is counted."""
+    header, *lines = to_csv([row | {"note": "caf\xe9"} for row in rows]).splitlines()
+    padding = "," * header.count(",")
+    text = "\n".join([header, MARKER + padding, *lines, "short", FOOTER, padding])
+    (chunk,) = parse(open_source(write(path, text.encode("cp1252"))), as_they_are=True)
+    assert chunk.table["id"].to_pylist() == [row["id"] for row in rows]
+    assert chunk.table["loan_amount"].to_pylist() == [row["loan_amount"] for row in rows]
+    assert set(chunk.table["note"].to_pylist()) == {"caf\ufffd"}
+    assert chunk.converted == {"text that is not in UTF-8": 1}
+    assert list(chunk.broken) == [11]
+    assert sorted(chunk.skipped) == [0, 12, 13]
+
+
+def test_wanted_numbers_are_read_as_numbers(rows: Rows, path: Path) -> None:
+    """A wanted column of numbers is one of the numbers, also as the columns are."""
+    write(path, to_csv([row | {"installment": "407.23"} for row in rows]))
+    for as_they_are in (False, True):
+        source = open_source(path, wanted=Wanted(numbers=("installment",)))
+        (chunk,) = parse(source, as_they_are=as_they_are)
+        assert chunk.table["installment"].to_pylist() == [407.23] * 10
+    assert source.schema.field("installment").type == pa.float64()
+
+
+def test_latest_month_is_found_in_all_files(loan: dict[str, Any], path: Path) -> None:
+    """The latest month may stand in any file and block, among broken lines and zero bytes."""
+    del loan[AGE]
+    folder = path.with_name("folder")
+    for number, month in enumerate(("Dec-2014", "Mar\0-2015", "Jan-2015")):
+        text = to_csv([{"issue_d": "Oct-2014", "last_pymnt_d": month, **loan}])
+        write(folder / f"{number}.csv", f"{text}short\n")
+    source = open_source(folder)
+    assert source.age == "whole months from issue_d to 2015-03, the latest last_pymnt_d, at most the term's"
+    assert [chunk.table[AGE].to_pylist() for chunk in parse(source)] == [[5]] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_of_a_file_are_its_blocks(count: int, rows: Rows, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block is in one shard, and each shard knows how many rows are before it."""
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 600)
+    header, *lines = to_csv(rows).splitlines()
+    write(path, "\n".join([NOTE, header, *lines[:4], MARKER, "short", *lines[4:]]))
+    found: list[Chunk] = []
+    for number in range(1, count + 1):
+        source = open_source(path, ("id",), Shard(number, count))
+        chunks = parse(source)
+        assert not chunks or source.rows_before == sum(chunk.rows for chunk in found)
+        found += chunks
+    assert amounts(found) == [row["loan_amount"] for row in rows]
+    assert sum(chunk.rows for chunk in found) == 12
+    assert len(found) > 2
+
+
+@pytest.mark.parametrize("write_text", [str.upper, lambda header: header.replace(",", " , ")])
+def test_columns_are_found_in_any_case(write_text: Callable[[str], str], rows: Rows, path: Path) -> None:
+    """A column is read under the name that the file gives it, and can be asked for by its field."""
+    header, _, lines = to_csv(
+        [{"id": row["id"], "ANNUAL_INC": row.pop("annual_income"), **row} for row in rows]
+    ).partition("\n")
+    source = open_source(write(path, f"{write_text(header)}\n{lines}"))
+    (chunk,) = parse(source)
+    assert chunk.table["annual_income"].to_pylist() == [65_000] * 10
+    assert source.get_column_name("annual_income") == "annual_inc"
+    assert source.get_column_name("term") == "term"
