@@ -83,6 +83,50 @@ def test_invalid_number_changes_no_other_cell(bad: str, rows: Rows, path: Path) 
     assert found == expected
 
 
+@pytest.mark.parametrize("text", ["", "n/a", "NaN", "nan", "NA"])
+def test_texts_that_mean_a_missing_value_are_null(text: str, rows: Rows, path: Path) -> None:
+    """A missing number is null, whether or not another number of the block is invalid."""
+    for other in (65_000, "65k"):
+        content = to_csv([rows[0] | {"annual_income": other}, rows[1] | {"annual_income": text}])
+        assert read(content, path).table["annual_income"][1].as_py() is None
+
+
+@pytest.mark.parametrize("text", ["NULL", "null", "None", "#N/A", "-"])
+def test_other_texts_are_no_missing_values(text: str, rows: Rows, path: Path) -> None:
+    """What is not known to mean a missing value is an invalid number, so that its row is rejected for it."""
+    content = to_csv([rows[0], rows[1] | {"annual_income": text}])
+    assert repr(read(content, path).table["annual_income"].to_pylist()) == "[65000.0, nan]"
+
+
+def test_cells_may_have_line_breaks_and_any_size(rows: Rows, path: Path) -> None:
+    """A quoted cell may have line breaks and commas, and more than a million bytes."""
+    notes = ["a\nb", 'c,"d"\n\n', "x" * 1_500_000, "e"]
+    content = to_csv([row | {"note": note} for row, note in zip(rows, notes, strict=False)])
+    chunk = read(content, path, ("id", "note"))
+    assert chunk.table["note"].to_pylist() == notes
+    assert (chunk.broken, chunk.skipped) == ({}, ())
+
+
+def test_file_of_a_header_alone_has_no_rows(rows: Rows, path: Path) -> None:
+    """A file without loans is read, and has none."""
+    chunk = read(to_csv(rows).partition("\n")[0], path)
+    assert (chunk.rows, chunk.broken, chunk.skipped) == (0, {}, ())
+
+
+def test_missing_column_is_told_with_the_files_name(loan: dict[str, Any], path: Path) -> None:
+    """An error of the columns names the file."""
+    del loan["term"]
+    with pytest.raises(DataError, match=r"^loans\.csv: no column term\."):
+        open_source(write(path, to_csv([loan])))
+
+
+def test_month_of_the_record_gives_the_age(loan: dict[str, Any], path: Path) -> None:
+    """Without months of its own the file's loans are as old as the month that the caller named says."""
+    del loan[AGE]
+    source = open_source(write(path, to_csv([loan | {"issue_d": "Oct-2014"}])), as_of="2015-01")
+    assert parse(source)[0].table[AGE].to_pylist() == [3]
+
+
 def test_percent_signs_are_counted_in_every_block(rows: Rows, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Percent signs are removed and counted, whether or not earlier blocks had some."""
     monkeypatch.setattr(csv_file, "BLOCK_BYTES", 700)
@@ -174,8 +218,28 @@ def test_tasks_know_the_share_that_is_done(rows: Rows, path: Path, monkeypatch: 
     folder = path.with_name("folder")
     for name in ("a.csv", "b.csv"):
         write(folder / name, to_csv(rows))
-    both = [task.done for task in open_source(folder).tasks()]
-    assert both == pytest.approx([each / 2 for each in done] + [0.5 + each / 2 for each in done])
+    write(folder / "c.csv", to_csv(rows))
+    all_done = [task.done for task in open_source(folder).tasks()]
+    assert all_done == pytest.approx([(file + each) / 3 for file in range(3) for each in done])
+
+
+def test_share_of_a_file_that_grows_is_at_most_the_whole(rows: Rows, path: Path) -> None:
+    """Rows that are added after a file was opened are read, and the work is done no more than once."""
+    source = open_source(write(path, to_csv(rows)))
+    with path.open("a") as file:
+        file.write(to_csv(rows).partition("\n")[2])
+    assert [(task.done, task.parse().rows) for task in source.tasks()] == [(1.0, 20)]
+
+
+def test_two_files_are_two_shards(rows: Rows, path: Path) -> None:
+    """Packed files of a folder can be read in shards, since each is a piece."""
+    folder = path.with_name("folder")
+    for name in ("a.csv.gz", "b.csv.gz"):
+        write(folder / name, gzip.compress(to_csv(rows).encode()))
+    for number in (1, 2):
+        source = open_source(folder, ("id",), Shard(number, 2))
+        assert amounts(parse(source)) == [row["loan_amount"] for row in rows]
+        assert source.rows_before == (number - 1) * 10
 
 
 def test_shards_of_a_folder_are_its_files(rows: Rows, path: Path) -> None:
@@ -190,6 +254,7 @@ def test_shards_of_a_folder_are_its_files(rows: Rows, path: Path) -> None:
             chunks = parse(source)
             assert source.rows_before == before[number - 1]
             assert source.pieces == 3
+            assert len(chunks) == len(Shard(number, count).of(3))
             found += amounts(chunks)
         assert found == amounts(parse(open_source(folder)))
 
@@ -299,6 +364,7 @@ def test_shards_of_a_file_are_its_blocks(count: int, rows: Rows, path: Path, mon
     for number in range(1, count + 1):
         source = open_source(path, ("id",), Shard(number, count))
         chunks = parse(source)
+        assert len(chunks) == len(Shard(number, count).of(source.pieces))
         assert not chunks or source.rows_before == sum(chunk.rows for chunk in found)
         found += chunks
     assert amounts(found) == [row["loan_amount"] for row in rows]
