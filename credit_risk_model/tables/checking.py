@@ -127,7 +127,7 @@ def _round_cents(feature: Feature, numbers: Array, converted: Counter[str]) -> A
     count = int(((rounded != numbers) & np.isfinite(numbers)).sum())
     if not count:
         return numbers
-    converted[f"{feature.name}: cents rounded"] += count
+    converted[f"{feature.name}: cents rounded"] = count
     return rounded
 
 
@@ -145,7 +145,7 @@ def _read_levels(feature: Feature, column: pa.Array, converted: Counter[str]) ->
     whole = np.floor(found)
     count = int((found > whole).sum())
     if count:
-        converted[f"{feature.name}: another spelling"] += count
+        converted[f"{feature.name}: another spelling"] = count
         found = whole
     if not (found < 0).any():
         return found, []

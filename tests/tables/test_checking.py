@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import made_up_loans, spoilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -113,7 +114,10 @@ def test_rows_and_requests_become_the_same_numbers(loans: list[dict[str, Any]]) 
         ("loan_purpose", "boat", "unknown level"),
         ("loan_purpose", "n/a", "missing"),
         ("instalments_due", 37.0, "above the term"),
+        ("instalments_due", 60.0, "above the term"),
         ("instalments_due", 61.0, "above 60"),
+        ("delinquencies_in_last_2_years", 100.5, "not a whole number"),
+        ("delinquencies_in_last_2_years", -1.5, "not a whole number"),
         ("instalments_due", -1.0, "below 0"),
         ("instalments_due", 1.5, "not a whole number"),
         ("instalments_due", math.nan, "not a finite number"),
@@ -182,3 +186,55 @@ def test_levels_may_come_as_a_dictionary(loan: dict[str, Any]) -> None:
     as_dictionary = table.set_column(place, "term", table["term"].dictionary_encode())
     assert check(as_dictionary).columns["term"].tolist() == check(table).columns["term"].tolist() == [1.0, 0.0]
     assert check(as_dictionary).reasons == {2: ["term: missing"]}
+
+
+@pytest.mark.parametrize("wanted", features.FEATURE_SETS, ids=lambda wanted: str(wanted.name))
+def test_features_of_chosen_loans_are_those_of_requests(wanted: features.FeatureSet) -> None:
+    """Any choice of the good loans becomes the columns of a model, in their order, with a request's numbers."""
+    loans = made_up_loans(60).drop_columns(["id"])
+    checked = check(spoilt(loans, "term", {7: "soon"}))
+    rows = [row for place, row in enumerate(loans.to_pylist()) if place != 7]
+    known = np.array([row[features.AGE] is not None for row in rows])
+    assert known.tolist() == (~np.isnan(checked.columns[features.AGE])).tolist()
+    for chosen in (known, known & (np.arange(59) % 3 == 0), np.zeros(59, dtype=bool)):
+        requests = [CreditRiskModelInput.model_validate(row) for row, is_in in zip(rows, chosen, strict=True) if is_in]
+        expected = np.array([wanted.encode_loan(each) for each in requests]).reshape(-1, len(wanted.names))
+        np.testing.assert_array_equal(np.column_stack(checked.model_columns(wanted, chosen)), expected)
+    of_known_age = check(loans.filter(loans[features.AGE].is_valid()))
+    everything = np.ones(len(of_known_age.good), dtype=bool)
+    assert {len(column) for column in of_known_age.model_columns(wanted, everything)} == {len(everything)}
+
+
+def test_rows_are_good_or_counted_by_their_reasons(loan: dict[str, Any]) -> None:
+    """Each rejected row counts for each of its reasons; the columns are those of the good rows."""
+    late, poor = loan | {"instalments_due": 37.0}, loan | {"annual_income": 1.0, "term": None}
+    checked = check(to_table([late, loan, poor, loan | {"annual_income": 70_000.0}, poor]))
+    assert checked.good.tolist() == [False, True, False, True, False]
+    assert checked.counts == {"annual_income: below 1896": 2, "term: missing": 2, "instalments_due: above the term": 1}
+    assert checked.columns["annual_income"].tolist() == [65_000, 70_000]
+    good = check(to_table([loan]))
+    assert (good.good.tolist(), good.reasons, dict(good.counts), dict(good.converted)) == ([True], {}, {}, {})
+
+
+@pytest.mark.parametrize("name", ["annual_income", "delinquencies_in_last_2_years", "interest_rate", "instalments_due"])
+def test_bounds_themselves_are_allowed_beside_a_bad_row(name: str, loan: dict[str, Any]) -> None:
+    """The smallest and the largest value are good, and so is a missing one where it may be, whatever else is wrong."""
+    (feature,) = (each for each in features.CONTRACT_FEATURES if each.name == name)
+    assert feature.bounds is not None
+    values = [*map(float, feature.bounds), 1e6, *([None] if feature.nullable else [])]
+    checked = check(to_table([loan | {"term": " 60 months", name: value} for value in values]))
+    assert checked.reasons == {2: [f"{name}: above {feature.bounds[1]}"]}
+
+
+def test_negative_zero_is_zero(loan: dict[str, Any]) -> None:
+    """A count of -0 is the 0 of a request."""
+    found = check(to_table([loan | {"delinquencies_in_last_2_years": -0.0}])).columns["delinquencies_in_last_2_years"]
+    assert math.copysign(1, found[0]) == 1
+
+
+def test_level_that_is_not_in_utf_8_is_unknown(loan: dict[str, Any]) -> None:
+    """Bytes in another encoding are an unknown level of their own row."""
+    table = to_table([loan, loan])
+    place = table.schema.get_field_index("home_ownership")
+    table = table.set_column(place, "home_ownership", pa.array([b"RENT", b"\xff"]))
+    assert check(table).reasons == {1: ["home_ownership: unknown level"]}

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import os
 import re
@@ -100,6 +101,28 @@ def test_latest_month_is_found_by_any_number_of_threads(write: Any, threads: int
 
 
 @pytest.mark.parametrize("write", [write_parquet, write_csv])
+def test_months_of_the_loans_come_before_the_files_latest(write: Any, loan: Loan, tmp_path: Path) -> None:
+    """If any loan has a month of its own, these count; if none has, the file's latest month does, or nothing."""
+    del loan[AGE]
+    issued = loan | {"issue_d": "Dec-2014", "last_pymnt_d": "Feb-2015"}
+    for months, words, ages in (
+        (("NA", "Mar-2015", "Jan-2015"), "whole months from issue_d to snapshot_d,", [None, 3, 1]),
+        (("NA", "NA", "NA"), "whole months from issue_d to 2015-02, the latest last_pymnt_d,", [2, 2, 2]),
+    ):
+        for number, month in enumerate(months):
+            write(tmp_path / "loans" / f"{number}", issued | {"snapshot_d": month})
+        source = open_source(tmp_path / "loans")
+        assert source.age.startswith(words)
+        tables = [task.parse().table for task in source.tasks()]
+        assert [age for table in tables for age in dict.fromkeys(table[AGE].to_pylist())] == [
+            age for age in ages for _ in range(2 if write is write_parquet else 1)
+        ]
+    for number in range(3):
+        write(tmp_path / "loans" / f"{number}", loan | {"issue_d": "Dec-2014", "last_pymnt_d": "NA"})
+    assert open_source(tmp_path / "loans").age.startswith("not known: the file does not say when it was recorded.")
+
+
+@pytest.mark.parametrize("write", [write_parquet, write_csv])
 def test_wanted_columns_are_read_beside_the_ids(write: Any, loan: Loan, tmp_path: Path) -> None:
     """Wanted columns come in their order, and the ids behind them, by their names in any case."""
     path = write(tmp_path / "loans", loan | {"loan_status": "Current", "note": "x"})
@@ -137,6 +160,21 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     refuse(words, tmp_path / "empty")
     (tmp_path / "empty" / "_SUCCESS").touch()
     refuse(words, tmp_path / "empty")
+
+
+def test_path_that_the_system_refuses_is_told_with_its_reason() -> None:
+    """The system's own reason is told."""
+    name = "x" * 300
+    refuse(f"{name}: can't be read ({os.strerror(errno.ENAMETOOLONG)}).", Path(name))
+
+
+@pytest.mark.parametrize("write", [write_parquet, write_csv])
+def test_missing_column_is_told_with_the_files_name(write: Any, loan: Loan, tmp_path: Path) -> None:
+    """An error of the columns names the file or the folder."""
+    del loan["term"]
+    path = write(tmp_path / "loans" / "part", loan)
+    refuse("part: no column term. Add each under one of its names.", path)
+    refuse("loans: no column term. Add each under one of its names.", path.parent)
 
 
 @pytest.mark.parametrize("content", [b"PAR1", b"PAR1 and no more", gzip.compress(b"id,term")[:-6]])
