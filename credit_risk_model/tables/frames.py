@@ -80,10 +80,10 @@ def keep_columns(frame: Frame, names: Collection[str]) -> dict[str, pa.Array]:
     Raises:
         DataError: A column is missing or repeated.
     """
-    header, plain = frame.header, normalize_names(names)
-    if wrong := [name for name, known in zip(names, plain, strict=True) if header.count(known) != 1]:
+    header, columns = frame.header, dict(zip(names, normalize_names(names), strict=True))
+    if wrong := [name for name, column in columns.items() if header.count(column) != 1]:
         raise DataError(f"{_NAME}: columns to keep are missing or repeated: {', '.join(map(repr, wrong))}.")
-    return {name: frame.column(known) for name, known in zip(names, plain, strict=True)}
+    return {name: frame.column(column) for name, column in columns.items()}
 
 
 def _find_latest_of_part(column: str) -> int | None:
@@ -117,7 +117,7 @@ class _PandasFrame:
         series = self._frame.iloc[:, self.header.index(name)]
         try:
             # Some extension types come in chunks.
-            return _combine(pa.array(series, from_pandas=True))
+            return _combine(pa.array(series))
         except (pa.ArrowException, OverflowError):  # mixed objects: as text, an invalid one affects only its own row
             missing = series.isna()
             return pa.array([None if gap else str(value) for value, gap in zip(series, missing, strict=True)])

@@ -14,7 +14,6 @@ from credit_risk_model.features import CONTRACT_FEATURES
 from credit_risk_model.tables.columns import Wanted, check_months, find_columns, find_layout, normalize_names
 from credit_risk_model.tables.source import READ_ERRORS, Chunk, Shard, Source, Task, make_read_error
 from credit_risk_model.tables.stores import StoredFile
-from credit_risk_model.tables.texts import is_text
 
 CHUNK_ROWS = 16_384
 """Loans per chunk: their matrix fits into a core's cache, and small files still keep all cores busy."""
@@ -48,15 +47,17 @@ def find_parts(folder: StoredFile, files: Sequence[StoredFile]) -> list[Part]:
     """Find the partition columns of a folder's Parquet files, from Hive's folder names `name=value`."""
     import pyarrow.dataset as ds  # noqa: PLC0415  # takes 6 MB that a single file does not need
 
-    paths = [file.path for file in files]
     dataset = ds.dataset(
-        paths, filesystem=folder.filesystem, format="parquet", partitioning="hive", partition_base_dir=folder.path
+        [file.path for file in files],
+        filesystem=folder.filesystem,
+        format="parquet",
+        partitioning="hive",
+        partition_base_dir=folder.path,
     )
     keys = {each.path: ds.get_partition_keys(each.partition_expression) for each in dataset.get_fragments()}
     types = {name: dataset.schema.field(name).type for found in keys.values() for name in found}
     return [
-        Part(file, {name: pa.scalar(keys[path].get(name), kind) for name, kind in types.items()})
-        for file, path in zip(files, paths, strict=True)
+        Part(file, {name: pa.scalar(keys[file.path].get(name), kind) for name, kind in types.items()}) for file in files
     ]
 
 
@@ -69,22 +70,18 @@ class ParquetSource(Source):
         """Open files, as `open_source` does."""
         self._name, self._parts, self._threads = name, parts, threads
         schema = pq.read_schema(parts[0].file.path, filesystem=parts[0].file.filesystem)
-        names = [*schema.names, *parts[0].keys]
-        header = normalize_names(names)
-        types = [*schema.types, *(key.type for key in parts[0].keys.values())]
-        self._schema = pa.schema(list(zip(names, types, strict=True)))
-        self._types = dict(zip(header, types, strict=True))
-        self._names = dict(zip(header, names, strict=True))
+        keys = [(name, key.type) for name, key in parts[0].keys.items()]
+        self._schema = pa.schema([*((field.name, field.type) for field in schema), *keys])
+        header = normalize_names(self._schema.names)
+        self._fields: dict[str, pa.Field] = dict(zip(header, self._schema, strict=True))
         columns = find_columns(name, header, wanted, self._get_type)
         self._layout = find_layout(columns, header, wanted, self._find_latest, as_of)
-        self._columns = {name: self._names[column] for name, column in self._layout.columns.items()}
+        self._columns = {name: self._fields[column].name for name, column in self._layout.columns.items()}
         levels = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
-        texts = [*levels, *(name for name in wanted.texts if name in columns)]
-        self._texts = [self._columns[text] for text in texts]
         for month in self._layout.months:
             check_months(name, month, self._get_type(month))
-            if is_text(self._get_type(month)) and month not in wanted.ids:
-                self._texts.append(self._columns[month])
+        texts = [*levels, *(name for name in wanted.texts if name in columns), *self._layout.months]
+        self._texts = [self._columns[text] for text in texts]
         self.ids = pa.schema([pa.field(column, self._choose_id_type(column)) for column in wanted.ids])
         groups = [(part, group, rows) for part in parts for group, rows in self._list_groups(part)]
         self.files, self.pieces = [part.file for part in parts], len(groups)
@@ -113,7 +110,7 @@ class ParquetSource(Source):
         except READ_ERRORS as error:
             raise make_read_error(part.file.name, error) from None
         schema = metadata.schema.to_arrow_schema()
-        types = dict(zip(schema.names, schema.types, strict=True)) | {name: key.type for name, key in part.keys.items()}
+        types = {field.name: field.type for field in schema} | {name: key.type for name, key in part.keys.items()}
         for name, column in self._columns.items():
             kind, expected = types.get(column), self._get_type(self._layout.columns[name])
             # pandas writes a column without values without a type.
@@ -142,16 +139,16 @@ class ParquetSource(Source):
         return self._schema
 
     def _get_type(self, column: str) -> pa.DataType:
-        return self._types[column]
+        return self._fields[column].type
 
     def _read_parts(self, name: str) -> Iterator[Callable[[], pa.Array]]:
         check_months(self._name, name, self._get_type(name))
-        column = self._names[name]
+        column = self._fields[name].name
         for part in self._parts:
             if column in part.keys:
                 yield partial(pa.repeat, part.keys[column], 1)
                 continue
-            file = self._open(part, [column] if is_text(self._get_type(name)) else [])
+            file = self._open(part, [column])
             for batch in file.iter_batches(CHUNK_ROWS, columns=[column]):
                 yield partial(batch.column, 0)
 

@@ -83,6 +83,7 @@ def test_months_of_the_whole_frame_give_the_age() -> None:
     assert ages(issued.assign(snapshot_d=months)) == [0, 2, None, 1, 0]
     assert ages(issued.assign(issue_d=pd.to_datetime("2014-10-31")), "2015-01") == [3] * 5
     assert ages(issued) == [None] * 5
+    assert read_frame(open_frame(issued.assign(last_pymnt_d=months)), None)[0][AGE].to_pylist() == [2] * 5
 
 
 def test_part_of_a_table_must_say_when_it_was_recorded() -> None:

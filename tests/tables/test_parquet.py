@@ -1,4 +1,6 @@
 import datetime
+import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import made_up_loans
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from credit_risk_model.errors import DataError
 from credit_risk_model.features import AGE, CONTRACT_FEATURES
 from credit_risk_model.tables import parquet_source
+from credit_risk_model.tables.columns import Wanted
+from credit_risk_model.tables.parquet_source import ParquetSource, Part, find_parts
 from credit_risk_model.tables.reading import open_source
 from credit_risk_model.tables.source import Shard, Task
+from credit_risk_model.tables.stores import StoredFile
 
 LOANS = made_up_loans(10)
 LEVELS = [feature.name for feature in CONTRACT_FEATURES if feature.levels]
@@ -194,3 +200,101 @@ def test_id_that_is_no_plain_value_is_refused(tmp_path: Path) -> None:
     words = "a.parquet: column key is of type binary, which can't be an id. Use text, numbers, dates or times."
     with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
         open_source(write(tmp_path / "a.parquet", loans), ("key",))
+
+
+def test_files_are_read_in_any_of_arrows_filesystems(tmp_path: Path) -> None:
+    """Schema, keys, row counts and loans are all read where the files lie."""
+    in_hives_folders(tmp_path / "book", lambda loans: loans, "day=1", "day=2")
+    folder = StoredFile(SubTreeFileSystem(str(tmp_path), LocalFileSystem()), "book")
+    parts = find_parts(folder, folder.files())
+    source = ParquetSource("book", parts, Wanted(ids=("day", "id")), Shard(), as_of=None, threads=1)
+    table = tables([*source.tasks()])
+    assert table["day"].to_pylist() == [1] * 10 + [2] * 10
+    assert table["id"].to_pylist() == LOANS["id"].to_pylist() * 2
+    assert [file.path for file in source.files] == ["book/day=1/part.parquet", "book/day=2/part.parquet"]
+
+
+def test_folders_above_the_book_are_no_columns(tmp_path: Path) -> None:
+    """Only the folders within the one that was named give columns."""
+    book = in_hives_folders(tmp_path / "year=2014" / "book", lambda loans: loans, "day=1")
+    assert open_source(book).schema.names == [*LOANS.column_names, "day"]
+
+
+def test_only_the_columns_that_are_needed_are_read(tmp_path: Path) -> None:
+    """A column that scoring does not need may be damaged, and is found to be so only where all columns are read."""
+    note = pa.array([f"a note that is long enough {number}" for number in range(10)])
+    path = write(tmp_path / "loans.parquet", LOANS.append_column("note", note))
+    column = pq.read_metadata(path).row_group(0).column(LOANS.num_columns)
+    assert column.path_in_schema == "note"
+    begin = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[begin : begin + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(content)
+    assert tables([*open_source(path, ("id",)).tasks()])["id"].to_pylist() == LOANS["id"].to_pylist()
+    words = "loans.parquet: damaged, truncated, or not of the detected format. Fetch or write it again."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        tables([*open_source(path).tasks(as_they_are=True)])
+
+
+def test_wanted_texts_are_read_as_dictionaries(tmp_path: Path) -> None:
+    """Each distinct text of a wanted column is looked at once; one that is missing is left out."""
+    loans = LOANS.append_column("note", pa.array(["a", "b"] * 5)).append_column("free", pa.array(["x"] * 10))
+    source = open_source(write(tmp_path / "loans.parquet", loans), wanted=Wanted(texts=("note", "none")))
+    table = tables([*source.tasks()])
+    assert table.column_names == [*[name for name in LOANS.column_names if name != "id"], "note"]
+    assert pa.types.is_dictionary(table["note"].type)
+    assert table["note"].to_pylist() == ["a", "b"] * 5
+
+
+def test_month_that_is_an_id_has_the_type_of_the_file(tmp_path: Path) -> None:
+    """A column of months may be passed through as text, and gives the age as well."""
+    loans = LOANS.drop_columns([AGE]).append_column("issue_d", pa.array(["Dec-2014"] * 10))
+    source = open_source(write(tmp_path / "loans.parquet", loans), ("issue_d",), as_of="2015-02")
+    table = tables([*source.tasks()])
+    assert source.ids == pa.schema([("issue_d", pa.string())])
+    assert table["issue_d"].type == pa.string()
+    assert table["issue_d"].to_pylist() == ["Dec-2014"] * 10
+    assert table[AGE].to_pylist() == [2] * 10
+
+
+@pytest.mark.parametrize("column", ["issue_d", "snapshot_d", "last_pymnt_d"])
+def test_numbers_are_no_months(column: str, tmp_path: Path) -> None:
+    """The error names the file, the column and its type."""
+    loans = LOANS.drop_columns([AGE])
+    for name in dict.fromkeys(("issue_d", column)):
+        loans = loans.append_column(name, pa.array([1 if name == column else "Dec-2014"] * 10))
+    words = f"loans.parquet: column {column} is of type int64, not months. "
+    with pytest.raises(DataError, match=f"^{re.escape(words)}"):
+        open_source(write(tmp_path / "loans.parquet", loans), as_of="2015-02")
+
+
+def test_wrong_type_is_told_with_the_files_name(tmp_path: Path) -> None:
+    """Types are known before anything is read."""
+    place = LOANS.schema.get_field_index("term")
+    path = write(tmp_path / "loans.parquet", LOANS.set_column(place, "term", pa.array([True] * 10)))
+    words = "loans.parquet: wrong type of column term (bool instead of text). Convert them."
+    with pytest.raises(DataError, match=f"^{re.escape(words)}$"):
+        open_source(path)
+
+
+def test_part_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    """Of several parts the one that is damaged or gone is named, when the files are opened and later."""
+    for name in ("a", "b"):
+        write(tmp_path / "book" / name, LOANS)
+    source = open_source(tmp_path / "book")
+    path = tmp_path / "book" / "b"
+    content = path.read_bytes()
+    gone = f"b: can't be read ({os.strerror(errno.ENOENT)})."
+    path.unlink()
+    with pytest.raises(DataError, match=f"^{re.escape(gone)}$"):
+        list(source.tasks())
+    parts = [Part(StoredFile.at(tmp_path / "book" / name), {}) for name in ("a", "b")]
+    with pytest.raises(DataError, match=f"^{re.escape(gone)}$"):
+        ParquetSource("book", parts, Wanted(), Shard(), as_of=None, threads=1)
+    damaged = "b: damaged, truncated, or not of the detected format. Fetch or write it again."
+    path.write_bytes(content[:-20])
+    with pytest.raises(DataError, match=f"^{re.escape(damaged)}$"):
+        ParquetSource("book", parts, Wanted(), Shard(), as_of=None, threads=1)
+    path.write_bytes(content[:4] + bytes(400) + content[404:])
+    with pytest.raises(DataError, match=f"^{re.escape(damaged)}$"):
+        list(open_source(tmp_path / "book").tasks())

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from credit_risk_model.tables.texts import combine_chunks, number_texts
+from credit_risk_model.tables.texts import combine_chunks, is_text, number_texts
 
 
 @pytest.mark.parametrize("chunks", [[], [[1]], [[1], [2]], [[1, 2], [], [None]]])
@@ -35,3 +35,14 @@ def test_each_distinct_text_is_converted_once(kind: pa.DataType, is_encoded: boo
     found = number_texts(column, encode, -1.0)
     assert found.tolist() == [1, -1, 2, 1, -1, -1, -1, -1, -1, 4, 2]
     assert asked == [b"a", b"bc", b"NONE"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()]
+)
+def test_text_may_be_plain_or_encoded(kind: pa.DataType) -> None:
+    """Text and bytes of any width are text, also as a dictionary's values; anything else is not."""
+    assert is_text(kind)
+    assert is_text(pa.dictionary(pa.int8(), kind))
+    for other in (pa.int64(), pa.null(), pa.date32(), pa.list_(kind), pa.dictionary(pa.int8(), pa.int64())):
+        assert not is_text(other)
