@@ -296,14 +296,3 @@ def test_a_uri_is_named_without_what_else_it_says() -> None:
     with pytest.raises(ConfigurationError) as refused:
         StoredFile.at("ftp://key:secret@bank/loans.csv")
     assert "secret" not in str(refused.value)
-
-
-def test_azure_is_reached_by_the_name_that_other_tools_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`az://container/path` is in the account that the environment names; without one the error says what to set."""
-    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
-    with pytest.raises(ConfigurationError, match=r"^az://loans/2016/part\.csv: set AZURE_STORAGE_ACCOUNT to the name"):
-        StoredFile.at("az://loans/2016/part.csv")
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "acme")
-    found = StoredFile.at("az://loans/2016/part.csv")
-    assert (found.filesystem.type_name, found.path) == ("abfs", "loans/2016/part.csv")
-    assert found.filesystem.equals(StoredFile.at("abfs://loans@acme.dfs.core.windows.net/2016/part.csv").filesystem)

@@ -59,6 +59,13 @@ def test_uri_that_nothing_reaches_is_refused_without_its_key() -> None:
         assert "\n" not in str(raised.value)
 
 
+def test_uri_that_nothing_reaches_is_told_with_arrows_reason() -> None:
+    """Arrow's reason is told without the URI that it quotes."""
+    words = "nowhere://bank/loans.csv: can't be reached (Unrecognized filesystem type in URI: its URI)."
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(words)}$"):
+        StoredFile.at("nowhere://key:secret@bank/loans.csv")
+
+
 def test_file_that_is_elsewhere_is_copied_for_a_while(tmp_path: Path) -> None:
     """A path is its own; of a URI there is a copy by the same name, which is gone afterwards."""
     path = tmp_path / "7.zip"
@@ -115,3 +122,15 @@ def test_error_of_reading_is_told_without_a_value(error: BaseException, words: s
     """The system's reason and the store's are told; Arrow's own words, which may hold a value, are not."""
     with pytest.raises(Exception, match=f"^{re.escape(f'loans.csv: {words}')}$"):
         raise make_read_error("loans.csv", error)
+
+
+def test_azure_is_reached_by_the_name_that_other_tools_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`az://container/path` is in the account that the environment names; without one the error says what to set."""
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
+    with pytest.raises(ConfigurationError, match=r"^az://loans/2016/part\.csv: set AZURE_STORAGE_ACCOUNT to the name"):
+        StoredFile.at("az://loans/2016/part.csv")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "acme")
+    found = StoredFile.at("az://loans/2016/part.csv")
+    assert (found.filesystem.type_name, found.path) == ("abfs", "loans/2016/part.csv")
+    assert found.filesystem.equals(StoredFile.at("abfs://loans@acme.dfs.core.windows.net/2016/part.csv").filesystem)
+    assert StoredFile.at("AZ://loans/2016X/").path == "loans/2016X"
