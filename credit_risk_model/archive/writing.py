@@ -13,8 +13,6 @@ from credit_risk_model.archive.reading import verify
 from credit_risk_model.errors import ModelArchiveError
 from credit_risk_model.whole_file import write_whole
 
-_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # a fixed time, so the same content gives the same bytes
-
 
 def write(path: Path, metadata: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write an archive atomically, and only if it can be read back.
@@ -46,7 +44,7 @@ def _pack(contents: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in CONTENTS:
-            entry = zipfile.ZipInfo(name, date_time=_EARLIEST_ZIP_TIME)
+            entry = zipfile.ZipInfo(name)  # of 1980: without the time, the same content gives the same bytes
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, contents.get(name, b""), compresslevel=9)
     return buffer.getvalue()
