@@ -129,7 +129,7 @@ test-lowest test-newest: test-%: $(TRAINING)/.installed
 	SERVICE_PYTHON=.venv/$*/bin/python $(TRAINING)/bin/python -m pytest -q -p no:cacheprovider $(VERSION_TESTS)
 
 # Part of neither `test` nor `.ci/run`: it takes an hour or more.
-mutants: $(MUTANTS)/.installed ## Measure what share of small changes to the code the tests notice (ONLY='*gate*')
+mutants: $(MUTANTS)/.installed ## Measure what share of small changes to the code the tests notice (ONLY='*gate*' TESTS=tests/training)
 	$(MUTANTS)/bin/python .ci/mutants.py $(if $(ONLY),'$(ONLY)')
 
 lint: $(TRAINING)/.installed ## Check style and types

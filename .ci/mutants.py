@@ -1,10 +1,13 @@
 """Change the code in small ways, one at a time, run its tests on each change, and print what share of them fails.
 
-Arguments are patterns of mutants' names; without one all are tried. It works in build/mutants, on a copy of the files
-that git knows. `mutmut results` and `mutmut show NAME` in that folder show the changes that no test noticed.
+Arguments are patterns of mutants' names; without one all are tried. The variable TESTS names other tests than those in
+pyproject.toml. It works in build/mutants, on a copy of the files that git knows. `mutmut results` and
+`mutmut show NAME` in that folder show the changes that no test noticed.
 """
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +32,14 @@ def copy_tree() -> None:
             shutil.copy2(ROOT / name, FOLDER / name)
 
 
+def choose_tests(tests: list[str]) -> None:
+    """Let the copy's pyproject.toml name other tests."""
+    path = FOLDER / "pyproject.toml"
+    selection = f"pytest_add_cli_args_test_selection = {json.dumps(tests)}"
+    old = r"^pytest_add_cli_args_test_selection = \[.*?^\]$"
+    path.write_text(re.sub(old, selection, path.read_text(), count=1, flags=re.MULTILINE | re.DOTALL))
+
+
 def count(patterns: list[str]) -> dict[str, Counter[str]]:
     """Count the mutants of each module: all of them, and those that were caught."""
     counts: dict[str, Counter[str]] = {}
@@ -44,6 +55,8 @@ def count(patterns: list[str]) -> dict[str, Counter[str]]:
 def main(patterns: list[str]) -> None:
     """Try the mutants, and print a line for each module and for each folder."""
     copy_tree()
+    if tests := os.environ.get("TESTS", "").split():
+        choose_tests(tests)
     with (FOLDER / "log").open("wb") as log:
         command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", "2", *patterns]
         done = subprocess.run(command, cwd=FOLDER, stdout=log, stderr=subprocess.STDOUT, check=False)  # noqa: S603
