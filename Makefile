@@ -27,6 +27,7 @@ ROWS ?= 887379
 SECONDS ?= 600
 TIME_BUDGET ?= 1200
 ONLY ?=
+TESTS ?=
 OUTPUT ?=
 MAX_ITER ?=
 COST_RATIO ?=
@@ -130,7 +131,7 @@ test-lowest test-newest: test-%: $(TRAINING)/.installed
 
 # Part of neither `test` nor `.ci/run`: it takes an hour or more.
 mutants: $(MUTANTS)/.installed ## Measure what share of small changes to the code the tests notice (ONLY='*gate*' TESTS=tests/training)
-	$(MUTANTS)/bin/python .ci/mutants.py $(if $(ONLY),'$(ONLY)')
+	TESTS='$(TESTS)' $(MUTANTS)/bin/python .ci/mutants.py $(if $(ONLY),'$(ONLY)')
 
 lint: $(TRAINING)/.installed ## Check style and types
 	$(TRAINING)/bin/ruff check .

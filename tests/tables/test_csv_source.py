@@ -44,7 +44,8 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def parse(source: Source, *, as_they_are: bool = False) -> list[Chunk]:
     """All chunks of a source."""
-    return [task.parse() for task in source.tasks(as_they_are=as_they_are)]
+    tasks = source.tasks(as_they_are=True) if as_they_are else source.tasks()
+    return [task.parse() for task in tasks]
 
 
 def amounts(chunks: list[Chunk]) -> list[float]:
