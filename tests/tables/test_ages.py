@@ -3,7 +3,8 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from credit_risk_model.tables.ages import find_latest, holds_months, number_months
+from credit_risk_model.loan_age import AgeSource
+from credit_risk_model.tables.ages import compute_due, find_latest, holds_months, number_months
 
 DEC_2011 = 2011 * 12 + 11
 
@@ -50,3 +51,14 @@ def test_text_that_is_no_month_is_not_known(text: str) -> None:
 def test_types_that_hold_months_are_known(kind: pa.DataType, holds: bool) -> None:
     """Text, dates, timestamps of known time zones and empty columns hold months; nothing else does."""
     assert holds_months(kind) is holds
+
+
+def test_text_that_is_not_in_utf_8_is_not_known() -> None:
+    """Bytes in another encoding are no month and no term, and stop no other row."""
+    assert find_latest(pa.array([b"D\xe9c-2012", b"Dec-2011"])) == DEC_2011
+    columns = {
+        "issue_d": pa.array([b"Dec-2011", b"D\xe9c-2011", b"Dec-2011"]),
+        "term": pa.array([b"36 months", b"36 months", b"36 m\xe9nths"]),
+    }
+    source = AgeSource("months", computed=True, snapshot=DEC_2011 + 2)
+    assert compute_due(columns, source).to_pylist() == [2, None, None]
