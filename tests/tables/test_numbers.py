@@ -82,3 +82,8 @@ def test_percent_signs_are_read_and_counted() -> None:
     assert signs == 3
     assert repr(to_numbers(column)[0].to_pylist()) == "[nan, nan, 7.0, nan, nan, None, nan]"
     assert to_numbers(column)[1] == 0
+
+
+def test_whole_number_that_no_float_holds_is_the_nearest_one() -> None:
+    """A number beyond any bound is a number all the same, so that its row is rejected for it and no other stops."""
+    assert to_numbers(pa.array([2**53 + 1, 1, None]))[0].to_pylist() == [2.0**53, 1.0, None]
