@@ -54,4 +54,4 @@ def _drop_literal_quotes(places: list[int], at_beginning: list[bool]) -> Places:
         is_open = len(kept) % 2 == 1
         if is_open or begins or (kept and kept[-1] == place - 1):
             kept.append(place)
-    return np.array(kept, dtype=np.int64)
+    return np.array(kept)
