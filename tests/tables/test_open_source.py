@@ -177,7 +177,11 @@ def test_missing_column_is_told_with_the_files_name(write: Any, loan: Loan, tmp_
     refuse("loans: no column term. Add each under one of its names.", path.parent)
 
 
-@pytest.mark.parametrize("content", [b"PAR1", b"PAR1 and no more", gzip.compress(b"id,term")[:-6]])
+@pytest.mark.parametrize(
+    "content",
+    [b"PAR1", b"PAR1 and no more", gzip.compress(b"id,term")[:-6]],
+    ids=["begins as Parquet", "Parquet cut off", "gzip cut off"],  # a packed file holds its time
+)
 def test_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
     """A file that can't be read is named with the cure, and none of its content."""
     (tmp_path / "loans").write_bytes(content)
