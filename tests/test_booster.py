@@ -67,7 +67,7 @@ def test_library_is_found_without_importing_the_package() -> None:
     """LightGBM's compiled library lies where `booster` looks first; the fallback finds the same one."""
     found = Path(booster._library_path())
     assert found.parent == Path(lgb.__file__).parent / "lib"
-    assert Path(lgb.libpath._LIB._name) == found
+    assert Path(lgb.libpath._LIB._name).resolve() == found.resolve()
 
 
 def test_library_elsewhere_is_found_through_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
