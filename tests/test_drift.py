@@ -226,6 +226,13 @@ def test_counts_add_up_where_both_have_them() -> None:
     assert both.mean == 1.75 / 33
 
 
+@pytest.mark.parametrize("others", [[[1, 2]], [[1, 2], [3]], [[1, 2], [3, 4], [5, 6]]])
+def test_counts_of_other_bins_are_not_added(others: list[list[int]]) -> None:
+    """Counts of another number of features or bins have another reference, and adding them is an error."""
+    with pytest.raises(ValueError, match="zip"):
+        Counted([[1, 2], [3, 4]], 0.5, 3) + Counted(others, 0.5, 3)
+
+
 def test_counting_goes_on_after_reading() -> None:
     """What is read is a copy, and loans that come after it are added to those before."""
     count, loan = LoanCount(make_reference()), CreditRiskModelInput.model_validate(EXAMPLE_LOAN)
