@@ -44,5 +44,7 @@ def test_archive_that_is_not_the_pinned_one_is_refused_unread(
         path.write_bytes(content)
         with monkeypatch.context() as patch:
             patch.delattr("zipfile.ZipFile")
-            with pytest.raises(ModelArchiveError, match=rf"SHA-256 is {archive.sha256(content)}.* pins {'0' * 64}"):
+            words = f"SHA-256 is {archive.sha256(content)}, but the configuration pins {'0' * 64}"
+            cure = "Restore the expected archive, or pin this one if you trust it"
+            with pytest.raises(ModelArchiveError, match=rf"^1\.zip: its {words}\. {cure}\.$"):
                 read(path, "0" * 64)
