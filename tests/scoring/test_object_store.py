@@ -6,15 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+from object_store import Store, run_store
 from processes import unmeasured_environment
-from pyarrow.fs import FileSelector, FileType, LocalFileSystem, S3FileSystem, copy_files
 
 from credit_risk_model.errors import ConfigurationError, DataError, ModelArchiveError
 from credit_risk_model.monitoring.__main__ import FAILED, FOUND_WRONG
@@ -32,59 +30,11 @@ RunScoring = Callable[..., "subprocess.CompletedProcess[str]"]
 _PART_BYTES = 10 << 20  # what Arrow uploads at once
 
 
-class Store:
-    """A bucket of an S3 server.
-
-    Attributes:
-        endpoint: Where the server listens.
-    """
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._files = S3FileSystem(
-            endpoint_override=endpoint, scheme="http", region="us-east-1", allow_bucket_creation=True
-        )
-        self._files.create_dir("bank")
-
-    def uri(self, path: str) -> str:
-        """The URI of an object."""
-        return f"s3://bank/{path}?endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
-
-    def put(self, path: Path, name: str) -> str:
-        """Put a file or a folder there, and give its URI."""
-        copy_files(str(path), f"bank/{name}", LocalFileSystem(), self._files)
-        return self.uri(name)
-
-    def read(self, path: str) -> bytes:
-        """An object's bytes."""
-        return bytes(self._files.open_input_file(f"bank/{path}").read())
-
-    def sizes(self) -> dict[str, int]:
-        """The bytes of each object that can be seen."""
-        found = self._files.get_file_info(FileSelector("bank", recursive=True))
-        return {file.path.removeprefix("bank/"): file.size for file in found if file.type == FileType.File}
-
-    def empty(self) -> None:
-        """Delete all objects."""
-        self._files.delete_dir_contents("bank")
-
-    def is_uploading(self, path: str) -> bool:
-        """Whether an upload of an object has begun and is not complete."""
-        with urllib.request.urlopen(f"http://{self.endpoint}/bank?uploads", timeout=10) as answer:
-            return f"<Key>{path}</Key>" in answer.read().decode()
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Store]:
     """An S3 server with a bucket."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "any")
-        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        moto.start()
-        host, port = moto.get_host_and_port()
-        yield Store(f"{host}:{port}")
-        moto.stop()
+    with run_store() as running:
+        yield running
 
 
 @pytest.fixture

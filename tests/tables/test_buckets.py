@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
-from pyarrow.fs import S3FileSystem
+from object_store import run_store
 
 from credit_risk_model.errors import ConfigurationError, ModelArchiveError
 from credit_risk_model.tables.stores import StoredFile, check_bucket, on_this_machine, upload
@@ -14,18 +13,8 @@ from credit_risk_model.tables.stores import StoredFile, check_bucket, on_this_ma
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of an S3 server with a bucket `bank`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "any")
-        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        moto.start()
-        host, port = moto.get_host_and_port()
-        files = S3FileSystem(
-            endpoint_override=f"{host}:{port}", scheme="http", region="us-east-1", allow_bucket_creation=True
-        )
-        files.create_dir("bank")
-        yield f"{host}:{port}"
-        moto.stop()
+    with run_store() as store:
+        yield store.endpoint
 
 
 def uri(path: str, server: str) -> str:
