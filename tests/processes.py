@@ -72,10 +72,10 @@ class Service:
                 stderr=subprocess.STDOUT,
             )
 
-    def get(self, path: str) -> tuple[int, bytes]:
-        """Send a GET; give status and body, 0 where nothing listens yet."""
+    def get(self, path: str, seconds: float = 10) -> tuple[int, bytes]:
+        """Send a GET that is answered within some seconds; give status and body, 0 where nothing listens yet."""
         try:
-            with urllib.request.urlopen(self.address + path, timeout=60) as answer:  # noqa: S310  # our own address
+            with urllib.request.urlopen(self.address + path, timeout=seconds) as answer:  # noqa: S310  # our own address
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -167,7 +167,7 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
 
     assert (status(FIRST), status(THIRD)) == (200, 401)
     as_a_secret_is_mounted(folder, THIRD)
-    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (401, 401, 200))
+    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (401, 401, 200), seconds=10)
     for break_it in (lambda: as_a_secret_is_mounted(folder, "short"), (folder / "api_keys").unlink):
         break_it()
         for _ in range(3):
@@ -178,7 +178,7 @@ def test_keys_are_rotated_without_a_restart(service: Service, folder: Path) -> N
     assert ["line 1 is not an API key" in line["reason"] for line in errors] == [True, False]
     assert "can't be read (No such file or directory)" in errors[1]["reason"]
     as_a_secret_is_mounted(folder, f"{FIRST}\n{SECOND}")
-    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (200, 200, 401))
+    wait_until(lambda: (status(FIRST), status(SECOND), status(THIRD)) == (200, 200, 401), seconds=10)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Servi
 
     def converse(_: threading.Event) -> None:
         try:
-            with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+            with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
                 while True:
                     connection.sendall(request)
                     answer = connection.recv(65536)
@@ -189,7 +189,7 @@ def test_sigterm_under_load_answers_what_came(start_service: Callable[..., Servi
     with threads(*[converse] * 16):
         time.sleep(1)
         service.process.terminate()
-        service.process.wait(60)
+        service.process.wait(20)
     assert len(outcomes) == 16
     assert sum(outcome != "told" for outcome in outcomes) <= 1, outcomes
 
